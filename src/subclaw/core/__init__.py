@@ -1,0 +1,1 @@
+"""The pure core: values, decisions and ports. No asyncio, no I/O, no clock."""
