@@ -1,0 +1,74 @@
+"""A model: what answers a conversation. The port, and the values that cross it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from subclaw.core.tool import ToolCall, ToolDefinition
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserSaid:
+    """A person's message."""
+
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSaid:
+    """The model's own earlier reply: words, tool calls, or both."""
+
+    text: str
+    calls: tuple[ToolCall, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolSaid:
+    """What a tool call came to."""
+
+    call: ToolCall
+    content: str
+
+
+Utterance = UserSaid | ModelSaid | ToolSaid
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """All that a model is sent for one step."""
+
+    instructions: str
+    history: Sequence[Utterance]
+    tools: Sequence[ToolDefinition]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What one model call used."""
+
+    model: str
+    input_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelReply:
+    """A model's answer to one prompt."""
+
+    text: str
+    calls: tuple[ToolCall, ...]
+    usage: Usage
+
+
+class Model(Protocol):
+    """Something that answers prompts.
+
+    Errors: `Unavailable` (down, slow, overloaded: try again), `Exhausted` (the account's limit), `Unauthenticated` and
+    `Denied` (the operator's key), `Invalid` (the request does not suit the model).
+    """
+
+    async def ask(self, prompt: Prompt) -> ModelReply:
+        """Answer one prompt."""
+        ...
+
+

@@ -1,0 +1,52 @@
+"""A tool: what a model can ask for. The definition that it is shown, the call that it makes, the port that performs it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from subclaw.core.tenant import TenantId
+
+RESULT_LIMIT_CHARACTERS = 16_000
+"""Longest tool result that a model is shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolDefinition:
+    """What a model is told of a tool. `parameters` is a JSON schema of an object.
+
+    `idempotent` says that a call which may have happened can be made again without harm.
+    """
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+    idempotent: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolCall:
+    """A model's wish to use a tool. `arguments` is JSON text as the model wrote it, not yet parsed or believed."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolResult:
+    """What the model is told of a call. Errors are results too: short, true, and in words."""
+
+    content: str
+    is_error: bool = False
+
+
+class Toolbox(Protocol):
+    """The tools of an agent."""
+
+    def definitions(self) -> tuple[ToolDefinition, ...]:
+        """List what the model may call, in a stable order."""
+        ...
+
+    async def perform(self, tenant_id: TenantId, call: ToolCall) -> ToolResult:
+        """Check a call against its schema and perform it. Whatever goes wrong is a result, not an exception."""
+        ...
