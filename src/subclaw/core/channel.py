@@ -5,13 +5,11 @@ through `Channel.send`, from the outbox.
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from subclaw.core.tenant import TenantId
-
-if TYPE_CHECKING:
-    from subclaw.core.message import InboundMessage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +18,19 @@ class Address:
 
     channel: str
     address: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class InboundMessage:
+    """A message as a channel received it.
+
+    `provider_id` is the provider's own id of the message, unique in its channel: the same id twice is the same message.
+    """
+
+    sender: Address
+    provider_id: str
+    text: str
+    received_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +45,7 @@ class Receipt:
 class Intake(Protocol):
     """Where channels hand in messages."""
 
-    async def receive(self, message: "InboundMessage") -> Receipt:
+    async def receive(self, message: InboundMessage) -> Receipt:
         """Store the message and wake its conversation, in one transaction; a stranger's first one makes the tenant.
 
         Errors: `Invalid` for a text that is refused (empty, too long), with words for the sender; `Unavailable`.

@@ -1,29 +1,13 @@
-"""A message: what a person sent, made safe to store and to show to a model."""
+"""The text of a message: what a person sent, made safe to store and to show to a model."""
 
 import unicodedata
-from dataclasses import dataclass
-from datetime import datetime
 
-from subclaw.core.channel import Address
 from subclaw.core.errors import Invalid
 
 TEXT_LIMIT_CHARACTERS = 32_000
 """Longest text of one message. More is refused in words: a model's window and a person's patience both end."""
 
 _KEPT_CONTROLS = {"\n", "\t"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class InboundMessage:
-    """A message as a channel received it.
-
-    `provider_id` is the provider's own id of the message, unique in its channel: the same id twice is the same message.
-    """
-
-    sender: Address
-    provider_id: str
-    text: str
-    received_at: datetime
 
 
 def clean_text(raw: str) -> str:

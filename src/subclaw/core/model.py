@@ -70,5 +70,3 @@ class Model(Protocol):
     async def ask(self, prompt: Prompt) -> ModelReply:
         """Answer one prompt."""
         ...
-
-
