@@ -63,16 +63,21 @@ class OutboundMessage:
 
 
 class Delivery(StrEnum):
-    """What a channel knows after it tried to send."""
+    """What a channel knows after it tried to send.
+
+    `REFUSED` is for good (the person opted out, say); after `FAILED` the message certainly did not go out and may be
+    tried again; after `UNKNOWN` nobody can tell, so it may not.
+    """
 
     SENT = "sent"
+    REFUSED = "refused"
     FAILED = "failed"
     UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, kw_only=True)
 class SendResult:
-    """The outcome of one try. `provider_id` names the message at the provider; `detail` says in words what went wrong."""
+    """The outcome of one try. `provider_id` is the provider's name for the message; `detail` says what went wrong."""
 
     delivery: Delivery
     provider_id: str | None = None

@@ -40,7 +40,7 @@ class Command:
 
 @dataclass(frozen=True, kw_only=True)
 class CommandResult:
-    """How a command ended. `output` is what was kept of `output_bytes` in all; `exit_status` is None if it was ended."""
+    """How a command ended. `output` is what was kept of `output_bytes`; `exit_status` is None if it was ended."""
 
     ended: Ended
     exit_status: int | None

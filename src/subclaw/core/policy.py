@@ -19,8 +19,9 @@ class Injection(StrEnum):
 class Upstream:
     """A service that the control plane may call through the gateway.
 
-    `base_url` is where it lives (https, or http for a local one); `name` is the first segment of the path by which the gateway is asked.
-    `secret` names the secret to put in; None puts nothing in. `header` is for `Injection.HEADER`, `user` for `Injection.BASIC`.
+    `base_url` is where it lives (https, or http for a local one); `name` is the first segment of the path by which the
+    gateway is asked. `secret` names the secret to put in; None puts nothing in. `header` is for `Injection.HEADER`,
+    `user` for `Injection.BASIC`.
     """
 
     name: str

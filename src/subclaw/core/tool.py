@@ -1,4 +1,4 @@
-"""A tool: what a model can ask for. The definition that it is shown, the call that it makes, the port that performs it."""
+"""A tool: what a model can ask for. Its definition, the call that a model makes, the port that performs it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

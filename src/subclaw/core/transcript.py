@@ -1,0 +1,223 @@
+"""The transcript: the append-only events of a conversation, and the decision what comes next.
+
+The one list is the model's history, the record that recovery goes by, the audit trail and the console's timeline.
+`next_step` is pure: the worker performs its command and appends what happened, under the lease of the turn.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from subclaw.core.model import ModelSaid, ToolSaid, Usage, UserSaid, Utterance
+from subclaw.core.tool import ToolCall
+
+STEP_LIMIT = 25
+"""Most model calls in one turn; a stuck model costs this and no more."""
+
+SAME_CALL_LIMIT = 3
+"""How often one turn may make the identical call with the identical result."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageReceived:
+    """A person's message was taken from the inbox into the turn. `provider_id` is the channel's name for it."""
+
+    text: str
+    provider_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TurnStarted:
+    """A turn began; the messages that follow belong to it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelReplied:
+    """The model answered a prompt, with words, tool calls, or both."""
+
+    text: str
+    calls: tuple[ToolCall, ...]
+    usage: Usage
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFailed:
+    """The model could not be had; `public` says so in words for the person."""
+
+    public: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolStarted:
+    """A call is about to be performed. Without a `ToolFinished` after it, its outcome is unknown."""
+
+    call_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToolFinished:
+    """A call came to this result."""
+
+    call_id: str
+    content: str
+    is_error: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplyQueued:
+    """A reply was put in the outbox, in the same transaction as this event."""
+
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplySent:
+    """The channel took a reply, or could not; `delivery` is a `core.channel.Delivery`."""
+
+    outbox_id: int
+    delivery: str
+
+
+class TurnOutcome(StrEnum):
+    """How a turn ended."""
+
+    ANSWERED = "answered"
+    MODEL_FAILED = "model_failed"
+    STUCK = "stuck"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TurnFinished:
+    """The turn is over."""
+
+    outcome: TurnOutcome
+
+
+Event = (
+    MessageReceived
+    | TurnStarted
+    | ModelReplied
+    | ModelFailed
+    | ToolStarted
+    | ToolFinished
+    | ReplyQueued
+    | ReplySent
+    | TurnFinished
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskModel:
+    """Send the conversation to the model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerformCalls:
+    """Perform these calls, in order. `interrupted` are those that had started before a crash."""
+
+    calls: tuple[ToolCall, ...]
+    interrupted: frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishTurn:
+    """Queue the reply and end the turn."""
+
+    reply: str
+    outcome: TurnOutcome
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rest:
+    """Nothing is to be done until somebody says something."""
+
+
+Step = AskModel | PerformCalls | FinishTurn | Rest
+
+
+def next_step(events: Sequence[Event]) -> Step:
+    """Decide what the worker does next, from the transcript alone.
+
+    Calls that were not performed come first; then whatever was said and not answered goes to the model; a model's
+    words without calls are the reply.
+    """
+    turn = current_turn(events)
+    if turn is None:
+        return Rest()
+    open_calls = _open_calls(turn)
+    if open_calls:
+        return PerformCalls(calls=open_calls, interrupted=_interrupted(turn, open_calls))
+    stuck = _why_stuck(turn)
+    last = _last_of_weight(turn)
+    match last:
+        case ModelFailed(public=public):
+            return FinishTurn(reply=public, outcome=TurnOutcome.MODEL_FAILED)
+        case ModelReplied(text=text, calls=()):
+            return FinishTurn(reply=text or "I have nothing to add.", outcome=TurnOutcome.ANSWERED)
+        case _ if stuck:
+            return FinishTurn(reply=stuck, outcome=TurnOutcome.STUCK)
+        case _:
+            return AskModel()
+
+
+def current_turn(events: Sequence[Event]) -> Sequence[Event] | None:
+    """Return the events since the last turn began, or None if no turn runs."""
+    for index in range(len(events) - 1, -1, -1):
+        match events[index]:
+            case TurnFinished():
+                return None
+            case TurnStarted():
+                return events[index + 1 :]
+    return None
+
+
+def history(events: Sequence[Event]) -> tuple[Utterance, ...]:
+    """Return the conversation as a model sees it, oldest first.
+
+    Every call that a model made is followed by its result, as providers demand; a call without one is told as unknown.
+    """
+    results = {event.call_id: event.content for event in events if isinstance(event, ToolFinished)}
+    said: list[Utterance] = []
+    for event in events:
+        match event:
+            case MessageReceived(text=text):
+                said.append(UserSaid(text=text))
+            case ModelReplied(text=text, calls=calls):
+                said.append(ModelSaid(text=text, calls=calls))
+                said.extend(ToolSaid(call=call, content=results.get(call.id, OUTCOME_UNKNOWN)) for call in calls)
+            case ModelFailed(public=public):
+                said.append(ModelSaid(text=public))
+    return tuple(said)
+
+
+OUTCOME_UNKNOWN = "This was interrupted, and whether it took effect is unknown. Check before you do it again."
+"""What a model is told of a call that had started before a crash and cannot safely be made again."""
+
+
+def _open_calls(turn: Sequence[Event]) -> tuple[ToolCall, ...]:
+    finished = {event.call_id for event in turn if isinstance(event, ToolFinished)}
+    made = [call for event in turn if isinstance(event, ModelReplied) for call in event.calls]
+    return tuple(call for call in made if call.id not in finished)
+
+
+def _interrupted(turn: Sequence[Event], open_calls: Sequence[ToolCall]) -> frozenset[str]:
+    started = {event.call_id for event in turn if isinstance(event, ToolStarted)}
+    return frozenset(call.id for call in open_calls if call.id in started)
+
+
+def _last_of_weight(turn: Sequence[Event]) -> Event | None:
+    weighty = (MessageReceived, ModelReplied, ModelFailed, ToolFinished)
+    return next((event for event in reversed(turn) if isinstance(event, weighty)), None)
+
+
+def _why_stuck(turn: Sequence[Event]) -> str:
+    replies = [event for event in turn if isinstance(event, ModelReplied)]
+    if len(replies) >= STEP_LIMIT:
+        return f"I stopped after {STEP_LIMIT} steps without getting to an answer. Tell me how you would like to go on."
+    results = {event.call_id: event.content for event in turn if isinstance(event, ToolFinished)}
+    made = [(call.name, call.arguments, results.get(call.id)) for reply in replies for call in reply.calls]
+    if made and made.count(made[-1]) >= SAME_CALL_LIMIT:
+        return (
+            "I stopped, because I kept doing the same thing with the same result. Tell me how you would like to go on."
+        )
+    return ""

@@ -1,0 +1,85 @@
+"""Conversations: messages in, leases, events appended under them, and turns finished."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from subclaw.core.channel import Address, InboundMessage, Receipt
+from subclaw.core.tenant import TenantId
+from subclaw.core.transcript import Event
+from subclaw.core.turn import Conversation, Lease
+from subclaw.store.database import Database
+from subclaw.store.events import decode, encode
+
+WORKER_LOCK = 0x5C1B
+"""Class of the advisory locks that workers hold while they live."""
+
+EVENT_LIMIT = 400
+"""Most events of a conversation that a turn looks back on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenTurn:
+    """A conversation in the hands of a worker, with its latest events."""
+
+    conversation: Conversation
+    events: tuple[Event, ...]
+
+
+async def receive(database: Database, message: InboundMessage, names: Sequence[str]) -> Receipt:
+    """Store a message and wake its conversation. `names` are tried in turn for a stranger's tenant."""
+    (row,) = await database.rows(
+        "SELECT * FROM receive(%s, %s, %s, %s, %s, %s)",
+        message.sender.channel,
+        message.sender.address,
+        message.provider_id,
+        message.text,
+        message.received_at,
+        list(names),
+    )
+    return Receipt(tenant_id=TenantId(row[0]), conversation_id=row[1], duplicate=row[2])
+
+
+async def claim(database: Database, worker_id: int, limit: int) -> tuple[Lease, ...]:
+    """Take leases of up to `limit` conversations that have something to do."""
+    rows = await database.rows("SELECT * FROM claim(%s, %s)", worker_id, limit)
+    return tuple(Lease(tenant_id=TenantId(row[0]), conversation_id=row[1], epoch=row[2]) for row in rows)
+
+
+async def reap(database: Database) -> int:
+    """Free the conversations of dead workers; return how many there were."""
+    ((count,),) = await database.rows("SELECT reap(%s)", WORKER_LOCK)
+    return int(count)
+
+
+async def open_turn(database: Database, lease: Lease) -> OpenTurn:
+    """Begin a turn with what waits in the inbox, or take up the one that a dead worker left."""
+    (row,) = await database.rows("SELECT * FROM open_turn(%s, %s, %s, %s)", *_key(lease), EVENT_LIMIT)
+    name, channel, address, events = row
+    reply_to = Address(channel=channel, address=address)
+    return OpenTurn(conversation=Conversation(lease=lease, tenant_name=name, reply_to=reply_to), events=decode(events))
+
+
+async def append(
+    database: Database, lease: Lease, events: Sequence[Event], *, drain: bool = False
+) -> tuple[Event, ...]:
+    """Append events; with `drain`, also what was said meanwhile, which is returned."""
+    ((said,),) = await database.rows("SELECT append(%s, %s, %s, %s, %s)", *_key(lease), encode(events), drain)
+    return decode(said)
+
+
+async def finish(database: Database, lease: Lease, events: Sequence[Event], *, reply: str, send: bool) -> bool:
+    """End the turn; with `send`, its reply goes to the outbox.
+
+    Returns whether the lease was given back; if not, more was said meanwhile and a new turn is due under the same lease.
+    """
+    ((done,),) = await database.rows("SELECT finish(%s, %s, %s, %s, %s, %s)", *_key(lease), encode(events), reply, send)
+    return bool(done)
+
+
+async def release(database: Database, lease: Lease, delay_s: float) -> None:
+    """Give the lease back with the turn unfinished; it is taken up again after `delay_s`."""
+    await database.rows("SELECT release(%s, %s, %s, make_interval(secs => %s))", *_key(lease), delay_s)
+
+
+def _key(lease: Lease) -> tuple[int, int, int]:
+    return lease.tenant_id, lease.conversation_id, lease.epoch

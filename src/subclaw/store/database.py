@@ -1,0 +1,114 @@
+"""Connections: where the database is, as which role one speaks to it, a pool, and PostgreSQL's errors in our words."""
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from subclaw.core.errors import Conflict, Unavailable
+
+POOL_SIZE = 8
+CONNECT_TIMEOUT_S = 10
+
+Connection = psycopg.AsyncConnection[TupleRow]
+
+
+class Role(StrEnum):
+    """Who speaks to the database; row-level security goes by it."""
+
+    OWNER = ""
+    APP = "subclaw_app"
+    OPERATOR = "subclaw_operator"
+    EGRESS = "subclaw_egress"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatabaseAddress:
+    """Where the database is. `url` is a libpq connection string; `private` says that subclaw runs it itself.
+
+    In a private cluster the operating system's user decides which role it may take (peer authentication); in a shared
+    one the user of the URL takes the role upon itself, and row-level security holds all the same.
+    """
+
+    url: str
+    private: bool
+
+    def conninfo(self, role: Role) -> str:
+        """Return the connection string for a role."""
+        extra: dict[str, Any] = {"application_name": f"subclaw {role.name.lower()}"}
+        if role is not Role.OWNER:
+            extra |= {"user": role.value} if self.private else {"options": f"-c role={role.value}"}
+        return make_conninfo(self.url, connect_timeout=CONNECT_TIMEOUT_S, **extra)
+
+
+class LeaseLost(Conflict):
+    """Somebody else owns the conversation now; stop, and write nothing more."""
+
+
+class Database:
+    """A pool of connections in one role. Statements are prepared, and each is its own transaction."""
+
+    def __init__(self, pool: AsyncConnectionPool[Connection]) -> None:
+        self._pool = pool
+
+    async def rows(self, query: LiteralString, *parameters: object) -> Sequence[TupleRow]:
+        """Run one statement and return its rows.
+
+        Errors: `LeaseLost` from a fenced write, `Unavailable` if the database cannot be had.
+        """
+        with translated():
+            async with self._pool.connection() as connection:
+                cursor = await connection.execute(query, parameters)
+                return await cursor.fetchall() if cursor.description else []
+
+
+@asynccontextmanager
+async def open_database(address: DatabaseAddress, role: Role, *, size: int = POOL_SIZE) -> AsyncIterator[Database]:
+    """Open a pool for the life of the block."""
+    pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+        address.conninfo(role),
+        min_size=1,
+        max_size=size,
+        timeout=CONNECT_TIMEOUT_S,
+        kwargs={"autocommit": True, "prepare_threshold": 1},
+        open=False,
+    )
+    with translated():
+        await pool.open(wait=True, timeout=CONNECT_TIMEOUT_S)
+    try:
+        yield Database(pool)
+    finally:
+        await pool.close()
+
+
+async def connect(address: DatabaseAddress, role: Role) -> Connection:
+    """Open one connection of one's own, for a lock or for notifications."""
+    with translated():
+        return await psycopg.AsyncConnection.connect(address.conninfo(role), autocommit=True)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn PostgreSQL's errors into ours, once."""
+    try:
+        yield
+    except (psycopg.Error, PoolTimeout) as error:
+        raise _ours(error) from error
+
+
+def _ours(error: psycopg.Error | PoolTimeout) -> Exception:
+    match error:
+        case psycopg.Error(sqlstate="SC001"):
+            return LeaseLost("Another worker has taken this conversation over.")
+        case psycopg.errors.DiskFull() | psycopg.errors.OutOfMemory():
+            return Unavailable("The database is out of space.", internal=str(error))
+        case psycopg.OperationalError() | PoolTimeout():
+            return Unavailable("The database cannot be reached.", internal=str(error))
+        case _:
+            return error

@@ -1,0 +1,52 @@
+"""Events as the store keeps them: a type name and a JSON body."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from subclaw.core import transcript
+from subclaw.core.errors import Corrupt
+from subclaw.core.transcript import Event
+
+_TYPES: Mapping[str, type[Event]] = {
+    "message.received": transcript.MessageReceived,
+    "turn.started": transcript.TurnStarted,
+    "model.replied": transcript.ModelReplied,
+    "model.failed": transcript.ModelFailed,
+    "tool.started": transcript.ToolStarted,
+    "tool.finished": transcript.ToolFinished,
+    "reply.queued": transcript.ReplyQueued,
+    "reply.sent": transcript.ReplySent,
+    "turn.finished": transcript.TurnFinished,
+}
+_NAMES = {kind: name for name, kind in _TYPES.items()}
+_ADAPTERS: Mapping[str, TypeAdapter[Event]] = {name: TypeAdapter(kind) for name, kind in _TYPES.items()}
+
+
+def encode(events: Iterable[Event]) -> str:
+    """Return events as the JSON array that the store's functions take."""
+    names = ((_NAMES[type(event)], event) for event in events)
+    return json.dumps([{"type": name, "body": storable(_ADAPTERS[name].dump_python(event))} for name, event in names])
+
+
+def decode(rows: Sequence[Mapping[str, Any]]) -> tuple[Event, ...]:
+    """Return events from the store's JSON array. Errors: `Corrupt` if one cannot be read."""
+    try:
+        return tuple(_ADAPTERS[row["type"]].validate_python(row["body"]) for row in rows)
+    except (KeyError, ValidationError) as error:
+        raise Corrupt("This conversation cannot be read.", internal=f"event: {type(error).__name__}") from error
+
+
+def storable(value: Any) -> Any:
+    """Return a JSON value without what PostgreSQL's jsonb refuses: NUL and lone surrogates become U+FFFD."""
+    match value:
+        case str():
+            return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+        case Mapping():
+            return {key: storable(item) for key, item in value.items()}
+        case list() | tuple():
+            return [storable(item) for item in value]
+        case _:
+            return value
