@@ -70,7 +70,7 @@ async def append(
 async def finish(database: Database, lease: Lease, events: Sequence[Event], *, reply: str, send: bool) -> bool:
     """End the turn; with `send`, its reply goes to the outbox.
 
-    Returns whether the lease was given back; if not, more was said meanwhile and a new turn is due under the same lease.
+    Returns whether the lease was given back; if not, more was said meanwhile and a new turn is due under it.
     """
     ((done,),) = await database.rows("SELECT finish(%s, %s, %s, %s, %s, %s)", *_key(lease), encode(events), reply, send)
     return bool(done)

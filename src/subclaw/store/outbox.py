@@ -42,7 +42,7 @@ async def settle_outbox(database: Database, worker_id: int, claimed: Claimed, re
 
 def retry_delay_s(attempt: int) -> float:
     """Return how long to wait after the given attempt (1 is the first): 2, 8, 32, 128 seconds."""
-    return 2.0 * 4 ** (attempt - 1)
+    return float(2 * 4 ** (attempt - 1))
 
 
 async def _read(database: Database, tenant_id: TenantId, id: int) -> Claimed:

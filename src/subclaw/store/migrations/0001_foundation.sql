@@ -89,6 +89,8 @@ CREATE TABLE usage (
     PRIMARY KEY (conversation_id, seq)
 );
 
+CREATE INDEX usage_tenant ON usage (tenant_id);
+
 CREATE TABLE site (
     tenant_id  bigint PRIMARY KEY REFERENCES tenant ON DELETE CASCADE,
     release    text,
@@ -124,9 +126,14 @@ BEGIN
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
         EXECUTE format('CREATE POLICY own ON %I TO subclaw_app USING (tenant_id = current_tenant())', name);
         EXECUTE format('CREATE POLICY operator ON %I FOR SELECT TO subclaw_operator USING (true)', name);
-        EXECUTE format('GRANT SELECT ON %I TO subclaw_operator', name);
     END LOOP;
 END $$;
+
+-- The operator sees figures and states, never words.
+GRANT SELECT ON identity, conversation, usage, site TO subclaw_operator;
+GRANT SELECT (conversation_id, seq, tenant_id, received_at) ON inbox TO subclaw_operator;
+GRANT SELECT (conversation_id, seq, tenant_id, at, type) ON event TO subclaw_operator;
+GRANT SELECT (id, tenant_id, conversation_id, channel, state, attempts, send_at, detail) ON outbox TO subclaw_operator;
 
 ALTER TABLE tenant ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own ON tenant TO subclaw_app USING (id = current_tenant());

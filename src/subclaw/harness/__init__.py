@@ -1,0 +1,1 @@
+"""The harness: what an agent is told of itself. The defaults lie in `defaults/`."""

@@ -1,0 +1,61 @@
+"""The demo model as a pydantic-ai model: it picks a play by the person's words, and takes its next step."""
+
+import re
+
+from pydantic_ai.messages import (
+    ModelMessage,
+    ModelRequest,
+    ModelResponse,
+    TextPart,
+    ToolCallPart,
+    ToolReturnPart,
+    UserPromptPart,
+)
+from pydantic_ai.models.function import AgentInfo, FunctionModel
+
+from subclaw.models.demo.plays import Act, Play, choose_play
+
+LABEL = "[demo model]"
+
+
+def demo_model() -> FunctionModel:
+    """Return the demo model. It says in each reply that it is a demo."""
+    return FunctionModel(_answer, model_name="demo")
+
+
+async def _answer(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+    wish, results = _since_last_wish(messages)
+    play = choose_play(wish)
+    failed = next((result for result, act in zip(results, play.acts, strict=False) if not _succeeded(act, result)), "")
+    if failed:
+        return _say(f"That did not work out. What I was told: {failed[:200]}")
+    if len(results) < len(play.acts):
+        act = play.acts[len(results)]
+        return ModelResponse(parts=[ToolCallPart(tool_name=act.tool, args=dict(act.arguments))])
+    return _say(_closing(play, results))
+
+
+def _since_last_wish(messages: list[ModelMessage]) -> tuple[str, list[str]]:
+    """Return the person's last message and the tool results since."""
+    wish, results = "", list[str]()
+    for message in messages:
+        for part in message.parts if isinstance(message, ModelRequest) else ():
+            match part:
+                case UserPromptPart(content=str(text)):
+                    wish, results = text, []
+                case ToolReturnPart(content=content):
+                    results.append(str(content))
+    return wish, results
+
+
+def _succeeded(act: Act, result: str) -> bool:
+    return re.search(act.expect, result) is not None
+
+
+def _closing(play: Play, results: list[str]) -> str:
+    url = re.search(r"https?://\S+[^\s.,:;]", results[-1]) if results else None
+    return play.closing.replace("{url}", url[0] if url else "")
+
+
+def _say(text: str) -> ModelResponse:
+    return ModelResponse(parts=[TextPart(content=f"{text} {LABEL}")])

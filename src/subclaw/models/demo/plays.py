@@ -1,0 +1,74 @@
+"""The plays: for what a person may ask in a demo, the tool calls that answer it and the closing words."""
+
+import html
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any
+
+from subclaw.core.machine import SITE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Act:
+    """One tool call; `expect` is a pattern that its result shows if it went well."""
+
+    tool: str
+    arguments: Mapping[str, Any]
+    expect: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Play:
+    """Tool calls in order, then words. `{url}` in them becomes the address that was published."""
+
+    closing: str
+    acts: tuple[Act, ...] = field(default=())
+
+
+def choose_play(wish: str) -> Play:
+    """Return the play for a person's message."""
+    words = wish.lower()
+    if "invoice" in words:
+        return _site_play("Your invoice generator is live at {url}", _page("invoice.html"))
+    if re.search(r"\b(clock|server|dynamic)\b", words):
+        return _clock_play()
+    if re.search(r"\b(build|make|create|page|site|website|shop|landing)\b", words):
+        page = _page("words.html").replace("{words}", html.escape(wish[:500]))
+        return _site_play("Your page is live at {url} (with a real model it would be designed for you)", page)
+    return Play(
+        closing=(
+            "Hello! I am a scripted stand-in, because no model key is set up yet. "
+            'Say "build me an invoice generator" and I will build one on a machine of your own and put it live.'
+        )
+    )
+
+
+def _site_play(closing: str, page: str) -> Play:
+    index = f"{SITE}/index.html"
+    return Play(
+        closing=closing,
+        acts=(
+            Act(tool="write_file", arguments={"path": index, "content": page}, expect="^Wrote "),
+            Act(tool="shell_exec", arguments={"command": f"ls -l {SITE}"}, expect=r"index\.html"),
+            Act(tool="publish_site", arguments={"folder": SITE}, expect="^Live at "),
+        ),
+    )
+
+
+def _clock_play() -> Play:
+    program = "/home/agent/clock.py"
+    start = f"setsid python3 {program} </dev/null >/dev/null 2>&1 & sleep 2; curl -s localhost:8000"
+    return Play(
+        closing="Your clock is live at {url}, served by your own machine",
+        acts=(
+            Act(tool="write_file", arguments={"path": program, "content": _page("clock.py")}, expect="^Wrote "),
+            Act(tool="shell_exec", arguments={"command": start}, expect="clock"),
+            Act(tool="publish_site", arguments={"port": 8000}, expect="^Live at "),
+        ),
+    )
+
+
+def _page(name: str) -> str:
+    return (files("subclaw.models.demo") / "pages" / name).read_text(encoding="utf-8")

@@ -1,0 +1,91 @@
+"""The providers: which model answers, and the way to it, which leads through the egress gateway.
+
+The keys here are placeholders: the gateway takes them out and puts the real ones in.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import httpx2
+from pydantic_ai.models import Model as ProviderModel
+
+from subclaw.core.errors import Invalid
+from subclaw.core.model import Model
+from subclaw.models.pydantic_ai import TIMEOUT_S, PydanticAiModel
+
+PLACEHOLDER = "subclaw-placeholder"
+CONNECTIONS = 200
+GATEWAY = "http://egress"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelChoice:
+    """A provider and one of its models."""
+
+    provider: str
+    model: str
+
+    def __str__(self) -> str:
+        return f"{self.provider}:{self.model}" if self.model else self.provider
+
+
+DEMO = ModelChoice(provider="demo", model="")
+
+DEFAULT_MODELS = {"openai": "gpt-6-luna", "anthropic": "claude-sonnet-5-5", "google": "gemini-3.8-flash"}
+"""What a provider's key alone gets; `SUBCLAW_MODEL` says otherwise."""
+
+
+def parse_choice(text: str) -> ModelChoice:
+    """Parse `provider:model`, a provider alone, or `demo`. Errors: `Invalid`."""
+    provider, _, model = text.strip().partition(":")
+    if provider == "demo" and not model:
+        return DEMO
+    if provider not in DEFAULT_MODELS:
+        known = ", ".join(DEFAULT_MODELS)
+        raise Invalid(f"SUBCLAW_MODEL is {text!r}; it must be provider:model with one of {known}, or demo.")
+    return ModelChoice(provider=provider, model=model or DEFAULT_MODELS[provider])
+
+
+def open_model(choice: ModelChoice, gateway: Path) -> Model:
+    """Return the chosen model, reached through the gateway's socket."""
+    return PydanticAiModel(_provider_model(choice, gateway))
+
+
+def _provider_model(choice: ModelChoice, gateway: Path) -> ProviderModel:
+    """Import only the provider that is used: each costs tens of megabytes."""
+    match choice.provider:
+        case "openai":
+            from pydantic_ai.models.openai import OpenAIChatModel
+            from pydantic_ai.providers.openai import OpenAIProvider
+
+            openai = OpenAIProvider(base_url=f"{GATEWAY}/openai", api_key=PLACEHOLDER, http_client=_client(gateway))
+            return OpenAIChatModel(choice.model, provider=openai)
+        case "anthropic":
+            from pydantic_ai.models.anthropic import AnthropicModel
+            from pydantic_ai.providers.anthropic import AnthropicProvider
+
+            anthropic = AnthropicProvider(
+                base_url=f"{GATEWAY}/anthropic", api_key=PLACEHOLDER, http_client=_client(gateway)
+            )
+            return AnthropicModel(choice.model, provider=anthropic)
+        case "google":
+            from pydantic_ai.models.google import GoogleModel
+            from pydantic_ai.providers.google import GoogleProvider
+
+            transport = httpx.AsyncHTTPTransport(uds=str(gateway), limits=httpx.Limits(max_connections=CONNECTIONS))
+            google = GoogleProvider(
+                base_url=f"{GATEWAY}/google",
+                api_key=PLACEHOLDER,
+                http_client=httpx.AsyncClient(transport=transport, timeout=TIMEOUT_S),
+            )
+            return GoogleModel(choice.model, provider=google)
+        case _:
+            from subclaw.models.demo.model import demo_model
+
+            return demo_model()
+
+
+def _client(gateway: Path) -> httpx2.AsyncClient:
+    limits = httpx2.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
+    return httpx2.AsyncClient(transport=httpx2.AsyncHTTPTransport(uds=str(gateway), limits=limits), timeout=TIMEOUT_S)

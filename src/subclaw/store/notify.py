@@ -1,0 +1,47 @@
+"""Notifications: PostgreSQL's LISTEN, and a worker's proof of life."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from enum import StrEnum
+
+from psycopg import Notify, sql
+
+from subclaw.store.conversations import WORKER_LOCK
+from subclaw.store.database import Connection, DatabaseAddress, Role, connect, translated
+
+
+class Topic(StrEnum):
+    """What can be listened for."""
+
+    WAKE = "subclaw_wake"
+    OUTBOX = "subclaw_outbox"
+    FEED = "subclaw_feed"
+
+
+async def listen(connection: Connection, *topics: Topic) -> None:
+    """Ask for the notifications of these topics on this connection."""
+    with translated():
+        for topic in topics:
+            await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(topic.value)))
+
+
+async def notifications(connection: Connection) -> AsyncIterator[Notify]:
+    """Yield notifications as they come. Errors: `Unavailable` when the connection is lost."""
+    with translated():
+        async for notification in connection.notifies():
+            yield notification
+
+
+@asynccontextmanager
+async def worker_life(address: DatabaseAddress) -> AsyncIterator[tuple[Connection, int]]:
+    """Open the session that proves a worker alive; yields it with the worker's id.
+
+    What the worker claims is freed when this session ends, however it ends.
+    """
+    connection = await connect(address, Role.APP)
+    async with connection:
+        with translated():
+            cursor = await connection.execute("SELECT nextval('worker_id')")
+            ((worker_id,),) = await cursor.fetchall()
+            await connection.execute("SELECT pg_advisory_lock(%s, %s::integer)", [WORKER_LOCK, worker_id])
+        yield connection, worker_id

@@ -1,0 +1,1 @@
+"""Fakes of what is outside, held to the same contracts as the real thing; shipped, since others need them too."""

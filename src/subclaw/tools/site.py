@@ -1,0 +1,44 @@
+"""The tool that puts the tenant's website live."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from subclaw.core.machine import SITE, Machines
+from subclaw.core.route import Publisher
+from subclaw.core.tenant import TenantId
+from subclaw.core.tool import ToolDefinition
+from subclaw.tools.toolbox import Tool
+
+SITE_LIMIT_BYTES = 64 * 1024 * 1024
+
+
+def site_tools(machines: Machines, publisher: Publisher) -> tuple[Tool, ...]:
+    """Return the tool `publish_site`."""
+
+    async def publish_site(tenant_id: TenantId, arguments: Mapping[str, Any]) -> str:
+        if port := arguments.get("port"):
+            published = await publisher.publish_port(tenant_id, port)
+            return f"Live at {published.url}, served by port {port} of your machine, which wakes for visitors."
+        tar = machines.archive(tenant_id, arguments.get("folder", SITE), limit_bytes=SITE_LIMIT_BYTES)
+        published = await publisher.publish_folder(tenant_id, tar)
+        return f"Live at {published.url}: {published.files} files, {published.size_bytes:,} bytes."
+
+    return (Tool(definition=_PUBLISH_SITE, perform=publish_site),)
+
+
+_PUBLISH_SITE = ToolDefinition(
+    name="publish_site",
+    description=(
+        "Put your website live and learn its URL. Give a folder with an index.html (served even while your machine "
+        "sleeps), or the port of a server running on your machine."
+    ),
+    parameters={
+        "type": "object",
+        "properties": {
+            "folder": {"type": "string", "minLength": 1, "maxLength": 4096, "default": SITE},
+            "port": {"type": "integer", "minimum": 1, "maximum": 65535},
+        },
+        "additionalProperties": False,
+    },
+    idempotent=True,
+)

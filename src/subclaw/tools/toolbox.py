@@ -1,0 +1,81 @@
+"""The toolbox: tools by name, every call checked against its schema, every outcome a result."""
+
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jsonschema import Draft202012Validator
+
+from subclaw.core.errors import SubclawError
+from subclaw.core.tenant import TenantId
+from subclaw.core.tool import RESULT_LIMIT_CHARACTERS, ToolCall, ToolDefinition, ToolResult
+
+log = logging.getLogger(__name__)
+
+Perform = Callable[[TenantId, Mapping[str, Any]], Awaitable[str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tool:
+    """A tool and what it does: `perform` returns words for the model, or raises a `SubclawError` with such words."""
+
+    definition: ToolDefinition
+    perform: Perform
+
+
+class BuiltInToolbox:
+    """See `core.tool.Toolbox`."""
+
+    def __init__(self, tools: Sequence[Tool]) -> None:
+        self._tools = {tool.definition.name: tool for tool in tools}
+        self._validators = {
+            name: Draft202012Validator(dict(tool.definition.parameters)) for name, tool in self._tools.items()
+        }
+        self._definitions = tuple(tool.definition for tool in tools)
+
+    def definitions(self) -> tuple[ToolDefinition, ...]:
+        """See `core.tool.Toolbox.definitions`."""
+        return self._definitions
+
+    async def perform(self, tenant_id: TenantId, call: ToolCall) -> ToolResult:
+        """See `core.tool.Toolbox.perform`."""
+        tool = self._tools.get(call.name)
+        if tool is None:
+            return _error(f"There is no tool {call.name[:64]!r}. There are: {', '.join(self._tools)}.")
+        arguments = self._arguments(call)
+        if isinstance(arguments, ToolResult):
+            return arguments
+        try:
+            return ToolResult(content=shorten(await tool.perform(tenant_id, arguments)))
+        except SubclawError as error:
+            return _error(shorten(error.public))
+        except Exception as error:  # a tool's defect is the model's to hear of and ours to find
+            log.exception("tool %s failed", call.name)
+            return _error(f"The tool failed inside ({type(error).__name__}). Try another way.")
+
+    def _arguments(self, call: ToolCall) -> Mapping[str, Any] | ToolResult:
+        try:
+            arguments = json.loads(call.arguments or "{}")
+        except ValueError:
+            return _error(f"The arguments of {call.name} were not JSON.")
+        problem = next(self._validators[call.name].iter_errors(arguments), None)
+        if problem is None:
+            assert isinstance(arguments, dict)
+            return arguments
+        where = "".join(f".{step}" for step in problem.absolute_path) or " itself"
+        return _error(f"The arguments of {call.name} do not fit: {where[1:]}: {problem.message[:300]}")
+
+
+def shorten(text: str) -> str:
+    """Return a text within the limit of a result: its beginning and its end, and how much was left out between."""
+    if len(text) <= RESULT_LIMIT_CHARACTERS:
+        return text
+    half = RESULT_LIMIT_CHARACTERS // 2
+    left_out = len(text) - 2 * half
+    return f"{text[:half]}\n[… {left_out:,} characters left out …]\n{text[-half:]}"
+
+
+def _error(words: str) -> ToolResult:
+    return ToolResult(content=words, is_error=True)

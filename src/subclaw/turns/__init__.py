@@ -1,0 +1,1 @@
+"""Turns: from a message in the inbox to a reply on its way."""

@@ -1,0 +1,186 @@
+"""Turns against a real PostgreSQL: answered once, folded in order, taken over after a crash."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+import pytest
+
+from subclaw.core.channel import Address, InboundMessage
+from subclaw.core.errors import SubclawError, Unauthenticated, Unavailable
+from subclaw.core.model import ModelReply, Prompt, ToolSaid, UserSaid
+from subclaw.core.tenant import TenantId
+from subclaw.core.tool import ToolDefinition
+from subclaw.core.transcript import OUTCOME_UNKNOWN, STEP_LIMIT
+from subclaw.store.database import Database, DatabaseAddress, Role, open_database
+from subclaw.testing.models import ScriptedModel, calls, words
+from subclaw.tools.toolbox import BuiltInToolbox, Perform, Tool
+from subclaw.turns.intake import StoreIntake
+from subclaw.turns.worker import Turns, work
+
+DEADLINE_S = 20
+
+
+def toolbox(perform: Perform, *, idempotent: bool = False) -> BuiltInToolbox:
+    definition = ToolDefinition(name="act", description="", parameters={"type": "object"}, idempotent=idempotent)
+    return BuiltInToolbox([Tool(definition=definition, perform=perform)])
+
+
+async def done(tenant_id: TenantId, arguments: Mapping[str, Any]) -> str:
+    return "done"
+
+
+def turns(database: Database, model: ScriptedModel, tools: BuiltInToolbox) -> Turns:
+    return Turns(
+        database=database,
+        model=model,
+        toolbox=tools,
+        instructions=lambda _: "be kind",
+        sends=lambda name: name == "sms",
+    )
+
+
+async def say(database: Database, text: str, provider_id: str, channel: str = "web") -> None:
+    sender = Address(channel=channel, address="a")
+    message = InboundMessage(sender=sender, provider_id=provider_id, text=text, received_at=datetime.now(UTC))
+    await StoreIntake(database).receive(message)
+
+
+def replies(address: DatabaseAddress) -> list[str]:
+    with psycopg.connect(address.conninfo(Role.OWNER)) as connection:
+        rows = connection.execute("SELECT body ->> 'text' FROM event WHERE type = 'reply.queued' ORDER BY seq")
+        return [text for (text,) in rows]
+
+
+async def until_replies(address: DatabaseAddress, count: int) -> list[str]:
+    async with asyncio.timeout(DEADLINE_S):
+        while len(found := await asyncio.to_thread(replies, address)) < count:
+            await asyncio.sleep(0.01)
+    return found
+
+
+async def answer(
+    address: DatabaseAddress,
+    model: ScriptedModel,
+    *texts: str,
+    tools: BuiltInToolbox | None = None,
+    channel: str = "web",
+) -> list[str]:
+    """Say texts one after the other, each after the reply to the one before; return the replies."""
+    async with open_database(address, Role.APP) as database:
+        worker = asyncio.create_task(work(turns(database, model, tools or toolbox(done)), address, limit=8))
+        for number, text in enumerate(texts):
+            await say(database, text, str(number), channel)
+            await until_replies(address, number + 1)
+        worker.cancel()
+        await asyncio.gather(worker, return_exceptions=True)
+    return replies(address)
+
+
+def test_a_message_is_answered(address: DatabaseAddress) -> None:
+    model = ScriptedModel([words("hi"), words("again")])
+    assert asyncio.run(answer(address, model, "hello", "more")) == ["hi", "again"]
+    assert [said.text for said in model.prompts[1].history if isinstance(said, UserSaid)] == ["hello", "more"]
+
+
+def test_a_tools_result_reaches_the_model(address: DatabaseAddress) -> None:
+    model = ScriptedModel([calls(("act", "{}"), ("act", '{"a": 1}')), words("ok")])
+    assert asyncio.run(answer(address, model, "do it")) == ["ok"]
+    assert [said.content for said in model.prompts[1].history if isinstance(said, ToolSaid)] == ["done", "done"]
+
+
+def test_a_model_that_repeats_itself_is_stopped(address: DatabaseAddress) -> None:
+    model = ScriptedModel([calls(("act", "{}"))])
+    (reply,) = asyncio.run(answer(address, model, "go"))
+    assert "same thing" in reply
+    assert len(model.prompts) == 3
+
+
+def test_a_model_that_never_ends_is_stopped(address: DatabaseAddress) -> None:
+    count = iter(range(1000))
+
+    def another(prompt: Prompt) -> ModelReply:
+        return calls(("act", f'{{"a": {next(count)}}}'))
+
+    model = ScriptedModel([another])
+    (reply,) = asyncio.run(answer(address, model, "go"))
+    assert str(STEP_LIMIT) in reply
+    assert len(model.prompts) == STEP_LIMIT
+
+
+@pytest.mark.parametrize("error", [Unavailable("down"), Unauthenticated("no")])
+def test_a_model_that_cannot_be_had_is_said_in_words(address: DatabaseAddress, error: SubclawError) -> None:
+    (reply,) = asyncio.run(answer(address, ScriptedModel([error]), "hello"))
+    assert "model" in reply
+
+
+def test_a_defect_in_one_conversation_is_tried_again_later(
+    address: DatabaseAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("subclaw.turns.worker.RETRY_DELAY_S", 0.01)
+    model = ScriptedModel([RuntimeError("a defect"), words("now")])
+    assert asyncio.run(answer(address, model, "hello")) == ["now"]
+
+
+def test_messages_that_arrive_meanwhile_are_folded_in(address: DatabaseAddress) -> None:
+    async def scenario() -> None:
+        async with open_database(address, Role.APP) as database:
+
+            async def slow(tenant_id: TenantId, arguments: Mapping[str, Any]) -> str:
+                for number in range(2, 5):
+                    await say(database, f"message {number}", str(number))
+                return "done"
+
+            model = ScriptedModel([calls(("act", "{}")), words("all of it")])
+            worker = asyncio.create_task(work(turns(database, model, toolbox(slow)), address, limit=8))
+            await say(database, "message 1", "1")
+            assert await until_replies(address, 1) == ["all of it"]
+            texts = [said.text for said in model.prompts[1].history if isinstance(said, UserSaid)]
+            assert texts == [f"message {number}" for number in range(1, 5)]
+            worker.cancel()
+            await asyncio.gather(worker, return_exceptions=True)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("idempotent", "performed", "told"), [(True, 2, "done"), (False, 1, OUTCOME_UNKNOWN)])
+def test_a_call_that_a_dead_worker_had_started(
+    address: DatabaseAddress, idempotent: bool, performed: int, told: str
+) -> None:
+    async def scenario() -> None:
+        started = asyncio.Event()
+        count = 0
+
+        async def act(tenant_id: TenantId, arguments: Mapping[str, Any]) -> str:
+            nonlocal count
+            count += 1
+            if count == 1:
+                started.set()
+                await asyncio.Event().wait()
+            return "done"
+
+        async with open_database(address, Role.APP) as database:
+            model = ScriptedModel([calls(("act", "{}")), words("finished")])
+            world = turns(database, model, toolbox(act, idempotent=idempotent))
+            first = asyncio.create_task(work(world, address, limit=8))
+            await say(database, "go", "1")
+            await started.wait()
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
+            second = asyncio.create_task(work(world, address, limit=8))
+            assert await until_replies(address, 1) == ["finished"]
+            assert count == performed
+            assert [said.content for said in model.prompts[-1].history if isinstance(said, ToolSaid)] == [told]
+            assert len(model.prompts) == 2, "what the model had said was not asked again"
+            second.cancel()
+            await asyncio.gather(second, return_exceptions=True)
+
+    asyncio.run(scenario())
+
+
+def test_a_reply_for_a_provider_waits_in_the_outbox(address: DatabaseAddress) -> None:
+    asyncio.run(answer(address, ScriptedModel([words("by text")]), "hello", channel="sms"))
+    with psycopg.connect(address.conninfo(Role.OWNER)) as connection:
+        assert connection.execute("SELECT text, state FROM outbox").fetchall() == [("by text", "queued")]

@@ -1,0 +1,109 @@
+"""A model's calls are checked, and whatever goes wrong is a short, true error."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from subclaw.core.errors import NotFound
+from subclaw.core.machine import Command, CommandResult, Ended, FileSlice
+from subclaw.core.tenant import TenantId
+from subclaw.core.tool import RESULT_LIMIT_CHARACTERS, ToolCall, ToolDefinition, ToolResult
+from subclaw.tools.machine import describe_command, describe_file
+from subclaw.tools.toolbox import BuiltInToolbox, Tool
+
+TENANT = TenantId(1)
+
+
+async def echo(tenant_id: TenantId, arguments: Mapping[str, Any]) -> str:
+    match arguments["text"]:
+        case "missing":
+            raise NotFound("There is no such file.")
+        case "defect":
+            raise ZeroDivisionError
+        case text:
+            return str(text)
+
+
+TOOLBOX = BuiltInToolbox(
+    [
+        Tool(
+            definition=ToolDefinition(
+                name="echo",
+                description="",
+                parameters={
+                    "type": "object",
+                    "properties": {"text": {"type": "string"}},
+                    "required": ["text"],
+                    "additionalProperties": False,
+                },
+                idempotent=True,
+            ),
+            perform=echo,
+        )
+    ]
+)
+
+
+def perform(arguments: str, name: str = "echo") -> ToolResult:
+    return asyncio.run(TOOLBOX.perform(TENANT, ToolCall(id="1", name=name, arguments=arguments)))
+
+
+def test_a_call_that_fits() -> None:
+    assert perform('{"text": "hi"}') == ToolResult(content="hi")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("{not json", "not JSON"),
+        ("[]", "not of type 'object'"),
+        ("{}", "'text' is a required property"),
+        ('{"text": 1}', "text: 1 is not of type 'string'"),
+        ('{"text": "a", "more": 1}', "Additional properties"),
+        ('{"text": "missing"}', "no such file"),
+        ('{"text": "defect"}', "ZeroDivisionError"),
+    ],
+)
+def test_a_call_that_does_not(arguments: str, told: str) -> None:
+    result = perform(arguments)
+    assert result.is_error
+    assert told in result.content
+    assert len(result.content) < 600
+
+
+def test_an_unknown_tool_is_told_with_the_known_ones() -> None:
+    result = perform("{}", name="nope")
+    assert result.is_error
+    assert "echo" in result.content
+
+
+def test_a_long_result_keeps_its_ends() -> None:
+    content = perform(f'{{"text": "a{"x" * 100_000}z"}}').content
+    assert content.startswith("ax")
+    assert content.endswith("xz")
+    assert len(content) < RESULT_LIMIT_CHARACTERS + 100
+    assert "characters left out" in content
+
+
+@pytest.mark.parametrize(
+    ("result", "told"),
+    [
+        (CommandResult(ended=Ended.EXITED, exit_status=0, output=b"hi\n", output_bytes=3), "hi"),
+        (CommandResult(ended=Ended.EXITED, exit_status=0, output=b"", output_bytes=0), "[done, no output]"),
+        (CommandResult(ended=Ended.EXITED, exit_status=2, output=b"bad\n", output_bytes=4), "bad\n[exit status 2]"),
+        (
+            CommandResult(ended=Ended.TIMED_OUT, exit_status=None, output=b"\xff", output_bytes=1_000_000_000),
+            "\ufffd\n[999,999,999 of 1,000,000,000 bytes of output were left out in the middle]\n"
+            "[ended after 5 s, because it had not finished]",
+        ),
+    ],
+)
+def test_a_commands_end_in_words(result: CommandResult, told: str) -> None:
+    assert describe_command(result, Command(text="x", timeout_s=5)) == told
+
+
+def test_a_long_file_says_where_to_go_on() -> None:
+    told = describe_file(FileSlice(content=b"abc", offset_bytes=2, size_bytes=9))
+    assert told == "abc\n[4 bytes more; go on with offset_bytes 5]"

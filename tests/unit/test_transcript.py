@@ -1,0 +1,123 @@
+"""The next step, decided from the transcript alone."""
+
+import pytest
+
+from subclaw.core.model import ModelSaid, ToolSaid, Usage, UserSaid
+from subclaw.core.tool import ToolCall
+from subclaw.core.transcript import (
+    OUTCOME_UNKNOWN,
+    SAME_CALL_LIMIT,
+    STEP_LIMIT,
+    AskModel,
+    Event,
+    FinishTurn,
+    MessageReceived,
+    ModelFailed,
+    ModelReplied,
+    PerformCalls,
+    ReplyQueued,
+    Rest,
+    Step,
+    ToolFinished,
+    ToolStarted,
+    TurnFinished,
+    TurnOutcome,
+    TurnStarted,
+    history,
+    next_step,
+)
+
+USAGE = Usage(model="m", input_tokens=1, output_tokens=1)
+HELLO = MessageReceived(text="hello", provider_id="1")
+
+
+def replied(text: str = "", *calls: ToolCall) -> ModelReplied:
+    return ModelReplied(text=text, calls=calls, usage=USAGE)
+
+
+def call(id: str, arguments: str = "{}") -> ToolCall:
+    return ToolCall(id=id, name="shell_exec", arguments=arguments)
+
+
+def finished(id: str, content: str = "ok") -> ToolFinished:
+    return ToolFinished(call_id=id, content=content, is_error=False)
+
+
+ONE, TWO = call("1"), call("2")
+
+
+@pytest.mark.parametrize(
+    ("events", "step"),
+    [
+        ([], Rest()),
+        ([TurnStarted(), HELLO], AskModel()),
+        ([TurnStarted(), HELLO, replied("hi")], FinishTurn(reply="hi", outcome=TurnOutcome.ANSWERED)),
+        ([TurnStarted(), HELLO, replied("", ONE)], PerformCalls(calls=(ONE,), interrupted=frozenset())),
+        (
+            [TurnStarted(), HELLO, replied("", ONE, TWO), ToolStarted(call_id="1"), finished("1")],
+            PerformCalls(calls=(TWO,), interrupted=frozenset()),
+        ),
+        (
+            [TurnStarted(), HELLO, replied("", ONE), ToolStarted(call_id="1")],
+            PerformCalls(calls=(ONE,), interrupted=frozenset({"1"})),
+        ),
+        ([TurnStarted(), HELLO, replied("", ONE), finished("1")], AskModel()),
+        (
+            [TurnStarted(), HELLO, ModelFailed(public="sorry")],
+            FinishTurn(reply="sorry", outcome=TurnOutcome.MODEL_FAILED),
+        ),
+        ([TurnStarted(), HELLO, replied("hi"), TurnFinished(outcome=TurnOutcome.ANSWERED)], Rest()),
+        ([TurnStarted(), HELLO, TurnFinished(outcome=TurnOutcome.ANSWERED), TurnStarted(), HELLO], AskModel()),
+    ],
+)
+def test_next_step(events: list[Event], step: Step) -> None:
+    assert next_step(events) == step
+
+
+def test_an_empty_reply_becomes_words() -> None:
+    step = next_step([TurnStarted(), HELLO, replied("")])
+    assert isinstance(step, FinishTurn)
+    assert step.reply
+
+
+def turn_of(steps: int, *, same: bool) -> list[Event]:
+    events: list[Event] = [TurnStarted(), HELLO]
+    for number in range(steps):
+        made = call(f"c{number}", '{"a": 1}' if same else f'{{"a": {number}}}')
+        events += [replied("", made), ToolStarted(call_id=made.id), finished(made.id)]
+    return events
+
+
+def test_a_stuck_model_costs_the_step_limit_and_no_more() -> None:
+    assert next_step(turn_of(STEP_LIMIT - 1, same=False)) == AskModel()
+    step = next_step(turn_of(STEP_LIMIT, same=False))
+    assert isinstance(step, FinishTurn)
+    assert step.outcome is TurnOutcome.STUCK
+    assert str(STEP_LIMIT) in step.reply
+
+
+def test_the_same_call_with_the_same_result_is_stopped() -> None:
+    assert next_step(turn_of(SAME_CALL_LIMIT - 1, same=True)) == AskModel()
+    step = next_step(turn_of(SAME_CALL_LIMIT, same=True))
+    assert isinstance(step, FinishTurn)
+    assert step.outcome is TurnOutcome.STUCK
+
+
+def test_history_pairs_every_call_with_its_result() -> None:
+    events: list[Event] = [
+        TurnStarted(),
+        HELLO,
+        replied("let me see", ONE, TWO),
+        ToolStarted(call_id="1"),
+        finished("1", "one"),
+        replied("done"),
+        ReplyQueued(text="done"),
+        TurnFinished(outcome=TurnOutcome.ANSWERED),
+    ]
+    assert history(events) == (
+        UserSaid(text="hello"),
+        ModelSaid(text="let me see", calls=(ONE, TWO)),
+        ToolSaid(call=ONE, content="one"),
+        ToolSaid(call=TWO, content=OUTCOME_UNKNOWN),
+        ModelSaid(text="done"),
+    )
