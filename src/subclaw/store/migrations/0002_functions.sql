@@ -129,7 +129,7 @@ BEGIN
         v_next := v_next + write_events(v, v_next, '[{"type": "turn.started", "body": {}}]');
         v_next := v_next + drain(v, v_next);
         UPDATE conversation c SET next_seq = v_next, drained_seq = v.inbox_seq, turn_open = true WHERE c.id = v.id;
-        PERFORM pg_notify('subclaw_feed', v.id::text);
+        PERFORM pg_notify('subclaw_feed', v.channel || ' ' || v.address);
     END IF;
     RETURN QUERY SELECT t.name, v.channel, v.address, transcript(v.id, v_next - p_limit)
         FROM tenant t WHERE t.id = p_tenant;
@@ -148,7 +148,7 @@ BEGIN
     IF v_said = 0 THEN
         RETURN '[]';
     END IF;
-    PERFORM pg_notify('subclaw_feed', v.id::text);
+    PERFORM pg_notify('subclaw_feed', v.channel || ' ' || v.address);
     RETURN transcript(v.id, v_said_from);
 END $$;
 
@@ -168,7 +168,7 @@ BEGIN
             VALUES (v.tenant_id, v.id, v.channel, v.address, p_reply);
         NOTIFY subclaw_outbox;
     END IF;
-    PERFORM pg_notify('subclaw_feed', v.id::text);
+    PERFORM pg_notify('subclaw_feed', v.channel || ' ' || v.address);
     RETURN v_done;
 END $$;
 
@@ -245,10 +245,10 @@ END $$;
 
 -- What a person and their agent said after p_after, and whether the agent is at work.
 CREATE FUNCTION read_feed(p_channel text, p_address text, p_after bigint, p_limit integer)
-RETURNS TABLE (conversation_id bigint, turn_open boolean, items jsonb) LANGUAGE plpgsql AS $$
+RETURNS TABLE (turn_open boolean, items jsonb) LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM present(p_channel, p_address);
-    RETURN QUERY SELECT c.id, c.turn_open, (
+    RETURN QUERY SELECT c.turn_open, (
         SELECT coalesce(jsonb_agg(to_jsonb(said) ORDER BY said.seq), '[]') FROM (
             SELECT e.seq, e.type, e.body, e.at FROM event e
             WHERE e.conversation_id = c.id AND e.seq > p_after AND e.type IN ('message.received', 'reply.queued')

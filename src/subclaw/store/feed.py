@@ -1,0 +1,83 @@
+"""The chat feed from the transcript: read on a notification, so that a page shows a reply the moment it is stored."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from subclaw.core.channel import Address
+from subclaw.core.errors import Unavailable
+from subclaw.core.feed import FeedItem, SaidByAgent, SaidByPerson, Typing
+from subclaw.store.database import Database, DatabaseAddress, Role, connect
+from subclaw.store.notify import Topic, listen, notifications
+
+PAGE_ITEMS = 200
+
+
+class StoreFeed:
+    """See `core.feed.ChatFeed`. One connection listens for all pages; `run` must be running."""
+
+    def __init__(self, database: Database, address: DatabaseAddress) -> None:
+        self._database = database
+        self._address = address
+        self._followers: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._lost = False
+
+    async def run(self) -> None:
+        """Listen and wake followers, until cancelled. Errors: `Unavailable` when the connection is lost."""
+        connection = await connect(self._address, Role.APP)
+        async with connection:
+            await listen(connection, Topic.FEED)
+            try:
+                async for notification in notifications(connection):
+                    for follower in self._followers.get(notification.payload, ()):
+                        follower.set()
+            finally:
+                self._lost = True
+                for follower in [event for events in self._followers.values() for event in events]:
+                    follower.set()
+
+    async def follow(self, address: Address, after: int) -> AsyncGenerator[FeedItem, None]:
+        """See `core.feed.ChatFeed.follow`."""
+        typing: bool | None = None
+        with self._follower(address) as news:
+            while not self._lost:
+                news.clear()
+                turn_open, items = await self._read(address, after)
+                for item in items:
+                    after = item["seq"]
+                    yield _feed_item(item)
+                if len(items) == PAGE_ITEMS:
+                    continue
+                if turn_open != typing:
+                    typing = turn_open
+                    yield Typing(on=typing)
+                await news.wait()
+        raise Unavailable("The chat is restarting.")
+
+    async def _read(self, address: Address, after: int) -> tuple[bool, list[dict[str, Any]]]:
+        rows = await self._database.rows(
+            "SELECT * FROM read_feed(%s, %s, %s, %s)", address.channel, address.address, after, PAGE_ITEMS
+        )
+        return (rows[0][0], rows[0][1]) if rows else (False, [])
+
+    @contextmanager
+    def _follower(self, address: Address) -> Iterator[asyncio.Event]:
+        key, news = f"{address.channel} {address.address}", asyncio.Event()
+        self._followers[key].add(news)
+        try:
+            yield news
+        finally:
+            self._followers[key].discard(news)
+            if not self._followers[key]:
+                del self._followers[key]
+
+
+def _feed_item(row: Mapping[str, Any]) -> FeedItem:
+    at = datetime.fromisoformat(row["at"])
+    if row["type"] == "message.received":
+        body = row["body"]
+        return SaidByPerson(seq=row["seq"], text=body["text"], at=at, provider_id=body["provider_id"])
+    return SaidByAgent(seq=row["seq"], text=row["body"]["text"], at=at)
