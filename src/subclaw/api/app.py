@@ -1,0 +1,50 @@
+"""The web application: routers put together, health, and our errors as HTTP's."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+
+from subclaw.core.errors import (
+    Conflict,
+    Corrupt,
+    Denied,
+    Exhausted,
+    Invalid,
+    NotFound,
+    SubclawError,
+    Unauthenticated,
+    Unavailable,
+)
+
+_STATUS: dict[type[SubclawError], int] = {
+    Invalid: 422,
+    NotFound: 404,
+    Conflict: 409,
+    Denied: 403,
+    Unauthenticated: 401,
+    Exhausted: 429,
+    Unavailable: 503,
+    Corrupt: 500,
+}
+RETRY_AFTER_S = 5
+
+
+def make_app(routers: Sequence[APIRouter], *, check: Callable[[], Awaitable[object]]) -> FastAPI:
+    """Return the application. `check` raises `Unavailable` if the control plane cannot do its work."""
+    app = FastAPI(title="subclaw", docs_url=None, redoc_url=None, openapi_url=None)
+    for router in routers:
+        app.include_router(router)
+
+    @app.get("/healthz")
+    async def healthz() -> Response:
+        await check()
+        return PlainTextResponse("ok\n")
+
+    @app.exception_handler(SubclawError)
+    async def explain(request: Request, error: SubclawError) -> JSONResponse:
+        status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
+        headers = {"Retry-After": str(RETRY_AFTER_S)} if status in (429, 503) else {}
+        return JSONResponse({"error": error.public}, status_code=status, headers=headers)
+
+    return app

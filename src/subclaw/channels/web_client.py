@@ -1,0 +1,99 @@
+"""A client of the web chat: what the page does, for the command line, the demo, tests and benchmarks."""
+
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from uuid import uuid4
+
+import httpx2
+
+from subclaw.core.errors import Invalid, SubclawError, Unavailable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """Something that was said. `by` is "person" or "agent"."""
+
+    seq: int
+    by: str
+    text: str
+
+
+class WebPerson:
+    """One person at the web chat."""
+
+    def __init__(self, client: httpx2.AsyncClient) -> None:
+        self._client = client
+        self.seen = 0
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """What makes this person known again."""
+        return dict(self._client.cookies)
+
+    async def say(self, text: str) -> None:
+        """Send a message. Errors: `Invalid`, with the words that a person would read; `Unavailable`."""
+        with _translated():
+            response = await self._client.post("/chat/messages", json={"id": str(uuid4()), "text": text})
+        if response.status_code != 202:
+            raise _refusal(response)
+
+    async def listen(self) -> AsyncIterator[Said]:
+        """Yield what is said, from where the last call ended."""
+        with _translated():
+            async with self._client.stream("GET", "/chat/events", params={"after": self.seen}) as response:
+                if response.status_code != 200:
+                    raise Unavailable("The chat cannot be followed now.", internal=f"status {response.status_code}")
+                event = ""
+                async for line in response.aiter_lines():
+                    field, _, value = line.partition(": ")
+                    if field == "event":
+                        event = value
+                    elif field == "data" and event in ("person", "agent"):
+                        item = json.loads(value)
+                        self.seen = item["seq"]
+                        yield Said(seq=item["seq"], by=event, text=item["text"])
+
+    async def reply(self) -> str:
+        """Return the agent's next words."""
+        async for said in self.listen():
+            if said.by == "agent":
+                return said.text
+        raise Unavailable("The chat ended before there was a reply.")
+
+
+@asynccontextmanager
+async def web_person(
+    base_url: str, *, cookies: Mapping[str, str] | None = None, host: str | None = None
+) -> AsyncIterator[WebPerson]:
+    """Open the chat page as a person does. `cookies` are those of an earlier visit; `host` is a `Host` header to send.
+
+    Errors: `Unavailable`.
+    """
+    headers = {"Host": host} if host else {}
+    timeout = httpx2.Timeout(30, read=None)
+    async with httpx2.AsyncClient(
+        base_url=base_url, cookies=dict(cookies or {}), headers=headers, timeout=timeout, trust_env=False
+    ) as client:
+        with _translated():
+            page = await client.get("/")
+        if page.status_code != 200:
+            raise Unavailable("The web chat does not answer.", internal=f"status {page.status_code}")
+        yield WebPerson(client)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (httpx2.TransportError, OSError) as error:
+        raise Unavailable("The web chat cannot be reached.", internal=type(error).__name__) from error
+
+
+def _refusal(response: httpx2.Response) -> SubclawError:
+    try:
+        words = str(response.json()["error"])
+    except (ValueError, KeyError, TypeError):
+        words = f"The chat answered with status {response.status_code}."
+    return Invalid(words) if response.status_code in (413, 422) else Unavailable(words)

@@ -1,0 +1,171 @@
+"""Configuration: environment variables in, one frozen value out. Nothing else reads the environment."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from subclaw.core.errors import Invalid
+from subclaw.core.policy import Injection, Upstream
+from subclaw.models.choice import DEFAULT_MODELS, DEMO, ModelChoice, parse_choice
+
+DEFAULT_HOME = Path("/var/lib/subclaw")
+DEFAULT_CACHE = Path("/var/cache/subclaw")
+DEFAULT_PORT = 8080
+HOME_LIMIT_CHARACTERS = 60
+"""Longest path of the state folder: unix sockets lie below it, and theirs may have 107 characters."""
+
+KEY_VARIABLES = {
+    "OPENAI_API_KEY": "openai.key",
+    "ANTHROPIC_API_KEY": "anthropic.key",
+    "GOOGLE_API_KEY": "google.key",
+    "TWILIO_AUTH_TOKEN": "twilio.token",
+}
+"""Environment variables that hold secrets, and the names under which they are sealed."""
+
+_PLAIN_VARIABLES = (
+    "SUBCLAW_HOME",
+    "SUBCLAW_CACHE",
+    "SUBCLAW_DOMAIN",
+    "SUBCLAW_PORT",
+    "SUBCLAW_LISTEN",
+    "SUBCLAW_PUBLIC_URL",
+    "SUBCLAW_MODEL",
+    "DATABASE_URL",
+    "OPENAI_BASE_URL",
+    "ANTHROPIC_BASE_URL",
+    "GOOGLE_BASE_URL",
+    "TWILIO_ACCOUNT_SID",
+    "TWILIO_NUMBER",
+    "TWILIO_BASE_URL",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwilioSettings:
+    """The operator's Twilio account. `number` is what people text, in E.164 form."""
+
+    account_sid: str
+    number: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the operator decided. `port` is None until one is chosen; `environment` is for child processes, keyless."""
+
+    home: Path
+    cache: Path
+    domain: str
+    listen: str
+    port: int | None
+    public_url: str | None
+    database_url: str | None
+    model: ModelChoice
+    twilio: TwilioSettings | None
+    upstreams: tuple[Upstream, ...]
+    environment: Mapping[str, str]
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """Read the settings. Errors: `Invalid`, which names the variable and says what it must be."""
+    given = {name: environ[name] for name in _PLAIN_VARIABLES if environ.get(name)}
+    model = choose_model(environ)
+    return Settings(
+        home=_home(given),
+        cache=Path(given.get("SUBCLAW_CACHE", DEFAULT_CACHE)).absolute(),
+        domain=_domain(given.get("SUBCLAW_DOMAIN", "localhost")),
+        listen=given.get("SUBCLAW_LISTEN", "127.0.0.1"),
+        port=_port(given["SUBCLAW_PORT"]) if "SUBCLAW_PORT" in given else None,
+        public_url=_url(given, "SUBCLAW_PUBLIC_URL", ""),
+        database_url=given.get("DATABASE_URL"),
+        model=model,
+        twilio=_twilio(given),
+        upstreams=_upstreams(given),
+        environment=given | {"SUBCLAW_MODEL": str(model)},
+    )
+
+
+def choose_model(environ: Mapping[str, str]) -> ModelChoice:
+    """Return the model that `SUBCLAW_MODEL` names, else the default one of the first provider with a key, else the demo."""
+    if named := environ.get("SUBCLAW_MODEL"):
+        return parse_choice(named)
+    keyed = (name for name in DEFAULT_MODELS if environ.get(f"{name.upper()}_API_KEY"))
+    return next((parse_choice(name) for name in keyed), DEMO)
+
+
+def process_environment(settings: Settings) -> dict[str, str]:
+    """Return the environment of a child process: the settings, and what a program needs to run; no secret."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "TZ") if name in os.environ}
+    return {**kept, "LC_ALL": "C.UTF-8", "PYTHONUNBUFFERED": "1", **settings.environment}
+
+
+def _home(given: Mapping[str, str]) -> Path:
+    home = Path(given.get("SUBCLAW_HOME", DEFAULT_HOME)).absolute()
+    if len(str(home)) > HOME_LIMIT_CHARACTERS:
+        raise Invalid(
+            f"SUBCLAW_HOME is {home}, and unix sockets below it would have names that are too long: "
+            f"choose a folder of at most {HOME_LIMIT_CHARACTERS} characters."
+        )
+    return home
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise Invalid(f"SUBCLAW_PORT is {text!r}; it must be a number from 1 to 65535.")
+    return int(text)
+
+
+def _domain(text: str) -> str:
+    label = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+    if not re.fullmatch(rf"{label}(\.{label})*", text) or len(text) > 190:
+        raise Invalid(f"SUBCLAW_DOMAIN is {text!r}; it must be a hostname in small letters, such as example.org.")
+    return text
+
+
+def _url(given: Mapping[str, str], name: str, default: str) -> str:
+    url = given.get(name, default).rstrip("/")
+    if url and not re.fullmatch(r"https?://[A-Za-z0-9._\[\]:-]+(/[^\s?#]*)?", url):
+        raise Invalid(f"{name} is {url!r}; it must be an http or https URL.")
+    return url
+
+
+def _twilio(given: Mapping[str, str]) -> TwilioSettings | None:
+    sid, number = given.get("TWILIO_ACCOUNT_SID"), given.get("TWILIO_NUMBER")
+    if not sid and not number:
+        return None
+    if not sid or not number:
+        raise Invalid("For text messages, set TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN and TWILIO_NUMBER, all three.")
+    if not re.fullmatch(r"\+[1-9][0-9]{5,14}", number):
+        raise Invalid(f"TWILIO_NUMBER is {number!r}; it must be of the form +15551234567.")
+    return TwilioSettings(account_sid=sid, number=number)
+
+
+def _upstreams(given: Mapping[str, str]) -> tuple[Upstream, ...]:
+    """Return what the control plane may call, and which secret the gateway puts in."""
+    return (
+        Upstream(
+            name="openai", base_url=_url(given, "OPENAI_BASE_URL", "https://api.openai.com/v1"), secret="openai.key"
+        ),
+        Upstream(
+            name="anthropic",
+            base_url=_url(given, "ANTHROPIC_BASE_URL", "https://api.anthropic.com"),
+            injection=Injection.HEADER,
+            header="x-api-key",
+            secret="anthropic.key",
+        ),
+        Upstream(
+            name="google",
+            base_url=_url(given, "GOOGLE_BASE_URL", "https://generativelanguage.googleapis.com"),
+            injection=Injection.HEADER,
+            header="x-goog-api-key",
+            secret="google.key",
+        ),
+        Upstream(
+            name="twilio",
+            base_url=_url(given, "TWILIO_BASE_URL", "https://api.twilio.com"),
+            injection=Injection.BASIC,
+            user=given.get("TWILIO_ACCOUNT_SID", ""),
+            secret="twilio.token",
+        ),
+    )

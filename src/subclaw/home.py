@@ -1,0 +1,160 @@
+"""The state folder: what lies where, who owns it, and the port that this folder's router has."""
+
+import grp
+import os
+import pwd
+import shutil
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from subclaw.core.errors import Conflict, Unavailable
+
+CONTROL_USER = "subclaw"
+DATABASE_USER = "subclaw-db"
+EGRESS_USER = "subclaw-egress"
+CADDY_USER = "subclaw-caddy"
+MACHINE_USER = "subclaw-machine"
+USERS = (CONTROL_USER, DATABASE_USER, EGRESS_USER, CADDY_USER, MACHINE_USER)
+"""The system users that set-up makes: one for each kind of process, so that none can read another's files."""
+
+FREE_BYTES = 500 * 1024 * 1024
+"""Least free disk to start with: below it a full disk would stop the database in the middle of somebody's turn."""
+
+PORTS_TRIED = 50
+
+
+@dataclass(frozen=True)
+class Home:
+    """The state folder."""
+
+    path: Path
+
+    @property
+    def database(self) -> Path:
+        """The private cluster's data."""
+        return self.path / "db" / "data"
+
+    @property
+    def database_socket_folder(self) -> Path:
+        """Where the private cluster listens."""
+        return self.path / "run" / "db"
+
+    @property
+    def keys(self) -> Path:
+        """The egress gateway's key pair."""
+        return self.path / "egress"
+
+    @property
+    def egress_socket(self) -> Path:
+        """Where the control plane reaches the gateway."""
+        return self.path / "run" / "egress" / "gateway.sock"
+
+    @property
+    def machines(self) -> Path:
+        """The tenants' disks."""
+        return self.path / "machines"
+
+    @property
+    def host_socket(self) -> Path:
+        """Where the control plane reaches the machine host."""
+        return self.path / "run" / "host" / "host.sock"
+
+    @property
+    def doors(self) -> Path:
+        """The sockets by which the router reaches into machines."""
+        return self.path / "run" / "doors"
+
+    @property
+    def releases(self) -> Path:
+        """The published folders of all tenants."""
+        return self.path / "releases"
+
+    @property
+    def caddy(self) -> Path:
+        """The router's own data."""
+        return self.path / "caddy"
+
+    @property
+    def caddy_socket(self) -> Path:
+        """The router's admin API."""
+        return self.path / "run" / "caddy" / "admin.sock"
+
+    @property
+    def web_socket(self) -> Path:
+        """Where the router reaches the control plane."""
+        return self.path / "run" / "web" / "web.sock"
+
+    @property
+    def logs(self) -> Path:
+        """One bounded log a process."""
+        return self.path / "log"
+
+    @property
+    def port_file(self) -> Path:
+        """The router's port, once chosen."""
+        return self.path / "port"
+
+
+def prepare_home(home: Home) -> None:
+    """Make the folders with their owners. Errors: `Unavailable` for a full disk, or users that are missing."""
+    folders = (
+        (home.path, "root", "root", 0o755),
+        (home.path / "run", "root", "root", 0o755),
+        (home.logs, "root", "root", 0o750),
+        (home.database.parent, DATABASE_USER, DATABASE_USER, 0o700),
+        (home.database_socket_folder, DATABASE_USER, DATABASE_USER, 0o755),
+        (home.keys, EGRESS_USER, EGRESS_USER, 0o755),
+        (home.egress_socket.parent, EGRESS_USER, CONTROL_USER, 0o2750),
+        (home.machines, "root", MACHINE_USER, 0o750),
+        (home.host_socket.parent, "root", CONTROL_USER, 0o2750),
+        (home.doors, "root", CADDY_USER, 0o2750),
+        (home.releases, CONTROL_USER, CADDY_USER, 0o2750),
+        (home.caddy, CADDY_USER, CADDY_USER, 0o700),
+        (home.caddy_socket.parent, CADDY_USER, CONTROL_USER, 0o2750),
+        (home.web_socket.parent, CONTROL_USER, CADDY_USER, 0o2750),
+    )
+    try:
+        for folder, owner, group, mode in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+            os.chown(folder, pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid)
+            folder.chmod(mode)
+        free = shutil.disk_usage(home.path).free
+    except KeyError as error:
+        raise Unavailable("The system users of subclaw are missing. Make them with: make setup") from error
+    except OSError as error:
+        raise Unavailable(f"The state folder {home.path} cannot be made: {error.strerror}.") from error
+    if free < FREE_BYTES:
+        raise Unavailable(
+            f"The disk of {home.path} is full: {free // 2**20} MB are free and {FREE_BYTES // 2**20} MB are needed. "
+            "Make room, or set SUBCLAW_HOME to a folder on another disk."
+        )
+
+
+def choose_port(home: Home, listen: str, wanted: int | None, default: int) -> int:
+    """Return the router's port: the wanted one, else this folder's own, else the first free one from `default` on.
+
+    Errors: `Conflict` if the wanted or the folder's own port is taken.
+    """
+    kept = int(home.port_file.read_text()) if home.port_file.exists() else None
+    port = wanted or kept
+    if port is None:
+        tried = range(default, default + PORTS_TRIED)
+        port = next((port for port in tried if _is_free(listen, port)), None)
+        if port is None:
+            raise Conflict(f"All ports from {default} on are in use. Set SUBCLAW_PORT to a free one.")
+    elif not _is_free(listen, port):
+        raise Conflict(f"Port {port} is in use by another program. Stop it, or set SUBCLAW_PORT to a free port.")
+    home.port_file.write_text(f"{port}\n")
+    return port
+
+
+def _is_free(listen: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in listen else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((listen, port))
+        except OSError:
+            return False
+        return True
