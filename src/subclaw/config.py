@@ -87,7 +87,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
 
 
 def choose_model(environ: Mapping[str, str]) -> ModelChoice:
-    """Return the model that `SUBCLAW_MODEL` names, else the default one of the first provider with a key, else the demo."""
+    """Return the model that `SUBCLAW_MODEL` names, else that of the first provider with a key, else the demo."""
     if named := environ.get("SUBCLAW_MODEL"):
         return parse_choice(named)
     keyed = (name for name in DEFAULT_MODELS if environ.get(f"{name.upper()}_API_KEY"))
