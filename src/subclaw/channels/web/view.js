@@ -3,6 +3,7 @@
 import { pieces } from "./text.js";
 
 const NEAR_END_PX = 80;
+const SAME_TIME_MS = 5 * 60_000;
 const clock = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" });
 const calendar = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
 const byId = (id) => document.getElementById(id);
@@ -44,6 +45,14 @@ export function openLog() {
     place(element("div", { className: "day", textContent: dayName(at) }));
   }
 
+  // One time for messages that follow closely is enough.
+  function follow(message, at) {
+    const before = message.previousElementSibling;
+    if (before?.matches(".message") && at - new Date(before.querySelector("time").dateTime) < SAME_TIME_MS) {
+      before.classList.add("followed");
+    }
+  }
+
   function said({ who, text, at, id }) {
     separate(at);
     const bubble = element("div", { className: "bubble", dir: "auto" }, ...words(text));
@@ -56,6 +65,7 @@ export function openLog() {
     );
     if (id) message.dataset.id = id;
     place(message);
+    follow(message, at);
     scroll.added(who === "person" && log.ariaBusy !== "true");
     return message;
   }
