@@ -1,0 +1,88 @@
+"""The strict reading of HTTP/1.1 heads: what two parsers could understand differently is refused.
+
+These checks run on the raw bytes before h11 sees them, because h11 forgives (bare LF, folded lines, repeated lengths).
+Source: RFC 9112, sections 2.2, 3, 5, 6 and 11.2.
+"""
+
+import re
+
+END = b"\r\n\r\n"
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+_REQUEST_LINE = re.compile(_TOKEN + rb"{1,32} [\x21-\x7e]+ HTTP/1\.1\r\n")
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-5][0-9]{2}(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
+_REQUEST_FIELDS = re.compile(rb"(?:" + _TOKEN + rb"++:[\t\x20-\x7e]*+\r\n)*+\r\n")
+_RESPONSE_FIELDS = re.compile(rb"(?:" + _TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+\r\n")
+_FIELD = re.compile(rb"([^:\r\n]+):[ \t]*([^\r\n]*?)[ \t]*\r\n")
+_LENGTH = re.compile(rb"[0-9]{1,15}")
+_HOST = re.compile(rb"[A-Za-z0-9._-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
+_BARE_LF = re.compile(rb"(?<!\r)\n")
+
+Fields = list[tuple[bytes, bytes]]
+
+
+def unfinished_problem(start: bytes) -> str | None:
+    """Say what is already wrong with the beginning of a head, so that nobody waits for its end."""
+    if _BARE_LF.search(start):
+        return "a line ends without a carriage return"
+    return None
+
+
+def request_problem(head: bytes, headers_limit: int) -> tuple[int, str] | None:
+    """Return the status and the reason to refuse a complete request head with, or None if it is sound."""
+    line = _REQUEST_LINE.match(head)
+    if line is None:
+        return 400, "the request line is malformed"
+    if not _REQUEST_FIELDS.fullmatch(head, line.end()):
+        return 400, _why(head[line.end() :])
+    fields = _fields(head, line.end())
+    if len(fields) > headers_limit:
+        return 431, "there are too many headers"
+    hosts = [value for name, value in fields if name == b"host"]
+    if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
+        return 400, "there must be one Host header with a host's name"
+    if any(name in (b"upgrade", b"http2-settings") for name, _ in fields):
+        return 400, "this connection cannot be upgraded"
+    if head.startswith((b"CONNECT ", b"TRACE ")):
+        return 405, "that method is not allowed"
+    framing = _framing_problem(fields)
+    return (400, framing) if framing else None
+
+
+def response_problem(head: bytes, headers_limit: int) -> str | None:
+    """Return why a complete response head cannot be trusted, or None if it is sound."""
+    line = _STATUS_LINE.match(head)
+    if line is None:
+        return "the status line is malformed"
+    if head.startswith(b"101", 9):
+        return "a change of protocol that nobody asked for"
+    if not _RESPONSE_FIELDS.fullmatch(head, line.end()):
+        return _why(head[line.end() :])
+    fields = _fields(head, line.end())
+    if len(fields) > headers_limit:
+        return "there are too many headers"
+    return _framing_problem(fields)
+
+
+def _fields(head: bytes, start: int) -> Fields:
+    return [(name.lower(), value) for name, value in _FIELD.findall(head, start)]
+
+
+def _framing_problem(fields: Fields) -> str | None:
+    """Say why the length of the body would be open to doubt."""
+    lengths = [value for name, value in fields if name == b"content-length"]
+    codings = [value for name, value in fields if name == b"transfer-encoding"]
+    if lengths and codings:
+        return "both Content-Length and Transfer-Encoding are given"
+    if len(lengths) > 1 or (lengths and not _LENGTH.fullmatch(lengths[0])):
+        return "Content-Length is not one number"
+    if len(codings) > 1 or (codings and codings[0].lower() != b"chunked"):
+        return "Transfer-Encoding is not chunked alone"
+    return None
+
+
+def _why(fields: bytes) -> str:
+    if _BARE_LF.search(fields):
+        return "a line ends without a carriage return"
+    if re.search(rb"\r\n[ \t]", fields) or fields.startswith((b" ", b"\t")):
+        return "a header is folded"
+    return "a header is malformed"

@@ -1,0 +1,3 @@
+"""Where the gateway answers about signatures; shared by both sides of the socket."""
+
+PREFIX = "/-/verify/"

@@ -1,0 +1,133 @@
+"""A wire: one byte stream with bounded reads and back-pressure on writes. It starts no tasks."""
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+READ_LIMIT_BYTES = 65_536
+"""Received and not yet read; above it the other side is made to wait. One receive may exceed it once."""
+
+
+class Wire(asyncio.Protocol):
+    """One connection. `on_end` is called once the other side has ended it, even if received bytes are still unread."""
+
+    def __init__(self, on_made: "Callable[[Wire], None] | None" = None) -> None:
+        self.on_end: Callable[[], object] | None = None
+        self.bytes_read = 0
+        self._on_made = on_made
+        self._transport: asyncio.Transport | None = None
+        self._received: list[bytes] = []
+        self._received_bytes = 0
+        self._reading_paused = False
+        self._writing_paused = False
+        self._ended = False
+        self._lost = False
+        self._error: Exception | None = None
+        self._readable: asyncio.Future[None] | None = None
+        self._writable: asyncio.Future[None] | None = None
+
+    async def read(self, timeout_s: float) -> bytes:
+        """Return what has been received, at least one byte, or nothing at the end of the stream.
+
+        Errors: `TimeoutError`; `ConnectionError` if the stream broke off instead of ending.
+        """
+        if not self._received and not self._ended:
+            self._readable = asyncio.get_running_loop().create_future()
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._readable
+            finally:
+                self._readable = None
+        if not self._received:
+            if self._error is not None:
+                raise ConnectionResetError("the connection broke off")
+            return b""
+        data = self._received[0] if len(self._received) == 1 else b"".join(self._received)
+        self._received, self._received_bytes = [], 0
+        self.bytes_read += len(data)
+        if self._reading_paused and self._transport is not None and not self._lost:
+            self._reading_paused = False
+            self._transport.resume_reading()
+        return data
+
+    async def write(self, data: bytes, timeout_s: float) -> None:
+        """Send bytes, waiting while the other side is slow to take them. Errors: `TimeoutError`, `ConnectionError`."""
+        if self._lost or self._transport is None or self._transport.is_closing():
+            raise ConnectionResetError("the connection is closed")
+        self._transport.write(data)
+        if self._writing_paused:
+            self._writable = asyncio.get_running_loop().create_future()
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._writable
+            finally:
+                self._writable = None
+            if self._lost:
+                raise ConnectionResetError("the connection is closed")
+
+    @property
+    def ended(self) -> bool:
+        """Whether the other side has ended the connection."""
+        return self._ended
+
+    @property
+    def quiet(self) -> bool:
+        """Whether the connection stands and nothing unread has come in."""
+        return not (self._ended or self._lost or self._received)
+
+    def close(self) -> None:
+        """End the connection after what was written has gone out."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport (asyncio calls this)."""
+        self._transport = cast(asyncio.Transport, transport)
+        if self._on_made is not None:
+            self._on_made(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Keep what came in, and pause the other side when it is too much."""
+        self._received.append(data)
+        self._received_bytes += len(data)
+        if self._received_bytes > READ_LIMIT_BYTES and not self._reading_paused and self._transport is not None:
+            self._reading_paused = True
+            self._transport.pause_reading()
+        _wake(self._readable)
+
+    def eof_received(self) -> bool:
+        """Note the end of the stream; the transport then closes (the result says: no half-open connections)."""
+        self._end()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note that nothing more can be read or written."""
+        self._lost = True
+        self._error = exc
+        _wake(self._writable)
+        self._end()
+
+    def pause_writing(self) -> None:
+        """Hold back writers."""
+        self._writing_paused = True
+
+    def resume_writing(self) -> None:
+        """Let writers go on."""
+        self._writing_paused = False
+        _wake(self._writable)
+
+    def _end(self) -> None:
+        first, self._ended = not self._ended, True
+        _wake(self._readable)
+        if first and self.on_end is not None:
+            self.on_end()
+
+
+def _wake(waiter: asyncio.Future[None] | None) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)
