@@ -1,0 +1,82 @@
+"""A running egress gateway for tests, with a key and sealed secrets of its own."""
+
+import asyncio
+import contextlib
+import os
+import ssl
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from subclaw.core.policy import Upstream
+from subclaw.core.secret import SealedSecret
+from subclaw.egress.gateway import EgressSettings, serve_egress
+from subclaw.egress.keys import ensure_key, read_public_key
+from subclaw.egress.limits import Limits
+from subclaw.egress.seal import seal
+
+DEADLINE_S = 15.0
+
+
+@asynccontextmanager
+async def running_gateway(
+    folder: Path,
+    upstreams: Sequence[Upstream],
+    secrets: Mapping[str, str],
+    *,
+    signing_secrets: Mapping[str, str] | None = None,
+    limits: Limits | None = None,
+    ssl_context: ssl.SSLContext | None = None,
+) -> AsyncIterator[Path]:
+    """Serve the gateway in this loop; yields the path of its socket."""
+    ensure_key(folder, os.getuid(), os.getgid())
+    public_key = read_public_key(folder)
+    sealed = [SealedSecret(name=name, sealed=seal(public_key, value)) for name, value in secrets.items()]
+
+    async def load() -> Sequence[SealedSecret]:
+        return sealed
+
+    settings = EgressSettings(
+        key_folder=folder,
+        socket_path=folder / "egress.sock",
+        socket_gid=os.getgid(),
+        upstreams=tuple(upstreams),
+        load_secrets=load,
+        signing_secrets=signing_secrets or {},
+        limits=limits or Limits(),
+        ssl_context=ssl_context,
+    )
+    async with asyncio.TaskGroup() as group:
+        gateway = group.create_task(serve_egress(settings))
+        try:
+            await _until_served(settings.socket_path, gateway)
+            yield settings.socket_path
+        finally:
+            gateway.cancel()
+
+
+async def talk(socket_path: Path, data: bytes) -> bytes:
+    """Send bytes as they are and return everything until the gateway closes."""
+    reader, writer = await asyncio.open_unix_connection(socket_path)
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            with contextlib.suppress(ConnectionError):
+                writer.write(data)
+                await writer.drain()
+            received = bytearray()
+            with contextlib.suppress(ConnectionError):
+                while piece := await reader.read(65_536):
+                    received += piece
+            return bytes(received)
+    finally:
+        writer.close()
+
+
+async def _until_served(socket_path: Path, gateway: asyncio.Task[None]) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while not gateway.done():
+            with contextlib.suppress(OSError):
+                _, writer = await asyncio.open_unix_connection(socket_path)
+                writer.close()
+                return
+            await asyncio.sleep(0.01)
