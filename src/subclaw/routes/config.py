@@ -1,0 +1,233 @@
+"""Caddy's configuration as pure values (Caddy's JSON structure, version 2.6).
+
+One HTTP server with its routes in this order: headers for all, the control plane, one route a hostname by `@id`, and
+last the wildcard. A hostname's folder route only says which folder is its root; the wildcard's route holds, once, how a
+folder is served, so that a route costs a few hundred bytes and Caddy loads many of them fast.
+
+What Caddy 2.6 does, and what follows from it:
+- every change loads the whole configuration anew: web sockets of all sites end with it, and connections that wait to be
+  accepted at that instant are reset (`SO_REUSEPORT`; `net.ipv4.tcp_migrate_req=1` spares them). So a new release of a
+  site changes a link on disk, not its route;
+- with `flush_interval` -1 a visitor who leaves is not noticed, and the stream behind stays open. Unset, event streams
+  and all answers of unknown length are flushed at once too, and a visitor who leaves ends them;
+- its logs quote whole requests; those are somebody's words and cookies, so the field is taken out.
+"""
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from subclaw.core.errors import Invalid
+from subclaw.core.route import FolderRoute, Route
+from subclaw.routes.hostname import parse_hostname
+from subclaw.routes.pages import NOT_FOUND, NOTHING_HERE, REFUSED, WAKING
+
+Json = dict[str, Any]
+
+SERVER = "front"
+ROUTES_PATH = f"/config/apps/http/servers/{SERVER}/routes"
+WILDCARD_ID = "wildcard"
+EPOCH_ID = "routes-epoch"
+ADMIN_HOST = "caddy.invalid"
+"""The `Host` that the admin API expects: a name that no browser can be led to (RFC 2606 §2)."""
+
+_SOCKET_PATH_LIMIT_BYTES = 107
+_IP_AS_HOST = r"^(\d{1,3}(\.\d{1,3}){3}|\[[0-9A-Fa-f:.]+\])(:\d+)?$"
+_HIDDEN = r"/\."
+_WELL_KNOWN = r"^/\.well-known(/[^./][^/]*)*/?$"
+_PATH = "{http.request.uri.path}"
+_HTML = {"Content-Type": ["text/html; charset=utf-8"], "Cache-Control": ["no-store"]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaddySettings:
+    """What Caddy is told once, at its start. Paths are absolute.
+
+    `listen` are IP addresses to listen on, all with `port`; empty means every address of the host. `state` is the
+    folder that Caddy's user may write to; `admin_socket` lies in a folder that only it and the control plane may enter.
+    """
+
+    domain: str
+    port: int
+    listen: tuple[str, ...] = ("127.0.0.1",)
+    control_socket: Path
+    admin_socket: Path
+    state: Path
+    control_body_limit_bytes: int = 16 * 1024 * 1024
+    site_body_limit_bytes: int = 64 * 1024 * 1024
+
+
+def base_config(settings: CaddySettings) -> Json:
+    """Return the configuration that Caddy starts with: the control plane, the wildcard, and no site yet."""
+    return config_with(settings, [], epoch="")
+
+
+def config_with(settings: CaddySettings, routes: list[Json], *, epoch: str) -> Json:
+    """Return the whole configuration with these routes (as `route_config` makes them), and `epoch` to know them by."""
+    server: Json = {
+        "listen": _listen(settings),
+        "automatic_https": {"disable": True},
+        "protocols": ["h1"],
+        "read_header_timeout": "10s",
+        # No limits on the whole of a request or an answer: they would cut event streams and slow uploads.
+        "idle_timeout": "2m",
+        "max_header_bytes": 32 * 1024,
+        "routes": [_headers_route(), _control_route(settings), *routes, _wildcard_route(epoch)],
+        "errors": {"routes": _error_routes()},
+    }
+    return {
+        "admin": {
+            "listen": f"unix/{_socket(settings.admin_socket)}",
+            "origins": [ADMIN_HOST],
+            "config": {"persist": False},
+        },
+        "logging": {"logs": {"default": _log()}},
+        "storage": {"module": "file_system", "root": str(_plain(settings.state / "storage"))},
+        "apps": {"http": {"servers": {SERVER: server}}},
+    }
+
+
+def route_id(hostname: str) -> str:
+    """Return the `@id` of a hostname's route."""
+    return f"site:{parse_hostname(hostname)}"
+
+
+def route_config(route: Route, *, body_limit_bytes: int = CaddySettings.site_body_limit_bytes) -> Json:
+    """Return a hostname's route.
+
+    Errors: `Invalid` for a hostname, or a path that Caddy would read as something else.
+    """
+    if isinstance(route, FolderRoute):
+        handlers: list[Json] = [{"handler": "vars", "site": "folder", "root": str(_plain(route.folder))}]
+    else:
+        handlers = [
+            _site_headers({}),
+            {"handler": "request_body", "max_size": body_limit_bytes},
+            # A kept connection would count as a use of the machine behind it, and break when that goes to sleep.
+            _proxy(route.socket, keep_alive={"enabled": False}),
+        ]
+    config: Json = {
+        "@id": route_id(route.hostname),
+        "match": [{"host": [parse_hostname(route.hostname)]}],
+        "handle": handlers,
+    }
+    return config if isinstance(route, FolderRoute) else {**config, "terminal": True}
+
+
+def _listen(settings: CaddySettings) -> list[str]:
+    if not 1 <= settings.port <= 65535:
+        raise Invalid(f"{settings.port} is not a port: it must be from 1 to 65535.")
+    addresses = [ipaddress.ip_address(address) for address in settings.listen]
+    hosts = [f"[{address}]" if address.version == 6 else str(address) for address in addresses] or [""]
+    return [f"{host}:{settings.port}" for host in hosts]
+
+
+def _log() -> Json:
+    return {
+        "writer": {"output": "stderr"},
+        "level": "WARN",
+        "encoder": {"format": "filter", "wrap": {"format": "json"}, "fields": {"request": {"filter": "delete"}}},
+    }
+
+
+def _headers_route() -> Json:
+    return {"handle": [{"handler": "headers", "response": {"deferred": True, "delete": ["Server"]}}]}
+
+
+def _control_route(settings: CaddySettings) -> Json:
+    # Shorter than the five seconds after which uvicorn closes an idle connection: a POST must not meet that.
+    proxy = _proxy(settings.control_socket, keep_alive={"enabled": True, "idle_timeout": "2s"})
+    return {
+        "@id": "control",
+        "match": [{"host": [parse_hostname(settings.domain)]}, {"header_regexp": {"Host": {"pattern": _IP_AS_HOST}}}],
+        "handle": [{"handler": "request_body", "max_size": settings.control_body_limit_bytes}, proxy],
+        "terminal": True,
+    }
+
+
+def _proxy(socket: Path, *, keep_alive: Json) -> Json:
+    return {
+        "handler": "reverse_proxy",
+        "upstreams": [{"dial": f"unix/{_socket(socket)}"}],
+        "transport": {
+            "protocol": "http",
+            "dial_timeout": "3s",
+            "response_header_timeout": "2m",
+            "max_response_header_size": 64 * 1024,
+            "compression": False,
+            "keep_alive": keep_alive,
+        },
+        # Only a failed dial is tried again, so no request reaches a server twice; a restart behind goes unnoticed.
+        "load_balancing": {"try_duration": "3s", "try_interval": "100ms"},
+    }
+
+
+def _site_headers(more: Json, *, without: tuple[str, ...] = ()) -> Json:
+    headers = {"X-Content-Type-Options": ["nosniff"], "Origin-Agent-Cluster": ["?1"], **more}
+    return {"handler": "headers", "response": {"deferred": True, "set": headers, "delete": list(without)}}
+
+
+def _wildcard_route(epoch: str) -> Json:
+    routes: list[Json] = [
+        {"match": [{"vars": {"site": ["folder"]}}], "handle": _folder_handlers(), "terminal": True},
+        {"handle": [_answer(404, NOTHING_HERE)]},
+    ]
+    mark = {"@id": EPOCH_ID, "handler": "vars", "epoch": epoch}
+    return {"@id": WILDCARD_ID, "handle": [mark, {"handler": "subroute", "routes": routes}]}
+
+
+def _folder_handlers() -> list[Json]:
+    clean = {"file": {"try_files": [f"{_PATH}.html"]}, "not": [{"file": {"try_files": [_PATH, f"{_PATH}/index.html"]}}]}
+    routes: list[Json] = [
+        {
+            "match": [{"path_regexp": {"pattern": _HIDDEN}, "not": [{"path_regexp": {"pattern": _WELL_KNOWN}}]}],
+            "handle": [{"handler": "error", "status_code": 404}],
+        },
+        {"match": [clean], "handle": [{"handler": "rewrite", "uri": "{http.matchers.file.relative}"}]},
+        {"handle": [{"handler": "file_server", "index_names": ["index.html"]}]},
+    ]
+    # A release's file times are fingerprints of their content, for the ETag; they are no dates, and none are compared.
+    dates = {"handler": "headers", "request": {"delete": ["If-Modified-Since", "If-Unmodified-Since"]}}
+    policy = {"Referrer-Policy": ["strict-origin-when-cross-origin"], "Cache-Control": ["no-cache"]}
+    headers = _site_headers(policy, without=("Last-Modified",))
+    return [dates, headers, {"handler": "subroute", "routes": routes}]
+
+
+def _error_routes() -> list[Json]:
+    status = "{http.error.status_code}"
+    own_page = {"vars": {"site": ["folder"]}, "file": {"try_files": ["/404.html"]}, "expression": f"{status} == 404"}
+    unwanted = {"deferred": True, "delete": ["Server", "Last-Modified", "Etag"]}
+    return [
+        {"handle": [{"handler": "headers", "response": unwanted}]},
+        {
+            "match": [own_page],
+            "handle": [{"handler": "rewrite", "uri": "/404.html"}, {"handler": "file_server", "status_code": "404"}],
+            "terminal": True,
+        },
+        {"match": [{"expression": f"{status} == 404"}], "handle": [_answer(404, NOT_FOUND)], "terminal": True},
+        {
+            "match": [{"expression": f"{status} in [502, 503, 504]"}],
+            "handle": [_answer(503, WAKING, {"Retry-After": ["5"]})],
+            "terminal": True,
+        },
+        {"handle": [_answer(status, REFUSED)]},
+    ]
+
+
+def _answer(status: int | str, body: str, headers: Json | None = None) -> Json:
+    sent = {**_HTML, "X-Content-Type-Options": ["nosniff"], **(headers or {})}
+    return {"handler": "static_response", "status_code": status, "headers": sent, "body": body}
+
+
+def _plain(path: Path) -> Path:
+    """Return a path in which Caddy finds no placeholder and no port."""
+    if not path.is_absolute() or any(character in "{}\\\0" for character in str(path)):
+        raise Invalid(f"Caddy cannot use the path {str(path)!r}: it must be absolute, without braces or backslashes.")
+    return path
+
+
+def _socket(path: Path) -> Path:
+    if len(str(_plain(path)).encode()) > _SOCKET_PATH_LIMIT_BYTES:
+        raise Invalid(f"The path {str(path)!r} is too long for a socket: choose a shorter state folder (SUBCLAW_HOME).")
+    return path
