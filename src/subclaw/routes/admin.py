@@ -40,7 +40,7 @@ class AdminReply:
 async def ask(
     socket: Path, method: str, path: str, value: Any = None, *, if_match: str = "", timeout_s: float = 30.0
 ) -> AdminReply:
-    """Send one request and read the answer, on a connection of its own: Caddy renews its admin server with every change.
+    """Send one request and read the answer, on a connection of its own: Caddy renews its admin server at every change.
 
     Errors: `Unavailable` if Caddy cannot be reached, breaks off, or takes too long; then it may have acted or not.
     """

@@ -1,9 +1,9 @@
 """A strict reader of tar streams that nobody vouches for. Bytes in, entries out; it touches no disk.
 
 It knows regular files and folders in ustar (POSIX.1-2017, pax, "ustar Interchange Format"), with the two usual ways to
-write a long name: pax extended headers and GNU's `L`. Everything else is refused: links, devices, sparse files, sizes in
-base 256, names that lead out of the folder. The standard library's reader takes headers of any size and any of these, so
-it is not used. What is held in memory is bounded by `EXTENSION_LIMIT_BYTES` and the chunk that is fed.
+write a long name: pax extended headers and GNU's `L`. Everything else is refused: links, devices, sparse files, sizes
+in base 256, names that lead out of the folder. The standard library's reader takes headers of any size and any of
+these, so it is not used. What is held in memory is bounded by `EXTENSION_LIMIT_BYTES` and the chunk that is fed.
 """
 
 from collections.abc import Iterator
@@ -130,7 +130,7 @@ class TarReader:
         elif kind in _FILE_TYPES:
             yield from self._begin_file(parts, _decimal(extended["size"]) if "size" in extended else size)
         else:
-            raise _refused(kind, parts)
+            raise _refused(kind)
 
     def _begin_file(self, parts: Parts, size: int) -> Iterator[TarEvent]:
         if not parts:
@@ -214,7 +214,7 @@ def _extension(kind: bytes, content: bytes) -> dict[str, str]:
     records = dict(_pax_records(content))
     if any(key.startswith(_PAX_REFUSED) for key in records):
         raise _bad("an extended header tells of a link or a sparse file")
-    found = {key: records[key] for key in ("path", "size") if key in records}
+    found: dict[str, str] = {key: records[key] for key in ("path", "size") if key in records}
     if kind == _PAX_GLOBAL_TYPE and found:
         raise _bad("a global header names every file")
     return found
@@ -252,14 +252,15 @@ def _parse_path(path: str) -> Parts:
     return parts
 
 
-def _refused(kind: bytes, parts: Parts) -> Invalid:
+def _refused(kind: bytes) -> Invalid:
     if kind in _LINK_TYPES:
-        return Invalid(f"{'/'.join(parts)} is a link, and a site takes none. Put a copy of the file in its place.")
-    return Invalid(f"{'/'.join(parts)} is neither a file nor a folder. Take it out, and publish again.")
+        return Invalid("There is a link in the folder (find . -type l), and a site takes none. Put a copy in its place.")
+    return Invalid("There is something in the folder that is neither a file nor a folder. Take it out.")
 
 
 def _unsafe(reason: str) -> Invalid:
-    return Invalid("A file has a name that a site cannot have. Rename it, and publish again.", internal=f"tar: {reason}")
+    public = "A file has a name that a site cannot have. Rename it, and publish again."
+    return Invalid(public, internal=f"tar: {reason}")
 
 
 def _bad(reason: str) -> Invalid:
