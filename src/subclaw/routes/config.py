@@ -34,7 +34,7 @@ ADMIN_HOST = "caddy.invalid"
 
 _SOCKET_PATH_LIMIT_BYTES = 107
 _IP_AS_HOST = r"^(\d{1,3}(\.\d{1,3}){3}|\[[0-9A-Fa-f:.]+\])(:\d+)?$"
-_HIDDEN = r"/\."
+_HIDDEN = r"/\.|\x00"
 _WELL_KNOWN = r"^/\.well-known(/[^./][^/]*)*/?$"
 _PATH = "{http.request.uri.path}"
 _HTML = {"Content-Type": ["text/html; charset=utf-8"], "Cache-Control": ["no-store"]}
@@ -181,6 +181,13 @@ def _folder_handlers() -> list[Json]:
     clean = {"file": {"try_files": [f"{_PATH}.html"]}, "not": [{"file": {"try_files": [_PATH, f"{_PATH}/index.html"]}}]}
     routes: list[Json] = [
         {
+            "match": [{"not": [{"method": ["GET", "HEAD"]}]}],
+            "handle": [
+                {"handler": "headers", "response": {"set": {"Allow": ["GET, HEAD"]}}},
+                {"handler": "error", "status_code": 405},
+            ],
+        },
+        {
             "match": [{"path_regexp": {"pattern": _HIDDEN}, "not": [{"path_regexp": {"pattern": _WELL_KNOWN}}]}],
             "handle": [{"handler": "error", "status_code": 404}],
         },
@@ -196,7 +203,10 @@ def _folder_handlers() -> list[Json]:
 
 def _error_routes() -> list[Json]:
     status = "{http.error.status_code}"
-    own_page = {"vars": {"site": ["folder"]}, "file": {"try_files": ["/404.html"]}, "expression": f"{status} == 404"}
+    # A path that the file system cannot take, too long a name for one, is an error to Caddy and to visitors a page that
+    # is missing.
+    missing = {"vars": {"site": ["folder"]}, "expression": f"{status} in [404, 500]"}
+    own_page = {**missing, "file": {"try_files": ["/404.html"]}}
     unwanted = {"deferred": True, "delete": ["Server", "Last-Modified", "Etag"]}
     return [
         {"handle": [{"handler": "headers", "response": unwanted}]},
@@ -205,7 +215,7 @@ def _error_routes() -> list[Json]:
             "handle": [{"handler": "rewrite", "uri": "/404.html"}, {"handler": "file_server", "status_code": "404"}],
             "terminal": True,
         },
-        {"match": [{"expression": f"{status} == 404"}], "handle": [_answer(404, NOT_FOUND)], "terminal": True},
+        {"match": [missing], "handle": [_answer(404, NOT_FOUND)], "terminal": True},
         {
             "match": [{"expression": f"{status} in [502, 503, 504]"}],
             "handle": [_answer(503, WAKING, {"Retry-After": ["5"]})],

@@ -1,0 +1,145 @@
+"""A real Caddy for tests: started as the supervisor starts it, with another user's rights where there is one to take."""
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h11
+
+from subclaw.routes.admin import ask
+from subclaw.routes.caddy import CaddyRoutes
+from subclaw.routes.config import ROUTES_PATH, CaddySettings
+from subclaw.routes.process import caddy_command, check_port, wait_ready, write_caddy_files
+
+NOBODY = 65534
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass(kw_only=True)
+class RunningCaddy:
+    """Caddy, its folder (short enough for sockets, open to its user), and the client of its routes."""
+
+    folder: Path
+    settings: CaddySettings
+    routes: CaddyRoutes
+    process: asyncio.subprocess.Process | None = None
+    errors: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.errors = self.folder / "stderr"
+
+    async def start(self) -> None:
+        user = NOBODY if os.getuid() == 0 else os.getuid()
+        write_caddy_files(self.settings, user_id=user, group_id=os.getgid())
+        check_port(self.settings)
+        command = caddy_command(self.settings)
+        with self.errors.open("ab") as errors:
+            self.process = await asyncio.create_subprocess_exec(
+                *command.argv,
+                env=dict(command.environment),
+                cwd=command.folder,
+                umask=command.umask,
+                stderr=errors,
+                **({"user": user, "group": user, "extra_groups": []} if os.getuid() == 0 else {}),
+            )
+        await wait_ready(self.settings.admin_socket, timeout_s=15)
+
+    async def kill(self) -> None:
+        if self.process and self.process.returncode is None:
+            self.process.kill()
+            await self.process.wait()
+
+    async def route_ids(self) -> list[str | None]:
+        reply = await ask(self.settings.admin_socket, "GET", ROUTES_PATH)
+        return [route.get("@id") for route in reply.json()]
+
+    async def get(self, hostname: str, target: str = "/", **more: Any) -> "Answer":
+        return await get(self.settings.port, hostname, target, **more)
+
+
+@contextlib.asynccontextmanager
+async def running_caddy(*, domain: str = "localhost") -> AsyncIterator[RunningCaddy]:
+    folder = Path(tempfile.mkdtemp(prefix="caddy-"))
+    folder.chmod(0o755)
+    settings = CaddySettings(
+        domain=domain,
+        port=free_port(),
+        control_socket=folder / "control.sock",
+        admin_socket=folder / "admin" / "caddy.sock",
+        state=folder / "state",
+    )
+    caddy = RunningCaddy(folder=folder, settings=settings, routes=CaddyRoutes(settings))
+    try:
+        await caddy.start()
+        yield caddy
+    finally:
+        await caddy.kill()
+        shutil.rmtree(folder)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+
+async def get(
+    port: int,
+    hostname: str,
+    target: str = "/",
+    *,
+    method: str = "GET",
+    headers: Mapping[str, str] | None = None,
+    body: bytes = b"",
+) -> Answer:
+    """Make one request with the target as it is written: no client tidies it up."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        lines = {"Host": hostname, "Connection": "close", "Content-Length": str(len(body)), **(headers or {})}
+        head = f"{method} {target} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        writer.write(head.encode() + b"\r\n" + body)
+        async with asyncio.timeout(20):
+            return parse_answer(method, await reader.read())
+    finally:
+        writer.close()
+
+
+def parse_answer(method: str, raw: bytes) -> Answer:
+    if not raw:
+        raise ConnectionResetError("closed before an answer")
+    connection = h11.Connection(h11.CLIENT)
+    connection.send(h11.Request(method=method, target="/", headers=[("Host", "x")]))
+    connection.send(h11.EndOfMessage())
+    connection.receive_data(raw)
+    connection.receive_data(b"")
+    response = connection.next_event()
+    assert isinstance(response, h11.Response)
+    body = bytearray()
+    while isinstance(event := connection.next_event(), h11.Data):
+        body += event.data
+    assert isinstance(event, h11.EndOfMessage)
+    headers = {name.decode(): value.decode() for name, value in response.headers}
+    return Answer(status=response.status_code, headers=headers, body=bytes(body))
+
+
+def log_lines(caddy: RunningCaddy) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in caddy.errors.read_text().splitlines() if line.startswith("{")]
