@@ -40,10 +40,8 @@ def sources_digest(checkout: Path) -> str:
 
 def is_readable_by_all(modes: Iterable[int]) -> bool:
     """Tell from `st_mode`s whether everybody may read the files and enter the folders."""
-    return all(
-        mode & (ENTER_BY_ALL if stat.S_ISDIR(mode) else READ_BY_ALL) == (ENTER_BY_ALL if stat.S_ISDIR(mode) else READ_BY_ALL)
-        for mode in modes
-    )
+    needed = ((mode, ENTER_BY_ALL if stat.S_ISDIR(mode) else READ_BY_ALL) for mode in modes)
+    return all(mode & bits == bits for mode, bits in needed)
 
 
 def users_can_read(checkout: Path, users: Sequence[str]) -> bool:

@@ -1,8 +1,8 @@
 """The virtual environment: where it stands, what it holds, and when it must be made anew.
 
-It stands in the checkout if the system users can read that, else (a clone in /root) under /opt/subclaw, with the product
-copied in and `.venv` a link to it. A stamp, taken away before any change and written after the last one, says what it
-holds: no stamp, or one that does not fit, and the environment is made anew.
+It stands in the checkout if the system users can read that, else (a clone in /root) under /opt/subclaw, with the
+product copied in and `.venv` a link to it. A stamp, taken away before any change and written after the last one, says
+what it holds: no stamp, or one that does not fit, and the environment is made anew.
 """
 
 import json
@@ -100,7 +100,7 @@ def read_stamp(folder: Path) -> Stamp | None:
 
 def wanted_stamp(checkout: Path, place: Place, *, python: str, dev: bool) -> Stamp:
     """Return the stamp of the environment that this checkout needs."""
-    source = sources_digest(checkout) if place.is_copy else digest_of([("", (checkout / "pyproject.toml").read_bytes())])
+    source = sources_digest(checkout) if place.is_copy else _file_digest(checkout / "pyproject.toml")
     return Stamp(
         folder=str(place.folder),
         python=python,
@@ -157,18 +157,12 @@ def _install_requirements(lock: Path, folder: Path, *, anew: bool, output: TextO
         rest = (1 - VENV_SHARE - COLLECT_SHARE) * unpacked / total if seen >= total else 0.0
         bar.advance(fetched + rest)
 
-    whole = False
-    try:
+    with bar:
         if anew:
             _pip_or_words([PYTHON, "-m", "venv", str(folder)], on_line, on_tick)
         options = ["--require-hashes", "--no-deps", "--progress-bar", "off", "--requirement", str(lock)]
         _pip_or_words([str(folder / "bin/python"), "-m", "pip", "install", *options], on_line, on_tick)
-        whole = True
-    finally:
-        if whole:
-            bar.close(f"installed {total} Python packages in {folder}")
-        else:
-            bar.abandon()
+        bar.close(f"installed {total} Python packages in {folder}")
 
 
 def _install_product(checkout: Path, place: Place, output: TextOutput) -> None:
@@ -177,18 +171,14 @@ def _install_product(checkout: Path, place: Place, output: TextOutput) -> None:
     options = ["--no-deps", "--no-build-isolation", "--force-reinstall"]
     pip = [str(place.folder / "bin/python"), "-m", "pip", "install", *options]
     words = "installed subclaw from this checkout"
-    with tempfile.TemporaryDirectory(prefix="subclaw-setup-") as scratch:
+    with bar, tempfile.TemporaryDirectory(prefix="subclaw-setup-") as scratch:
         if place.is_copy:  # built from a scratch copy: what a build leaves behind would end up in the next one
             _copy_sources(checkout, Path(scratch))
             pip, words = [*pip, scratch], f"installed a copy of subclaw in {place.folder}"
         else:
             pip = [*pip, "--editable", str(checkout)]
-        try:
-            _pip_or_words(pip, lambda line: None, lambda: bar.advance(0.0))
-        except BaseException:
-            bar.abandon()
-            raise
-    bar.close(words)
+        _pip_or_words(pip, lambda line: None, lambda: bar.advance(0.0))
+        bar.close(words)
 
 
 def _pip_or_words(argv: Sequence[str], on_line: Callable[[str], None], on_tick: Callable[[], None]) -> None:

@@ -22,7 +22,9 @@ case "$1" in caddy*) exit 101 ;; esac
 exit 0
 """
 CLUSTER_POLICY = Path("/etc/postgresql-common/createcluster.d/subclaw-setup.conf")
-CLUSTER_POLICY_TEXT = "# Written by subclaw's set-up while it installs packages, and removed by it.\ncreate_main_cluster = off\n"
+CLUSTER_POLICY_TEXT = """# Written by subclaw's set-up while it installs packages, and removed by it.
+create_main_cluster = off
+"""
 
 
 def parse_package_list(text: str) -> tuple[str, ...]:
@@ -63,7 +65,8 @@ def apt_fraction(line: str) -> float | None:
 
 def apt_complaint(lines: Sequence[str]) -> str:
     """Return what apt said was wrong, in one line and in its own words."""
-    errors = [line.removeprefix("E:").strip() for line in lines if line.startswith("E:")]
+    errors = [line.split(":", 3)[-1] for line in lines if line.startswith("pmerror:")]
+    errors += [line.removeprefix("E:").strip() for line in lines if line.startswith("E:")]
     full = [line for line in lines if "No space left on device" in line or "enough free space" in line]
     if full:
         return "the disk is full"
@@ -79,7 +82,8 @@ def find_missing(wanted: Sequence[str]) -> tuple[str, ...]:
 def install(missing: Sequence[str], output: TextOutput) -> None:
     """Install Debian packages. Raises Unavailable, with what to do, if apt cannot."""
     if ask(["dpkg", "--audit"]).lines:
-        _apt(["dpkg", "--configure", "-a"], "finishing an interrupted installation", output)
+        label, closing = "finishing an interrupted installation", "finished an interrupted installation"
+        _apt(["dpkg", "--configure", "-a"], label, output, closing=closing)
     refreshed = _lists_are_old()
     if refreshed:
         _refresh_lists(output)
@@ -104,15 +108,19 @@ def tidy_after_interruption() -> None:
 
 def _install_once(missing: Sequence[str], output: TextOutput) -> Ended:
     count = "1 Debian package" if len(missing) == 1 else f"{len(missing)} Debian packages"
-    options = ["--yes", "--no-install-recommends", "--no-remove", "-o", "APT::Status-Fd=1"]
+    names = " ".join(missing)
+    options = ["--yes", "--no-install-recommends", "--no-remove", "-o", "APT::Status-Fd=3"]
     options += ["-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold"]
     options += ["-o", "Dpkg::Use-Pty=0", "-o", "DPkg::Lock::Timeout=300"]
-    return _apt(["apt-get", "install", *options, *missing], f"installing {count}: {' '.join(missing)}", output)
+    return _apt(
+        ["apt-get", "install", *options, *missing], f"installing {count}", output, closing=f"installed {count}: {names}"
+    )
 
 
 def _refresh_lists(output: TextOutput) -> None:
-    argv = ["apt-get", "update", "-o", "APT::Status-Fd=1", "-o", "DPkg::Lock::Timeout=300"]
-    done = _apt(argv, "refreshing the lists of Debian packages", output, share=1 / DOWNLOAD_SHARE)
+    argv = ["apt-get", "update", "-o", "APT::Status-Fd=3", "-o", "DPkg::Lock::Timeout=300"]
+    label, closing = "refreshing the lists of Debian packages", "refreshed the lists of Debian packages"
+    done = _apt(argv, label, output, closing=closing, share=1 / DOWNLOAD_SHARE)
     if done.exit_status != 0:
         raise Unavailable(
             f"apt could not refresh its lists of packages: {apt_complaint(done.lines)}. "
@@ -120,9 +128,16 @@ def _refresh_lists(output: TextOutput) -> None:
         )
 
 
-def _apt(argv: Sequence[str], label: str, output: TextOutput, *, share: float = 1.0) -> Ended:
+def _apt(argv: Sequence[str], label: str, output: TextOutput, *, closing: str, share: float = 1.0) -> Ended:
     bar = Bar(label, output)
     at = 0.0
+    with_status = [
+        "/bin/sh",
+        "-c",
+        'exec "$@" 3>&1',
+        "sh",
+        *argv,
+    ]  # apt closes its status descriptor to the packages' scripts
 
     def on_line(line: str) -> None:
         nonlocal at
@@ -130,14 +145,12 @@ def _apt(argv: Sequence[str], label: str, output: TextOutput, *, share: float = 
         if fraction is not None:
             at = max(at, fraction * share)
 
-    done: Ended | None = None
-    try:
-        done = follow(argv, on_line=on_line, on_tick=lambda: bar.advance(at), environment=_environment(os.environ))
-    finally:
-        if done is None or done.exit_status != 0:
-            bar.abandon()
-        else:
-            bar.close(label)
+    with bar:
+        done = follow(
+            with_status, on_line=on_line, on_tick=lambda: bar.advance(at), environment=_environment(os.environ)
+        )
+        if done.exit_status == 0:
+            bar.close(closing)
     return done
 
 

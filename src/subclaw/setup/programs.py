@@ -68,7 +68,7 @@ def follow(
 
 
 def hand_over(argv: Sequence[str], folder: str) -> int:
-    """Run a program that draws on the terminal itself, in `folder`; return its exit status. Interrupted as in `follow`."""
+    """Run a program that draws on the terminal itself, in `folder`, and return its exit status. See `follow`."""
     process = subprocess.Popen(argv, cwd=folder, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
         return process.wait()
@@ -78,7 +78,7 @@ def hand_over(argv: Sequence[str], folder: str) -> int:
 
 
 def _lines(stream: IO[bytes], process: subprocess.Popen[bytes]) -> Iterator[str | None]:
-    """Yield whole lines, and None about every TICK_S; end with the stream, or with the program if others hold it open."""
+    """Yield whole lines, and None every TICK_S; end with the stream, or with the program if others hold it."""
     pending = b""
     with selectors.DefaultSelector() as selector:
         selector.register(stream, selectors.EVENT_READ)

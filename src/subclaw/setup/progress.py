@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, Self
 
 BAR_CELLS = 24
 PLAIN_STEP_PERCENT = 10
@@ -52,13 +52,20 @@ class Bar:
 
     def close(self, words: str) -> None:
         """End the step with one line: `words` and how long it took."""
-        line = f"{words} ({self._clock() - self._started:.0f} s)"
-        self._output.write(("\r\x1b[K" if self._live else "") + line + "\n")
+        self._clear()
+        self._output.write(f"{words} ({self._clock() - self._started:.0f} s)\n")
         self._output.flush()
 
-    def abandon(self) -> None:
-        """End the step without a word: the error's line follows."""
-        if self._live:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave no half-drawn bar in front of an error's line."""
+        self._clear()
+
+    def _clear(self) -> None:
+        if self._drawn:
+            self._drawn = ""
             self._output.write("\r\x1b[K")
             self._output.flush()
 
