@@ -108,7 +108,6 @@ def tidy_after_interruption() -> None:
 
 def _install_once(missing: Sequence[str], output: TextOutput) -> Ended:
     count = "1 Debian package" if len(missing) == 1 else f"{len(missing)} Debian packages"
-    names = " ".join(missing)
     options = ["--yes", "--no-install-recommends", "--no-remove", "-o", "APT::Status-Fd=3"]
     options += ["-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold"]
     options += ["-o", "Dpkg::Use-Pty=0", "-o", "DPkg::Lock::Timeout=300"]
@@ -202,7 +201,10 @@ def _is_ours(path: Path, text: str) -> bool:
 
 
 def _disable_caddy() -> None:
-    """Keep Debian's Caddy service from starting with the host. Without systemd nothing would start it."""
-    if Path("/usr/bin/systemctl").exists() and not find_missing(["caddy"]):
-        now = ["--now"] if Path("/run/systemd/system").exists() else []
-        ask(["systemctl", "disable", *now, "caddy.service"])
+    """Keep Debian's Caddy service from starting with the host."""
+    if find_missing(["caddy"]):
+        return
+    if Path("/run/systemd/system").exists():
+        ask(["systemctl", "disable", "--now", "caddy.service"])
+    else:  # systemd does not run: what Debian's package scripts use there
+        ask(["deb-systemd-helper", "disable", "caddy.service"])
