@@ -111,9 +111,8 @@ def _install_once(missing: Sequence[str], output: TextOutput) -> Ended:
     options = ["--yes", "--no-install-recommends", "--no-remove", "-o", "APT::Status-Fd=3"]
     options += ["-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold"]
     options += ["-o", "Dpkg::Use-Pty=0", "-o", "DPkg::Lock::Timeout=300"]
-    return _apt(
-        ["apt-get", "install", *options, *missing], f"installing {count}", output, closing=f"installed {count}: {names}"
-    )
+    closing = f"installed {count}: {' '.join(missing)}"
+    return _apt(["apt-get", "install", *options, *missing], f"installing {count}", output, closing=closing)
 
 
 def _refresh_lists(output: TextOutput) -> None:
