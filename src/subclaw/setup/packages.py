@@ -21,6 +21,7 @@ SERVICE_POLICY_TEXT = """#!/bin/sh
 case "$1" in caddy*) exit 101 ;; esac
 exit 0
 """
+CADDY_AT_BOOT = Path("/etc/systemd/system/multi-user.target.wants/caddy.service")
 CLUSTER_POLICY = Path("/etc/postgresql-common/createcluster.d/subclaw-setup.conf")
 CLUSTER_POLICY_TEXT = """# Written by subclaw's set-up while it installs packages, and removed by it.
 create_main_cluster = off
@@ -205,5 +206,5 @@ def _disable_caddy() -> None:
         return
     if Path("/run/systemd/system").exists():
         ask(["systemctl", "disable", "--now", "caddy.service"])
-    else:  # systemd does not run: what Debian's package scripts use there
-        ask(["deb-systemd-helper", "disable", "caddy.service"])
+    else:  # without a running systemd, this is all that disabling is
+        CADDY_AT_BOOT.unlink(missing_ok=True)
