@@ -95,6 +95,15 @@ class Home:
         """The router's port, once chosen."""
         return self.path / "port"
 
+    @property
+    def chat_file(self) -> Path:
+        """Who `subclaw chat` is, and what it has shown."""
+        return self.path / "chat.json"
+
+    def port(self) -> int | None:
+        """Return the router's port, if one was chosen."""
+        return int(self.port_file.read_text()) if self.port_file.exists() else None
+
 
 def prepare_home(home: Home) -> None:
     """Make the folders with their owners. Errors: `Unavailable` for a full disk, or users that are missing."""
@@ -110,8 +119,6 @@ def prepare_home(home: Home) -> None:
         (home.host_socket.parent, "root", CONTROL_USER, 0o2750),
         (home.doors, "root", CADDY_USER, 0o2750),
         (home.releases, CONTROL_USER, CADDY_USER, 0o2750),
-        (home.caddy, CADDY_USER, CADDY_USER, 0o700),
-        (home.caddy_socket.parent, CADDY_USER, CONTROL_USER, 0o2750),
         (home.web_socket.parent, CONTROL_USER, CADDY_USER, 0o2750),
     )
     try:
@@ -136,8 +143,7 @@ def choose_port(home: Home, listen: str, wanted: int | None, default: int) -> in
 
     Errors: `Conflict` if the wanted or the folder's own port is taken.
     """
-    kept = int(home.port_file.read_text()) if home.port_file.exists() else None
-    port = wanted or kept
+    port = wanted or home.port()
     if port is None:
         tried = range(default, default + PORTS_TRIED)
         port = next((port for port in tried if _is_free(listen, port)), None)

@@ -5,12 +5,11 @@ Each runs as its own user, and ends when the supervisor does, however that ends.
 
 import asyncio
 import logging
-import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
@@ -29,7 +28,7 @@ STABLE_AFTER_S = 30.0
 class Process:
     """A process to run. `ready` returns once it serves; `user` is a system user, or None for the supervisor's own.
 
-    `folder_mask` is its umask. `stop_signal` asks it to end within `stop_timeout_s`.
+    `file_mask` is its umask. `stop_signal` asks it to end within `stop_timeout_s`.
     """
 
     name: str
@@ -40,8 +39,7 @@ class Process:
     ready_timeout_s: float = 30.0
     stop_signal: signal.Signals = signal.SIGTERM
     stop_timeout_s: float = 20.0
-    folder_mask: int = 0o027
-    groups: Sequence[str] = field(default=())
+    file_mask: int = 0o027
 
 
 def python_process(subject: str) -> list[str]:
@@ -71,15 +69,6 @@ async def running(process: Process, logs: Path) -> AsyncIterator[None]:
         await keeper.stop()
 
 
-@asynccontextmanager
-async def all_running(processes: Sequence[Process], logs: Path) -> AsyncIterator[None]:
-    """Run processes, each started once the one before is ready, and stopped in reverse."""
-    async with AsyncExitStack() as stack:
-        for process in processes:
-            await stack.enter_async_context(running(process, logs))
-        yield
-
-
 class _Keeper:
     """One process, through its restarts."""
 
@@ -104,7 +93,7 @@ class _Keeper:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
-            umask=process.folder_mask,
+            umask=process.file_mask,
             limit=LINE_LIMIT_BYTES,
             cwd="/",
         )
@@ -193,8 +182,3 @@ async def socket_ready(path: Path) -> None:
 
 async def ready_at_once() -> None:
     """For a process that nobody connects to."""
-
-
-def have_root() -> bool:
-    """Return whether the supervisor can run processes as other users."""
-    return os.geteuid() == 0

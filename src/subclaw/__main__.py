@@ -1,0 +1,5 @@
+"""`python -m subclaw`."""
+
+from subclaw.cli import main
+
+main()

@@ -1,0 +1,189 @@
+"""The wiring: each process's parts put together. Nothing is decided here."""
+
+import asyncio
+import functools
+import grp
+import pwd
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import uvicorn
+
+from subclaw.api.app import make_app
+from subclaw.channels.sms import sms_router
+from subclaw.channels.sms_channel import SmsChannel
+from subclaw.channels.twilio_client import twilio_client
+from subclaw.channels.web import web_router
+from subclaw.config import KEY_VARIABLES, Settings
+from subclaw.core.channel import Channel
+from subclaw.core.secret import SealedSecret
+from subclaw.core.turn import Conversation
+from subclaw.egress.client import BASE_URL, gateway_client, verify
+from subclaw.egress.gateway import EgressSettings, serve_egress
+from subclaw.egress.keys import read_public_key
+from subclaw.egress.seal import seal
+from subclaw.harness.system import system_text
+from subclaw.home import CONTROL_USER, Home
+from subclaw.machines.host_client import HostClient
+from subclaw.models.providers import open_model
+from subclaw.routes.caddy import CaddyRoutes, keep_routes
+from subclaw.routes.config import CaddySettings
+from subclaw.routes.hostname import site_hostname, site_url
+from subclaw.routes.publisher import SiteAddress, SitePublisher
+from subclaw.routes.releases import Releases
+from subclaw.sockets import bind_unix
+from subclaw.store.cluster import private_address
+from subclaw.store.database import DatabaseAddress, Role, open_database
+from subclaw.store.feed import StoreFeed
+from subclaw.store.secrets import load_secrets, save_secret
+from subclaw.store.sites import StoreSites
+from subclaw.tools.machine import machine_tools
+from subclaw.tools.site import site_tools
+from subclaw.tools.toolbox import BuiltInToolbox
+from subclaw.turns.intake import StoreIntake
+from subclaw.turns.outbox import deliver
+from subclaw.turns.worker import Turns, work
+
+TURNS_AT_ONCE = 256
+TITLE = "subclaw"
+PLACEHOLDER = "subclaw-placeholder"
+
+
+def database_address(settings: Settings) -> DatabaseAddress:
+    """Return where the database is: the operator's, or the private cluster's."""
+    if settings.database_url:
+        return DatabaseAddress(url=settings.database_url, private=False)
+    return private_address(Home(settings.home).database_socket_folder)
+
+
+def public_url(settings: Settings, port: int) -> str:
+    """Return the address of the control plane as the outside knows it."""
+    return settings.public_url or f"http://{settings.domain}:{port}"
+
+
+def caddy_settings(settings: Settings, port: int) -> CaddySettings:
+    """Return what the router is told at its start."""
+    home = Home(settings.home)
+    return CaddySettings(
+        domain=settings.domain,
+        port=port,
+        listen=(settings.listen,),
+        control_socket=home.web_socket,
+        admin_socket=home.caddy_socket,
+        state=home.caddy,
+    )
+
+
+def site_address(settings: Settings, port: int) -> SiteAddress:
+    """Return where tenants' sites are."""
+    return SiteAddress(domain=settings.domain, port=port)
+
+
+async def seal_keys(settings: Settings, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Seal the keys in the environment to the gateway and store them; return the variables' names."""
+    public_key = read_public_key(Home(settings.home).keys)
+    present = [name for name in KEY_VARIABLES if environ.get(name)]
+    async with open_database(database_address(settings), Role.OPERATOR, size=1) as operator:
+        for name in present:
+            await save_secret(operator, SealedSecret(name=KEY_VARIABLES[name], sealed=seal(public_key, environ[name])))
+    return tuple(present)
+
+
+async def run_web(settings: Settings, port: int) -> None:
+    """Serve the channels' doors and the web chat, until cancelled."""
+    home, address = Home(settings.home), database_address(settings)
+    async with open_database(address, Role.APP) as database, gateway_client(home.egress_socket) as gateway:
+        feed = StoreFeed(database, address)
+        intake = StoreIntake(database)
+        url = public_url(settings, port)
+        routers = [web_router(intake=intake, feed=feed, title=TITLE, public_url=url)]
+        if settings.twilio:
+
+            async def check(url: str, params: Mapping[str, str], signature: str) -> bool:
+                return await verify(gateway, "twilio", {"url": url, "params": dict(params), "signature": signature})
+
+            routers.append(sms_router(intake=intake, check_signature=check, public_url=url))
+        app = make_app(routers, check=functools.partial(database.rows, "SELECT 1"))
+        server = uvicorn.Server(
+            uvicorn.Config(app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=5)
+        )
+        async with asyncio.TaskGroup() as group:
+            listening = group.create_task(feed.run())
+            await server.serve(sockets=[bind_unix(home.web_socket)])
+            listening.cancel()
+
+
+async def run_worker(settings: Settings, port: int) -> None:
+    """Run turns, send replies and keep the router's routes, until cancelled."""
+    home, address = Home(settings.home), database_address(settings)
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(open_database(address, Role.APP))
+        operator = await stack.enter_async_context(open_database(address, Role.OPERATOR, size=1))
+        machines = await stack.enter_async_context(HostClient(home.host_socket))
+        routes = CaddyRoutes(caddy_settings(settings, port))
+        sites = site_address(settings, port)
+        publisher = SitePublisher(
+            releases=Releases(home.releases),
+            routes=routes,
+            sites=StoreSites(database, operator),
+            doors=machines,
+            address=sites,
+        )
+
+        def instructions(conversation: Conversation) -> str:
+            hostname = site_hostname(conversation.tenant_name, sites.domain)
+            return system_text(name=conversation.tenant_name, url=site_url(hostname, port=sites.port))
+
+        turns = Turns(
+            database=database,
+            model=open_model(settings.model, home.egress_socket),
+            toolbox=BuiltInToolbox([*machine_tools(machines), *site_tools(machines, publisher)]),
+            instructions=instructions,
+            sends=lambda channel: channel != "web",
+        )
+        channels = await stack.enter_async_context(_channels(settings, home))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(work(turns, address, limit=TURNS_AT_ONCE))
+            group.create_task(deliver(database, address, channels))
+            group.create_task(keep_routes(routes, publisher.restore_routes))
+
+
+@asynccontextmanager
+async def _channels(settings: Settings, home: Home) -> AsyncIterator[Mapping[str, Channel]]:
+    """Open the channels whose replies go out by a provider."""
+    if settings.twilio is None:
+        yield {}
+        return
+    async with twilio_client(
+        account_sid=settings.twilio.account_sid,
+        auth_token=PLACEHOLDER,
+        base_url=f"{BASE_URL}/twilio",
+        socket=home.egress_socket,
+    ) as client:
+        yield {"sms": SmsChannel(client=client, from_number=settings.twilio.number)}
+
+
+async def run_egress(settings: Settings) -> None:
+    """Run the egress gateway, until cancelled."""
+    home = Home(settings.home)
+    async with open_database(database_address(settings), Role.EGRESS, size=1) as database:
+        await serve_egress(
+            EgressSettings(
+                key_folder=home.keys,
+                socket_path=home.egress_socket,
+                socket_gid=group_id(CONTROL_USER),
+                upstreams=settings.upstreams,
+                load_secrets=functools.partial(load_secrets, database),
+                signing_secrets={"twilio": "twilio.token"},
+            )
+        )
+
+
+def user_id(name: str) -> int:
+    """Return a system user's number."""
+    return pwd.getpwnam(name).pw_uid
+
+
+def group_id(name: str) -> int:
+    """Return a system group's number."""
+    return grp.getgrnam(name).gr_gid

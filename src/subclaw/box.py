@@ -1,0 +1,124 @@
+"""One box: all that `subclaw up` runs, in the order in which each needs the one before."""
+
+import fcntl
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from subclaw.app import caddy_settings, database_address, group_id, public_url, seal_keys, user_id
+from subclaw.config import DEFAULT_PORT, Settings, process_environment
+from subclaw.core.errors import Conflict, Denied
+from subclaw.egress.keys import ensure_key
+from subclaw.home import CADDY_USER, CONTROL_USER, DATABASE_USER, EGRESS_USER, Home, choose_port, prepare_home
+from subclaw.machines.image import current_image
+from subclaw.routes.process import caddy_command, wait_ready, write_caddy_files
+from subclaw.store.cluster import cluster_command, make_cluster
+from subclaw.store.database import Role
+from subclaw.store.provision import provision
+from subclaw.supervisor import Process, as_user, python_process, ready_at_once, running, socket_ready
+
+DATABASE_START_S = 60.0
+
+OnStep = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Box:
+    """A box that serves. `url` is the address of the web chat, as people know it; `port` is the router's here."""
+
+    url: str
+    port: int
+    keys: tuple[str, ...]
+
+
+@asynccontextmanager
+async def box_up(settings: Settings, environ: Mapping[str, str], on_step: OnStep) -> AsyncIterator[Box]:
+    """Serve for the life of the block. `on_step` is told what is being started.
+
+    Errors: `SubclawError` with one line that says what to do.
+    """
+    if os.geteuid() != 0:
+        raise Denied("subclaw must be started as root: it runs each of its parts as a user of its own. Use sudo.")
+    home = Home(settings.home)
+    prepare_home(home)
+    with _only_one(home):
+        current_image(settings.cache)
+        port = choose_port(home, settings.listen, settings.port, DEFAULT_PORT)
+        ensure_key(home.keys, user_id(EGRESS_USER), group_id(EGRESS_USER))
+        router = caddy_settings(settings, port)
+        write_caddy_files(router, user_id=user_id(CADDY_USER), group_id=group_id(CONTROL_USER))
+        environment = process_environment(settings) | {"SUBCLAW_PORT": str(port)}
+        async with AsyncExitStack() as stack:
+            on_step("the database")
+            if settings.database_url is None:
+                await stack.enter_async_context(running(_database(home, environment), home.logs))
+            await provision(database_address(settings), timeout_s=DATABASE_START_S)
+            keys = await seal_keys(settings, environ)
+            for process in _processes(settings, home, port, environment):
+                on_step(process.name)
+                await stack.enter_async_context(running(process, home.logs))
+            yield Box(url=public_url(settings, port), port=port, keys=keys)
+
+
+def _database(home: Home, environment: Mapping[str, str]) -> Process:
+    roles = {CONTROL_USER: (Role.APP, Role.OPERATOR), EGRESS_USER: (Role.EGRESS,), "root": (Role.APP, Role.OPERATOR)}
+    make_cluster(home.database, as_user=as_user(DATABASE_USER), roles=roles, owner_user="root")
+    return Process(
+        name="postgres",
+        command=cluster_command(home.database, home.database_socket_folder),
+        environment=environment,
+        ready=ready_at_once,
+        user=DATABASE_USER,
+        stop_signal=signal.SIGINT,
+        stop_timeout_s=60,
+    )
+
+
+def _processes(settings: Settings, home: Home, port: int, environment: Mapping[str, str]) -> tuple[Process, ...]:
+    def python(name: str, user: str | None, socket: Path | None) -> Process:
+        async def ready() -> None:
+            if socket is not None:
+                await socket_ready(socket)
+
+        return Process(
+            name=name, command=python_process(name), environment=environment, ready=ready, user=user, stop_timeout_s=60
+        )
+
+    router = caddy_settings(settings, port)
+    caddy = caddy_command(router)
+    return (
+        python("egress", EGRESS_USER, home.egress_socket),
+        python("host", None, home.host_socket),
+        python("web", CONTROL_USER, home.web_socket),
+        Process(
+            name="caddy",
+            command=caddy.argv,
+            environment={**environment, **caddy.environment},
+            ready=lambda: wait_ready(router.admin_socket),
+            user=CADDY_USER,
+            file_mask=caddy.umask,
+        ),
+        python("worker", CONTROL_USER, None),
+    )
+
+
+@contextmanager
+def _only_one(home: Home) -> Iterator[None]:
+    """Let one supervisor have a state folder. Errors: `Conflict`, which names the other."""
+    with (home.path / "lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            other = lock.read().strip() or "?"
+            raise Conflict(
+                f"subclaw already runs with the state folder {home.path} (process {other}). "
+                "Stop it, or set SUBCLAW_HOME to another folder."
+            ) from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield

@@ -1,0 +1,138 @@
+"""The command line."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvloop
+from rich.console import Console
+
+from subclaw.config import Settings, load_settings
+from subclaw.core.errors import SubclawError
+
+cli = typer.Typer(
+    name="subclaw",
+    help="Text a number, get an agent; the agent borrows a computer when it needs one.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+image = typer.Typer(help="The golden image that machines start from.", no_args_is_help=True)
+cli.add_typer(image, name="image")
+
+console = Console(highlight=False)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def main() -> None:
+    """Run a command. Whatever goes wrong on purpose is one line on standard error, and exit code 1."""
+    try:
+        cli()
+    except SubclawError as error:
+        Console(stderr=True, highlight=False).print(f"subclaw: {error.public}", markup=False, soft_wrap=True)
+        sys.exit(1)
+
+
+@cli.command()
+def up() -> None:
+    """Serve until Ctrl-C, and print the address of the web chat."""
+    from subclaw.commands.up import serve_until_stopped
+
+    _run(serve_until_stopped(_settings(), os.environ, console))
+
+
+@cli.command()
+def demo() -> None:
+    """Play a new user who texts for a page: print the chat, the address, and the page as the web has it."""
+    from subclaw.commands.demo import play
+
+    _run(play(_settings(), os.environ, console))
+
+
+@cli.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Say of each thing that this host lacks what it is for and how to get it."""
+    from subclaw.commands.doctor import report
+
+    raise typer.Exit(report(_settings(), os.environ, console, as_json=as_json))
+
+
+@cli.command()
+def chat(text: Annotated[str | None, typer.Argument(help="One message; without it, a conversation.")] = None) -> None:
+    """Talk to your own agent on a running subclaw."""
+    from subclaw.commands.chat import converse, say_once
+
+    _run(converse(_settings(), console) if text is None else say_once(_settings(), console, text))
+
+
+@cli.command()
+def tenants(
+    as_json: AsJson = False, limit: Annotated[int, typer.Option(min=1, max=10_000, help="Show the newest N.")] = 50
+) -> None:
+    """List tenants: names, channels and figures, never their words."""
+    from subclaw.commands.lists import list_tenants
+
+    _run(list_tenants(_settings(), console, limit=limit, as_json=as_json))
+
+
+@cli.command()
+def machines(as_json: AsJson = False) -> None:
+    """List the machines that are awake."""
+    from subclaw.commands.lists import list_machines
+
+    _run(list_machines(_settings(), console, as_json=as_json))
+
+
+@image.command("build")
+def image_build(
+    recipe: Annotated[Path, typer.Option(help="The folder with the recipe.")] = Path("image"),
+) -> None:
+    """Build the golden image, unless the cache has it."""
+    from subclaw.commands.image import build
+
+    build(_settings(), recipe, console)
+
+
+@cli.command(hidden=True)
+def serve(process: Annotated[str, typer.Argument(help="web, worker, egress or host")]) -> None:
+    """Run one of the processes that `up` starts."""
+    from subclaw.commands.serve import serve_process
+
+    _run(serve_process(process, _settings()))
+
+
+def _settings() -> Settings:
+    return load_settings(os.environ)
+
+
+def _run(main: Awaitable[None]) -> None:
+    """Run a command's coroutine; SIGTERM and Ctrl-C cancel it, so that it ends in order."""
+
+    async def cancellable() -> None:
+        task = asyncio.ensure_future(main)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        try:
+            await task
+        except asyncio.CancelledError:
+            return
+        except BaseExceptionGroup as group:
+            raise _first(group) from group
+
+    uvloop.run(cancellable())
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the error of ours in a group, which has words for the operator, or the first one."""
+    errors = group.exceptions
+    for error in errors:
+        found = _first(error) if isinstance(error, BaseExceptionGroup) else error
+        if isinstance(found, SubclawError):
+            return found
+    return errors[0]

@@ -1,0 +1,1 @@
+"""What the commands do, one file each; `cli` parses the command line and calls them."""

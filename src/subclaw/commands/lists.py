@@ -1,0 +1,66 @@
+"""`subclaw tenants` and `subclaw machines`: what there is, as a table or as JSON."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from subclaw.app import database_address
+from subclaw.config import Settings
+from subclaw.home import Home
+from subclaw.machines.host_client import HostClient
+from subclaw.store.database import Role, open_database
+from subclaw.store.tenants import tenant_summaries
+
+Row = dict[str, Any]
+
+
+async def list_tenants(settings: Settings, console: Console, *, limit: int, as_json: bool) -> None:
+    """List tenants, the newest first."""
+    async with open_database(database_address(settings), Role.OPERATOR, size=1) as operator:
+        found = await tenant_summaries(operator, limit=limit)
+    rows = [
+        {
+            "id": tenant.id,
+            "name": tenant.name,
+            "since": tenant.created_at.isoformat(timespec="seconds"),
+            "channels": ", ".join(tenant.channels),
+            "messages": tenant.messages,
+            "tokens": tenant.tokens,
+            "site": tenant.site,
+        }
+        for tenant in found
+    ]
+    _show(rows, console, as_json=as_json, none="There are no tenants yet: the first message makes one.")
+
+
+async def list_machines(settings: Settings, console: Console, *, as_json: bool) -> None:
+    """List the machines that are awake."""
+    async with HostClient(Home(settings.home).host_socket) as host:
+        found = await host.statuses()
+    rows = [
+        {
+            "tenant": machine.tenant_id,
+            "process": machine.process_id,
+            "accelerator": machine.accelerator,
+            "image": machine.image[:12],
+            "awake_s": round(machine.awake_s),
+            "idle_s": round(machine.idle_s),
+        }
+        for machine in found
+    ]
+    _show(rows, console, as_json=as_json, none="All machines sleep.")
+
+
+def _show(rows: Sequence[Row], console: Console, *, as_json: bool, none: str) -> None:
+    if as_json:
+        console.print_json(json.dumps(rows))
+    elif not rows:
+        console.print(none)
+    else:
+        table = Table(*rows[0], box=None, header_style="bold")
+        for row in rows:
+            table.add_row(*map(str, row.values()))
+        console.print(table)
