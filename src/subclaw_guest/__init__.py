@@ -1,0 +1,1 @@
+"""What runs inside a machine, and the wire format that both ends share. Standard library only."""

@@ -1,0 +1,112 @@
+"""Children of process 1: started with an ordinary chance to be killed for memory, and reaped, whoever's they were."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+HOME = "/home/agent"
+ENVIRONMENT = {
+    "HOME": HOME,
+    "LANG": "C.UTF-8",
+    "LOGNAME": "root",
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "SHELL": "/bin/bash",
+    "TERM": "dumb",
+    "USER": "root",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Child:
+    """A running child, in a session and process group of its own. `output` is the read end of its stdout and stderr."""
+
+    process_id: int
+    output: int
+    exited: asyncio.Future[int]
+
+    def kill(self) -> None:
+        """End the whole process group."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process_id, signal.SIGKILL)
+
+
+class Processes:
+    """All children. As process 1 the agent inherits every orphan, so it waits for any child there is."""
+
+    def __init__(self) -> None:
+        self._exits: dict[int, asyncio.Future[int]] = {}
+
+    def start(self, arguments: list[str | bytes], *, folder: str = HOME) -> Child:
+        """Start a program with its stdout and stderr in one pipe. Raises `OSError`."""
+        read_end, write_end = os.pipe()
+        try:
+            os.set_blocking(read_end, False)
+            with ordinary_out_of_memory_score():
+                process = subprocess.Popen(
+                    arguments,
+                    stdin=subprocess.DEVNULL,
+                    stdout=write_end,
+                    stderr=write_end,
+                    cwd=folder,
+                    env=ENVIRONMENT,
+                    start_new_session=True,
+                )
+        except BaseException:
+            os.close(read_end)
+            raise
+        finally:
+            os.close(write_end)
+        # `reap` waits for every child, so the Popen object must not.
+        process.returncode = 0
+        exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._exits[process.pid] = exited
+        return Child(process_id=process.pid, output=read_end, exited=exited)
+
+    def reap(self) -> None:
+        """Wait for every child that has ended. Called on SIGCHLD, in the event loop."""
+        while True:
+            try:
+                process_id, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not process_id:
+                return
+            exited = self._exits.pop(process_id, None)
+            if exited is not None and not exited.done():
+                code = os.waitstatus_to_exitcode(status)
+                exited.set_result(code if code >= 0 else 128 - code)
+
+
+@contextlib.contextmanager
+def ordinary_out_of_memory_score() -> Iterator[None]:
+    """Let a child inherit a score of 0, not the agent's: else the kernel would find nothing to kill but the machine."""
+    set_out_of_memory_score(0)
+    try:
+        yield
+    finally:
+        set_out_of_memory_score(-1000)
+
+
+def set_out_of_memory_score(score: int) -> None:
+    """Tell the kernel how readily to end this process when memory runs out."""
+    with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
+        file.write(str(score))
+
+
+async def read_some(descriptor: int, limit_bytes: int = 65_536) -> bytes:
+    """Read what there is from a non-blocking descriptor, waiting for the first byte. Empty at the end."""
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            return os.read(descriptor, limit_bytes)
+        except BlockingIOError:
+            ready = asyncio.Event()
+            loop.add_reader(descriptor, ready.set)
+            try:
+                await ready.wait()
+            finally:
+                loop.remove_reader(descriptor)
