@@ -22,6 +22,10 @@ class LinkClosed(Exception):
     """The other end is gone; whatever was under way on the stream has an unknown outcome."""
 
 
+class StreamCancelled(Exception):
+    """This end cancelled the stream while something waited on it."""
+
+
 class Stream:
     """One call or connection. At most one coroutine may receive and one may send at a time."""
 
@@ -35,6 +39,7 @@ class Stream:
         self._ended = False
         self._final: Frame | None = None
         self._closed = False
+        self._cancelled = False
         self._changed = asyncio.Event()
 
     async def send(self, data: bytes) -> None:
@@ -74,7 +79,9 @@ class Stream:
         await self._link.write(Frame(stream=self.number, kind=kind, payload=payload))
 
     async def cancel(self) -> None:
-        """Close the stream from the host's side, if it is not closed yet."""
+        """Close the stream from the host's side, if it is not closed yet, and fail whoever waits on it."""
+        self._cancelled = True
+        self.close()
         if self._link.forget(self.number):
             await self._link.write(Frame(stream=self.number, kind=Kind.CANCEL))
 
@@ -83,6 +90,8 @@ class Stream:
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         while not condition():
+            if self._cancelled:
+                raise StreamCancelled
             if self._closed or self._final is not None:
                 raise LinkClosed
             self._changed.clear()

@@ -19,11 +19,14 @@ DISK_BYTES = 8 * 1024**3
 DISK = "disk.raw"
 RECORD = "machine.json"
 FORMAT_VERSION = 1
-FORMAT = "ext4-8GiB-1"
+FORMAT = "ext4-8GiB-2"
 """Names the formatted disk in the cache; changes with the options below."""
 
-FORMAT_OPTIONS = ("-q", "-F", "-m0", "-Jsize=16", "-Elazy_itable_init=1,lazy_journal_init=1,nodiscard", "-Ldisk")
-"""A small journal, no blocks kept back for root, and nothing written that reads as zeros anyway."""
+FORMAT_OPTIONS = (
+    *("-q", "-F", "-m0", "-Ldisk", "-Jsize=16", "-O^resize_inode"),
+    "-Elazy_itable_init=1,lazy_journal_init=1,nodiscard",
+)
+"""A small journal, nothing kept back for root or for growing in place, nothing written that reads as zeros anyway."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +39,7 @@ class Record:
 
 
 def formatted_disk(cache: Path) -> Path:
-    """Return the empty, formatted disk that tenants' disks are copies of, making it if need be. Raises `Unavailable`."""
+    """Return the empty, formatted disk that tenants' disks are copied from, made if need be. Raises `Unavailable`."""
     path = cache / "disks" / f"{FORMAT}.raw"
     if path.exists():
         return path

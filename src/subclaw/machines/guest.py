@@ -5,7 +5,7 @@ import contextlib
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -104,7 +104,7 @@ class Guest:
             raise GuestBroken("a search found more than it was asked for")
         return SearchResult(matches=tuple(match_of(line) for line in lines), more=more)
 
-    async def archive(self, path: str, *, limit_bytes: int) -> AsyncIterator[bytes]:
+    async def archive(self, path: str, *, limit_bytes: int) -> AsyncGenerator[bytes, None]:
         """Stream a folder as a tar; see `Machines.archive`. Each piece may take a minute."""
         left = limit_bytes
         async with self._call("archive", {"path": path, "limit_bytes": limit_bytes}, None) as stream:
@@ -215,4 +215,3 @@ def match_of(line: bytes) -> Match:
 def printable(text: str, limit: int) -> str:
     """Keep what can be shown on a line or several of them."""
     return "".join(character for character in text[:limit] if character.isprintable() or character == "\n").strip()
-

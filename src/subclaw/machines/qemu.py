@@ -1,8 +1,8 @@
 """QEMU's command line, and starting it with nothing but descriptors.
 
-The machine is a `microvm` with no network device. It has a random source, the golden image read-only, the tenant's disk,
-a virtio-serial port for the agent, and a console that keeps its last 64 KiB in QEMU's memory. QEMU is given every file
-and socket open, so it needs no path of this host but its own firmware.
+The machine is a `microvm` with no network device. It has a random source, the golden image read-only, the tenant's
+disk, a virtio-serial port for the agent, and a console that keeps its last 64 KiB in QEMU's memory. QEMU is given every
+file and socket open, so it needs no path of this host but its own firmware.
 """
 
 import asyncio

@@ -13,7 +13,7 @@ from subclaw.core.errors import SubclawError, Unavailable
 from subclaw.machines.guest import Guest, GuestBroken
 from subclaw.machines.qemu import CONSOLE, Launch, Qemu, spawn
 from subclaw_guest.frames import FrameError
-from subclaw_guest.link import Link, LinkClosed
+from subclaw_guest.link import Link, LinkClosed, Write
 
 MONITOR_S = 20.0
 READ_BYTES = 65_536
@@ -51,15 +51,9 @@ async def running(
     tasks = [group.create_task(errors.keep(qemu.process.stderr))]
     try:
         on_spawned(qemu.process.pid)
-        reader, writer = await asyncio.open_unix_connection(sock=qemu.agent, limit=READ_BYTES)
-
-        async def write(data: bytes) -> None:
-            writer.write(data)
-            await writer.drain()
-
-        link = Link(write)
-        tasks.append(group.create_task(pump(link, reader, gone)))
-        async with monitor(qemu) as client:
+        async with monitor(qemu) as client, agent_channel(qemu) as (reader, write):
+            link = Link(write)
+            tasks.append(group.create_task(pump(link, reader, gone)))
             guest = Guest(link)
             await boot(guest, client, errors, hostname, boot_timeout_s)
             yield Running(process_id=qemu.process.pid, guest=guest, gone=gone)
@@ -69,6 +63,24 @@ async def running(
             task.cancel()
         qemu.agent.close()
         qemu.monitor.close()
+
+
+@asynccontextmanager
+async def agent_channel(qemu: Qemu) -> AsyncIterator[tuple[asyncio.StreamReader, Write]]:
+    """Give the host's end of the agent's port, and end QEMU before it is closed."""
+    reader, writer = await asyncio.open_unix_connection(sock=qemu.agent, limit=READ_BYTES)
+
+    async def write(data: bytes) -> None:
+        writer.write(data)
+        await writer.drain()
+
+    try:
+        yield reader, write
+    finally:
+        await end(qemu)
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
 
 async def pump(link: Link, reader: asyncio.StreamReader, gone: asyncio.Event) -> None:

@@ -1,0 +1,131 @@
+"""Finding out how this host can run machines: by a real boot, because /dev/kvm may open and still not run a kernel."""
+
+import asyncio
+import ctypes
+import hashlib
+import json
+import logging
+import mmap
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from subclaw.core.errors import SubclawError, Unavailable
+from subclaw.core.tenant import TenantId
+from subclaw.machines.disk import formatted_disk, start_generation
+from subclaw.machines.image import Image
+from subclaw.machines.qemu import PROGRAM, Acceleration, Accelerator, Launch, Owner
+from subclaw.machines.running import running
+
+VERDICT = "accelerator.json"
+BOOT_LIMIT_S = {Acceleration.KVM: 10.0, Acceleration.TCG: 90.0}
+MEASURE_S = 0.05
+RDTSC = b"\x0f\x31\x48\xc1\xe2\x20\x48\x09\xd0\xc3"
+"""x86-64 code of `uint64_t tsc(void)`: rdtsc; shl rdx, 32; or rax, rdx; ret."""
+
+logger = logging.getLogger(__name__)
+
+
+async def probe_accelerator(image: Image, cache: Path, owner: Owner | None, *, memory_mb: int) -> Accelerator:
+    """Return the best accelerator that boots the image, from the cache if nothing has changed since it was found.
+
+    Tries KVM, then TCG, each within a time limit. Raises `Unavailable` if none boots.
+    """
+    key = await verdict_key(image)
+    verdict = read_verdict(cache, key)
+    tsc_khz = await asyncio.to_thread(measure_tsc_khz)
+    if verdict is not None:
+        return Accelerator(kind=verdict, tsc_khz=tsc_khz)
+    kinds = [Acceleration.KVM, Acceleration.TCG] if os.path.exists("/dev/kvm") else [Acceleration.TCG]
+    accelerator = await first_that_boots(kinds, tsc_khz, image, cache, owner, memory_mb)
+    write_verdict(cache, key, accelerator.kind)
+    return accelerator
+
+
+async def first_that_boots(
+    kinds: Sequence[Acceleration], tsc_khz: int, image: Image, cache: Path, owner: Owner | None, memory_mb: int
+) -> Accelerator:
+    """Boot a machine with each accelerator in turn. Raises `Unavailable` with the last one's reason."""
+    formatted = await asyncio.to_thread(formatted_disk, cache)
+    reason = ""
+    for kind in kinds:
+        accelerator = Accelerator(kind=kind, tsc_khz=tsc_khz)
+        with tempfile.TemporaryDirectory(prefix="probe-", dir=cache) as folder:
+            disk, _ = start_generation(Path(folder), TenantId(0), formatted, image.digest)
+            launch = Launch(
+                name=f"subclaw-probe-{os.getpid()}",
+                image=image,
+                disk=disk,
+                accelerator=accelerator,
+                memory_mb=memory_mb,
+                owner=owner,
+            )
+            try:
+                await boot(launch, BOOT_LIMIT_S[kind])
+            except SubclawError as error:
+                reason = error.internal
+                logger.info("a machine does not boot under %s: %s", kind.value, reason)
+            else:
+                return accelerator
+    raise Unavailable("QEMU cannot run a machine on this host.", internal=reason)
+
+
+async def boot(launch: Launch, limit_s: float) -> None:
+    """Boot a machine until its agent has set it up, and end it. Raises `Unavailable`."""
+    failure: SubclawError | None = None
+    async with asyncio.TaskGroup() as group:
+        try:
+            async with running(launch, group, hostname="probe", boot_timeout_s=limit_s):
+                pass
+        except SubclawError as error:
+            failure = error
+    if failure is not None:
+        raise failure
+
+
+async def verdict_key(image: Image) -> str:
+    """Return a digest of what an accelerator's working depends on: QEMU, the host's kernel and processor, the image."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            PROGRAM, "--version", stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
+        )
+    except OSError as error:
+        raise Unavailable("Machines need QEMU: apt-get install qemu-system-x86", internal=str(error)) from error
+    version, _ = await process.communicate()
+    processor = [
+        line for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines() if line.startswith("model name")
+    ]
+    host = os.uname()
+    parts = [version.decode(errors="replace"), host.release, host.version, *processor[:1], image.digest]
+    return hashlib.sha256("\0".join([*parts, str(os.path.exists("/dev/kvm"))]).encode()).hexdigest()
+
+
+def read_verdict(cache: Path, key: str) -> Acceleration | None:
+    """Return what was found before under the same key. A verdict that cannot be read is none."""
+    try:
+        fields = json.loads((cache / VERDICT).read_bytes())
+        return Acceleration(fields["kind"]) if fields["key"] == key else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_verdict(cache: Path, key: str, kind: Acceleration) -> None:
+    """Remember what was found."""
+    new = cache / f".{VERDICT}.{os.getpid()}"
+    new.write_text(json.dumps({"key": key, "kind": kind.value}), "utf-8")
+    new.rename(cache / VERDICT)
+
+
+def measure_tsc_khz() -> int:
+    """Measure the rate of the processor's time stamp counter against the monotonic clock, for 50 ms."""
+    with mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC) as memory:
+        memory.write(RDTSC)
+        code = ctypes.c_char.from_buffer(memory)
+        read_tsc = ctypes.CFUNCTYPE(ctypes.c_uint64)(ctypes.addressof(code))
+        first, first_ns = read_tsc(), time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW)
+        time.sleep(MEASURE_S)
+        last, last_ns = read_tsc(), time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW)
+        del code, read_tsc
+    return round((last - first) * 1_000_000 / (last_ns - first_ns))

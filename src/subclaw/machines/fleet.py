@@ -1,0 +1,132 @@
+"""The machines of one host, as `Machines`."""
+
+import asyncio
+import fcntl
+import logging
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing
+from pathlib import Path
+from types import TracebackType
+
+from subclaw.core.errors import Conflict, Unavailable
+from subclaw.core.machine import Command, CommandResult, FileSlice, MachineStatus, SearchResult
+from subclaw.core.tenant import TenantId
+from subclaw.machines import limits
+from subclaw.machines.awake import AwakeMachines, FleetSettings
+from subclaw.machines.disk import erase, formatted_disk
+from subclaw.machines.forward import Forwards
+from subclaw.machines.processes import end_orphans
+
+STOP_S = 40.0
+
+__all__ = ["Fleet", "FleetSettings"]
+
+logger = logging.getLogger(__name__)
+
+
+class Fleet:
+    """Implements `Machines` in this process. Use it as an async context manager, in the process's main thread: QEMU
+    is told to end with the thread that started it."""
+
+    def __init__(self, settings: FleetSettings) -> None:
+        self._settings = settings
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> "Fleet":
+        """Take the home folder, end what an earlier host left running, and begin. Raises `Conflict`, `Unavailable`."""
+        settings = self._settings
+        async with AsyncExitStack() as stack:
+            stack.callback(os.close, take_home(settings.home))
+            if ended := await asyncio.to_thread(end_orphans, settings.home / "machines"):
+                logger.warning("ended %d machines that an earlier host had left running", ended)
+            formatted = await asyncio.to_thread(formatted_disk, settings.cache)
+            group = await stack.enter_async_context(asyncio.TaskGroup())
+            self._machines = AwakeMachines(settings, formatted, group)
+            stack.push_async_callback(self._machines.close, STOP_S)
+            folder, group_id = settings.forward_folder, settings.forward_group_id
+            self._forwards = Forwards(folder, group_id, group, self._machines.connected)
+            stack.push_async_callback(self._forwards.close)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Put every machine to sleep and let the home folder go."""
+        await self._stack.aclose()
+
+    async def run(self, tenant_id: TenantId, command: Command) -> CommandResult:
+        """Run a command; see `Machines`."""
+        limits.check_command(command)
+        async with self._machines.using(tenant_id) as guest:
+            return await guest.run(command)
+
+    async def read(self, tenant_id: TenantId, path: str, *, offset_bytes: int, limit_bytes: int) -> FileSlice:
+        """Read a part of a regular file; see `Machines`."""
+        limits.check_slice(path, offset_bytes, limit_bytes)
+        async with self._machines.using(tenant_id) as guest:
+            return await guest.read(path, offset_bytes=offset_bytes, limit_bytes=limit_bytes)
+
+    async def write(self, tenant_id: TenantId, path: str, content: bytes) -> None:
+        """Write a whole file; see `Machines`."""
+        limits.check_content(path, content)
+        async with self._machines.using(tenant_id) as guest:
+            await guest.write(path, content)
+
+    async def search(self, tenant_id: TenantId, pattern: str, path: str, *, limit: int) -> SearchResult:
+        """Search file contents; see `Machines`."""
+        limits.check_search(pattern, path, limit)
+        async with self._machines.using(tenant_id) as guest:
+            return await guest.search(pattern, path, limit=limit)
+
+    async def archive(self, tenant_id: TenantId, path: str, *, limit_bytes: int) -> AsyncIterator[bytes]:
+        """Stream a folder as a tar; see `Machines`. Close the iterator if it is not read to its end."""
+        limits.check_archive(path, limit_bytes)
+        async with (
+            self._machines.using(tenant_id) as guest,
+            aclosing(guest.archive(path, limit_bytes=limit_bytes)) as pieces,
+        ):
+            async for piece in pieces:
+                yield piece
+
+    async def forward(self, tenant_id: TenantId, port: int) -> Path:
+        """Return a unix socket that leads to a port inside; see `Machines`. It lasts until the tenant is destroyed."""
+        limits.check_port(port)
+        return await self._forwards.socket_for(tenant_id, port)
+
+    async def sleep(self, tenant_id: TenantId) -> None:
+        """Put the tenant's machine to sleep; see `Machines`."""
+        await self._machines.sleep(tenant_id)
+
+    async def destroy(self, tenant_id: TenantId) -> None:
+        """Stop the tenant's machine and erase its disk; see `Machines`."""
+        await self._forwards.remove(tenant_id)
+        await self._machines.end(tenant_id)
+        try:
+            # Not in a thread: nothing may wake the machine meanwhile.
+            erase(self._settings.home, tenant_id)
+        except OSError as error:
+            raise Unavailable("The machine's disk could not be erased.", internal=str(error)) from error
+
+    async def statuses(self) -> tuple[MachineStatus, ...]:
+        """List the machines that are awake; see `Machines`."""
+        return self._machines.statuses()
+
+
+def take_home(home: Path) -> int:
+    """Lock the home folder for this process and return the descriptor that holds the lock.
+
+    Raises `Conflict` if another host runs on it, `Unavailable` if it cannot be used.
+    """
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(home / "host.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Unavailable("The folder for machines cannot be used.", internal=str(error)) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise Conflict("Another host of machines runs on this folder.", internal=str(home)) from error
+    return descriptor

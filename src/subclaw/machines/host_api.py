@@ -1,0 +1,232 @@
+"""The host's API: `Machines` over HTTP, on a unix socket that only the control plane can open."""
+
+import asyncio
+import base64
+import json
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import asdict
+from typing import Any, TypeVar, cast
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from subclaw.core.errors import Invalid, SubclawError
+from subclaw.core.machine import Command, Machines
+from subclaw.core.tenant import TenantId
+from subclaw.machines.limits import CONTENT_LIMIT_BYTES
+from subclaw.machines.wire import LENGTH, STATUSES, error_fields
+
+ARGUMENTS_LIMIT_BYTES = 1024**2
+T = TypeVar("T")
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+logger = logging.getLogger(__name__)
+
+
+def host_api(machines: Machines) -> Starlette:
+    """Return the application. A caller that goes away has its call cancelled."""
+    calls = {
+        "run": run,
+        "read": read,
+        "search": search,
+        "archive": archive,
+        "forward": forward,
+        "sleep": sleep,
+        "destroy": destroy,
+    }
+    routes = [Route(f"/v1/tenants/{{tenant:int}}/{name}", call, methods=["POST"]) for name, call in calls.items()]
+    routes.append(Route("/v1/tenants/{tenant:int}/write", write, methods=["PUT"]))
+    routes.append(Route("/v1/machines", statuses, methods=["GET"]))
+    application = Starlette(routes=routes, exception_handlers={SubclawError: answer_error})
+    application.state.machines = machines
+    return application
+
+
+async def answer_error(request: Request, error: Exception) -> Response:
+    """Answer with an error's class and public message; log the internal one."""
+    assert isinstance(error, SubclawError)
+    logger.info("%s: %s: %s", request.url.path, type(error).__name__, error.internal)
+    return JSONResponse(error_fields(error), status_code=STATUSES.get(type(error), 500))
+
+
+async def run(request: Request) -> Response:
+    """Run a command."""
+    fields = await arguments(request)
+    command = Command(
+        text=text(fields, "text"),
+        timeout_s=number(fields, "timeout_s"),
+        output_limit_bytes=whole(fields, "output_limit_bytes"),
+    )
+    result = await while_connected(request, machines_of(request).run(tenant_of(request), command))
+    return JSONResponse({**asdict(result), "output": base64.b64encode(result.output).decode()})
+
+
+async def read(request: Request) -> Response:
+    """Read a part of a file: the raw content, with the file's size in a header."""
+    fields = await arguments(request)
+    slice_ = await while_connected(
+        request,
+        machines_of(request).read(
+            tenant_of(request),
+            text(fields, "path"),
+            offset_bytes=whole(fields, "offset_bytes"),
+            limit_bytes=whole(fields, "limit_bytes"),
+        ),
+    )
+    return Response(slice_.content, headers={"x-size-bytes": str(slice_.size_bytes)})
+
+
+async def write(request: Request) -> Response:
+    """Write the raw body to the file that the query names."""
+    content = await body(request, CONTENT_LIMIT_BYTES)
+    path = request.query_params.get("path", "")
+    await while_connected(request, machines_of(request).write(tenant_of(request), path, content))
+    return Response(status_code=204)
+
+
+async def search(request: Request) -> Response:
+    """Search file contents."""
+    fields = await arguments(request)
+    found = await while_connected(
+        request,
+        machines_of(request).search(
+            tenant_of(request), text(fields, "pattern"), text(fields, "path"), limit=whole(fields, "limit")
+        ),
+    )
+    return JSONResponse(asdict(found))
+
+
+async def archive(request: Request) -> Response:
+    """Stream a folder as records; see `wire`. Errors before the first byte are answered like any other."""
+    fields = await arguments(request)
+    pieces = machines_of(request).archive(
+        tenant_of(request), text(fields, "path"), limit_bytes=whole(fields, "limit_bytes")
+    )
+    # An async generator, whatever the port calls it, so that it can be closed when the caller goes away.
+    generator = cast(AsyncGenerator[bytes, None], pieces)
+    try:
+        first = await while_connected(request, anext(generator, b""))
+    except BaseException:
+        await generator.aclose()
+        raise
+    return StreamingResponse(records(first, generator), media_type="application/octet-stream")
+
+
+async def records(first: bytes, pieces: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+    """Frame an archive's pieces and say at the end how it went."""
+    ended: dict[str, str] = {}
+    async with aclosing(pieces):
+        try:
+            if first:
+                yield LENGTH.pack(len(first)) + first
+            async for piece in pieces:
+                yield LENGTH.pack(len(piece)) + piece
+        except SubclawError as error:
+            ended = error_fields(error)
+    yield LENGTH.pack(0) + json.dumps(ended).encode()
+
+
+async def forward(request: Request) -> Response:
+    """Return the path of a socket that leads to a port inside."""
+    port = whole(await arguments(request), "port")
+    return JSONResponse({"path": str(await machines_of(request).forward(tenant_of(request), port))})
+
+
+async def sleep(request: Request) -> Response:
+    """Put a machine to sleep."""
+    await machines_of(request).sleep(tenant_of(request))
+    return Response(status_code=204)
+
+
+async def destroy(request: Request) -> Response:
+    """Stop a machine and erase its disk."""
+    await machines_of(request).destroy(tenant_of(request))
+    return Response(status_code=204)
+
+
+async def statuses(request: Request) -> Response:
+    """List the machines that are awake."""
+    return JSONResponse([asdict(status) for status in await machines_of(request).statuses()])
+
+
+def machines_of(request: Request) -> Machines:
+    """Return what the application was made with."""
+    return cast(Machines, request.app.state.machines)
+
+
+def tenant_of(request: Request) -> TenantId:
+    """Return whose machine a request is about. Raises `Invalid`."""
+    tenant = int(request.path_params["tenant"])
+    if not 0 < tenant < 2**63:
+        raise Invalid("There can be no such tenant.")
+    return TenantId(tenant)
+
+
+async def body(request: Request, limit_bytes: int) -> bytes:
+    """Read a request's body. Raises `Invalid` if it is too large."""
+    content = bytearray()
+    async for piece in request.stream():
+        content += piece
+        if len(content) > limit_bytes:
+            raise Invalid(f"That is larger than {limit_bytes} bytes.")
+    return bytes(content)
+
+
+async def arguments(request: Request) -> dict[str, Any]:
+    """Read a request's JSON object. Raises `Invalid`."""
+    try:
+        fields = json.loads(await body(request, ARGUMENTS_LIMIT_BYTES))
+    except (ValueError, RecursionError) as error:
+        raise Invalid("The arguments are not JSON.") from error
+    if not isinstance(fields, dict):
+        raise Invalid("The arguments are not an object.")
+    return fields
+
+
+def text(fields: dict[str, Any], name: str) -> str:
+    """Return a string argument. Raises `Invalid`."""
+    value = fields.get(name)
+    if not isinstance(value, str):
+        raise Invalid(f"{name} must be text.")
+    return value
+
+
+def whole(fields: dict[str, Any], name: str) -> int:
+    """Return a whole number. Raises `Invalid`."""
+    value = fields.get(name)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise Invalid(f"{name} must be a whole number.")
+    return value
+
+
+def number(fields: dict[str, Any], name: str) -> float:
+    """Return a number. Raises `Invalid`."""
+    value = fields.get(name)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise Invalid(f"{name} must be a number.")
+    return float(value)
+
+
+async def while_connected(request: Request, call: Awaitable[T]) -> T:
+    """Await a call, cancelling it when the caller goes away: nobody is there to be told how it ended."""
+    calling = asyncio.ensure_future(call)
+    leaving = asyncio.ensure_future(gone(request))
+    try:
+        await asyncio.wait([calling, leaving], return_when=asyncio.FIRST_COMPLETED)
+        if not calling.done():
+            raise Invalid("The caller has gone.")
+        return calling.result()
+    finally:
+        calling.cancel()
+        leaving.cancel()
+        await asyncio.wait([calling, leaving])
+
+
+async def gone(request: Request) -> None:
+    """Wait until the caller has closed its connection. The body must have been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

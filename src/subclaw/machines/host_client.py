@@ -1,0 +1,182 @@
+"""`Machines` for the control plane: calls to the host's API over its unix socket."""
+
+import base64
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import httpx2
+
+from subclaw.core.errors import Unavailable
+from subclaw.core.machine import Command, CommandResult, Ended, FileSlice, MachineStatus, Match, SearchResult
+from subclaw.core.tenant import TenantId
+from subclaw.machines.wire import LENGTH, RECORD_LIMIT_BYTES, error_of
+
+WAKE_S = 120.0
+"""How long a call may wait for its machine to come up and answer, beside the time that the call itself allows."""
+CONNECT_S = 5.0
+CONNECTIONS = 512
+UNKNOWN_OUTCOME = "The host of machines does not answer; whether this was done is unknown."
+
+
+class HostClient:
+    """Implements `Machines`. Use it as an async context manager. Every call raises what the host's `Machines` raises."""
+
+    def __init__(self, socket: Path) -> None:
+        self._client = httpx2.AsyncClient(
+            transport=httpx2.AsyncHTTPTransport(uds=str(socket), limits=httpx2.Limits(max_connections=CONNECTIONS)),
+            base_url="http://host",
+            timeout=httpx2.Timeout(WAKE_S, connect=CONNECT_S),
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> "HostClient":
+        """Begin."""
+        await self._client.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the connections."""
+        await self._client.__aexit__(kind, error, traceback)
+
+    async def run(self, tenant_id: TenantId, command: Command) -> CommandResult:
+        """Run a command; see `Machines`."""
+        fields = {
+            "text": command.text,
+            "timeout_s": command.timeout_s,
+            "output_limit_bytes": command.output_limit_bytes,
+        }
+        async with self._post(tenant_id, "run", fields, timeout_s=command.timeout_s + WAKE_S) as response:
+            result = await json_of(response)
+        with parsing():
+            return CommandResult(
+                ended=Ended(result["ended"]),
+                exit_status=result["exit_status"],
+                output=base64.b64decode(result["output"], validate=True),
+                output_bytes=result["output_bytes"],
+            )
+
+    async def read(self, tenant_id: TenantId, path: str, *, offset_bytes: int, limit_bytes: int) -> FileSlice:
+        """Read a part of a regular file; see `Machines`."""
+        fields = {"path": path, "offset_bytes": offset_bytes, "limit_bytes": limit_bytes}
+        async with self._post(tenant_id, "read", fields) as response:
+            content = await response.aread()
+        with parsing():
+            size = int(response.headers["x-size-bytes"])
+        return FileSlice(content=content, offset_bytes=offset_bytes, size_bytes=size)
+
+    async def write(self, tenant_id: TenantId, path: str, content: bytes) -> None:
+        """Write a whole file; see `Machines`."""
+        url = f"/v1/tenants/{tenant_id}/write"
+        async with self._send(self._client.build_request("PUT", url, params={"path": path}, content=content)):
+            pass
+
+    async def search(self, tenant_id: TenantId, pattern: str, path: str, *, limit: int) -> SearchResult:
+        """Search file contents; see `Machines`."""
+        async with self._post(tenant_id, "search", {"pattern": pattern, "path": path, "limit": limit}) as response:
+            result = await json_of(response)
+        with parsing():
+            return SearchResult(matches=tuple(Match(**match) for match in result["matches"]), more=result["more"])
+
+    async def archive(self, tenant_id: TenantId, path: str, *, limit_bytes: int) -> AsyncIterator[bytes]:
+        """Stream a folder as a tar; see `Machines`. Close the iterator if it is not read to its end."""
+        async with self._post(tenant_id, "archive", {"path": path, "limit_bytes": limit_bytes}) as response:
+            async for record in records(response.aiter_raw()):
+                yield record
+
+    async def forward(self, tenant_id: TenantId, port: int) -> Path:
+        """Return a unix socket that leads to a port inside; see `Machines`."""
+        async with self._post(tenant_id, "forward", {"port": port}) as response:
+            result = await json_of(response)
+        with parsing():
+            return Path(result["path"])
+
+    async def sleep(self, tenant_id: TenantId) -> None:
+        """Put the tenant's machine to sleep; see `Machines`."""
+        async with self._post(tenant_id, "sleep", {}):
+            pass
+
+    async def destroy(self, tenant_id: TenantId) -> None:
+        """Stop the tenant's machine and erase its disk; see `Machines`."""
+        async with self._post(tenant_id, "destroy", {}):
+            pass
+
+    async def statuses(self) -> tuple[MachineStatus, ...]:
+        """List the machines that are awake; see `Machines`."""
+        async with self._send(self._client.build_request("GET", "/v1/machines")) as response:
+            result = await json_of(response)
+        with parsing():
+            return tuple(MachineStatus(**fields) for fields in result)
+
+    def _post(
+        self, tenant_id: TenantId, call: str, fields: dict[str, Any], *, timeout_s: float = WAKE_S
+    ) -> AbstractAsyncContextManager[httpx2.Response]:
+        timeout = httpx2.Timeout(timeout_s, connect=CONNECT_S)
+        url = f"/v1/tenants/{tenant_id}/{call}"
+        return self._send(self._client.build_request("POST", url, json=fields, timeout=timeout))
+
+    @asynccontextmanager
+    async def _send(self, request: httpx2.Request) -> AsyncIterator[httpx2.Response]:
+        """Send a request and give its answer, whose body may not have come yet. Raises what the host answered with."""
+        try:
+            response = await self._client.send(request, stream=True)
+            try:
+                if response.status_code >= 400:
+                    raise error_of(await json_of(response))
+                yield response
+            finally:
+                await response.aclose()
+        except httpx2.ConnectError as error:
+            raise Unavailable("The host of machines is not running.", internal=str(error)) from error
+        except httpx2.HTTPError as error:
+            raise Unavailable(UNKNOWN_OUTCOME, internal=f"{type(error).__name__}: {error}") from error
+
+
+async def json_of(response: httpx2.Response) -> Any:
+    """Read an answer's JSON. Raises `Unavailable`."""
+    content = await response.aread()
+    with parsing():
+        return json.loads(content)
+
+
+@contextmanager
+def parsing() -> Iterator[None]:
+    """Turn an answer that makes no sense into `Unavailable`."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError) as error:
+        raise Unavailable(
+            "The host of machines answered something that makes no sense.", internal=str(error)
+        ) from error
+
+
+async def records(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Take an archive out of its records; see `wire`. Raises what ended it, or `Unavailable` if it was cut off."""
+    held = bytearray()
+    ended = False
+    async for piece in pieces:
+        held += piece
+        while not ended and len(held) >= LENGTH.size:
+            (size,) = LENGTH.unpack_from(held)
+            if size > RECORD_LIMIT_BYTES:
+                raise Unavailable("The host of machines answered something that makes no sense.")
+            if len(held) < LENGTH.size + size:
+                break
+            content = bytes(held[LENGTH.size : LENGTH.size + size])
+            del held[: LENGTH.size + size]
+            ended = not size
+            if content:
+                yield content
+        if len(held) > RECORD_LIMIT_BYTES + LENGTH.size:
+            raise Unavailable("The host of machines answered something that makes no sense.")
+    with parsing():
+        how = json.loads(held) if ended else None
+    if how is None:
+        raise Unavailable(UNKNOWN_OUTCOME, internal="an archive was cut off")
+    if how:
+        raise error_of(how)
