@@ -1,6 +1,7 @@
 """The chat page in a real browser, against the real routes and a conversation in memory."""
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -16,10 +17,15 @@ from subclaw.testing.chat import MemoryChat
 from subclaw.testing.serving import serving
 
 CHROMIUM = "/usr/bin/chromium"
-FLAGS = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 PHONE = {"width": 360, "height": 640}
 DEADLINE_S = 60.0
 
@@ -50,8 +56,7 @@ class Scene:
     async def sender(self, messages: int = 1) -> Address:
         """Wait until so many messages are stored, and return the address of the last one."""
         async with asyncio.timeout(DEADLINE_S):
-            while len(self.chat.received) < messages:
-                await asyncio.sleep(0.01)
+            await self.chat.wait_received(messages)
         return self.chat.received[-1].sender
 
 
@@ -112,12 +117,12 @@ def test_enter_sends_and_shift_enter_breaks_the_line() -> None:
         page = await made.open()
         box = page.get_by_label("Your message")
         await expect(page.get_by_label("Send")).to_be_disabled()
-        low = (await box.bounding_box() or {})["height"]
+        low = await box.evaluate("(box) => box.offsetHeight")
         await box.press_sequentially("one")
         for _ in range(3):
             await box.press("Shift+Enter")
         await box.press_sequentially("two")
-        assert (await box.bounding_box() or {})["height"] > low * 2
+        assert await box.evaluate("(box) => box.offsetHeight") > low * 2
         await box.press("Enter")
         await made.sender()
         await expect(box).to_have_value("")
@@ -176,20 +181,21 @@ def test_a_lost_acknowledgement_does_not_send_twice() -> None:
     async def steps(made: Scene) -> None:
         page = await made.open()
         posts: list[str] = []
+        retried = asyncio.Event()
 
         async def lose_first(route: Route) -> None:
-            posts.append(str(route.request.post_data_json["id"]))
+            posts.append(json.loads(route.request.post_data or "")["id"])
             if len(posts) == 1:
                 await route.fetch()
                 await route.abort("connectionreset")
             else:
                 await route.continue_()
+                retried.set()
 
         await page.route("**/chat/messages", lose_first)
         await say(page, "only once")
         async with asyncio.timeout(10):
-            while len(posts) < 2:
-                await asyncio.sleep(0.01)
+            await retried.wait()
         assert posts[0] == posts[1]
         await expect(page.locator(".message.person")).to_have_attribute("data-state", "sent")
         await expect(page.locator(".bubble")).to_have_text(["only once"])

@@ -1,31 +1,38 @@
 """Twilio's own client library, led to a base URL of ours and, where wanted, through a unix socket."""
 
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
-from twilio.http.async_http_client import AsyncTwilioHttpClient  # type: ignore[import-untyped]
+from twilio.http import AsyncHttpClient  # type: ignore[import-untyped]
 from twilio.http.response import Response  # type: ignore[import-untyped]
 from twilio.rest import Client  # type: ignore[import-untyped]
 
 TWILIO_URL = "https://api.twilio.com"
 _CONNECTIONS = 20
+_ANSWER_LIMIT_BYTES = 1_000_000
+_CHUNK_BYTES = 65_536
 
 
-class TwilioTransport(AsyncTwilioHttpClient):  # type: ignore[misc]
-    """Twilio's asynchronous HTTP client on a session of ours: other base URL, bounded times, unix socket."""
+class TwilioTransport(AsyncHttpClient):  # type: ignore[misc]
+    """The HTTP side of Twilio's client on an aiohttp session of ours: base URL, time limits and socket are its own.
+
+    The library's `AsyncTwilioHttpClient` does not fit: it makes its own session, switches its time limits off,
+    and hands credentials on in a way that aiohttp has deprecated.
+    """
 
     def __init__(self, session: aiohttp.ClientSession, base_url: str) -> None:
-        super().__init__(pool_connections=False)
-        self.session = session
+        super().__init__(logging.getLogger(__name__), True)
+        self._session = session
         self._base_url = base_url.rstrip("/")
 
     async def request(
         self,
         method: str,
-        url: str,
+        uri: str,
         params: dict[str, object] | None = None,
         data: dict[str, object] | None = None,
         headers: dict[str, str] | None = None,
@@ -33,16 +40,30 @@ class TwilioTransport(AsyncTwilioHttpClient):  # type: ignore[misc]
         timeout: float | None = None,  # noqa: ASYNC109 - the library's signature
         allow_redirects: bool = False,
     ) -> Response:
-        """Make a request as the library wants it; the session's time limits hold, and redirects are not followed."""
-        if not url.startswith(f"{TWILIO_URL}/"):
+        """Make a request as the library wants it, within the session's time limits; redirects are not followed."""
+        if not uri.startswith(f"{TWILIO_URL}/"):
             raise ValueError("not an address of Twilio's REST API")
-        # The library would hand the credentials to aiohttp in a way that is deprecated there.
-        headers = dict(headers or {})
+        sent = dict(headers or {})
         if auth is not None:
-            headers["Authorization"] = aiohttp.encode_basic_auth(*auth)
-        return await super().request(
-            method, self._base_url + url.removeprefix(TWILIO_URL), params=params, data=data, headers=headers
-        )
+            sent["Authorization"] = aiohttp.encode_basic_auth(*auth)
+        async with self._session.request(
+            method,
+            self._base_url + uri.removeprefix(TWILIO_URL),
+            params=cast("Mapping[str, str] | None", params),
+            data=data,
+            headers=sent,
+            allow_redirects=False,
+        ) as response:
+            return Response(response.status, await _read(response), response.headers)
+
+
+async def _read(response: aiohttp.ClientResponse) -> str:
+    body = bytearray()
+    async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+        body += chunk
+        if len(body) > _ANSWER_LIMIT_BYTES:
+            raise aiohttp.ClientPayloadError("the answer is too long")
+    return body.decode("utf-8")
 
 
 @asynccontextmanager

@@ -29,6 +29,7 @@ class MemoryChat:
     def __init__(self) -> None:
         self.available = True
         self.received: list[InboundMessage] = []
+        self._arrived = asyncio.Condition()
         self._conversations: dict[Address, _Conversation] = {}
         self._stored: dict[tuple[str, str], Receipt] = {}
 
@@ -42,13 +43,20 @@ class MemoryChat:
         conversation = self._conversation(message.sender)
         receipt = Receipt(tenant_id=TenantId(conversation.id), conversation_id=conversation.id, duplicate=False)
         self._stored[key] = receipt
-        self.received.append(message)
+        async with self._arrived:
+            self.received.append(message)
+            self._arrived.notify_all()
         async with conversation.changed:
             seq = len(conversation.said) + 1
             at = message.received_at
             conversation.said.append(SaidByPerson(seq=seq, text=text, at=at, provider_id=message.provider_id))
             conversation.changed.notify_all()
         return receipt
+
+    async def wait_received(self, count: int) -> None:
+        """Wait until so many messages are stored."""
+        async with self._arrived:
+            await self._arrived.wait_for(lambda: len(self.received) >= count)
 
     async def reply(self, address: Address, text: str) -> None:
         """Let the agent say something, and stop typing."""

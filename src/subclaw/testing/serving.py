@@ -13,22 +13,25 @@ _START_S = 10.0
 
 @asynccontextmanager
 async def serving(app: Any, *, port: int = 0) -> AsyncIterator[int]:
-    """Serve until the context ends, and give the port. Streams that are still open at the end are cut off.
+    """Serve until the context ends, and give the port. Streams that are still open a second later are cut off.
 
     The same port can be served again at once, as after a restart.
     """
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", port))
-    # No graceful time at all is "wait for ever" to uvicorn; a very short one is what a killed server looks like.
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
-    async with asyncio.TaskGroup() as group:
-        group.create_task(server.serve(sockets=[listener]))
-        try:
-            async with asyncio.timeout(_START_S):
-                while not server.started:
-                    await asyncio.sleep(0.01)
-            yield int(listener.getsockname()[1])
-        finally:
-            server.should_exit = True
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(server.serve(sockets=[listener]))
+            try:
+                async with asyncio.timeout(_START_S):
+                    await _started(server)
+                yield int(listener.getsockname()[1])
+            finally:
+                server.should_exit = True
+
+
+async def _started(server: uvicorn.Server) -> None:
+    while not server.started:  # noqa: ASYNC110 - uvicorn offers nothing to wait on
+        await asyncio.sleep(0.01)

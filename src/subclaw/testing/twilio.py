@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -61,7 +62,7 @@ async def fake_twilio(
     """Serve the fake on a port of loopback, or on a unix socket under a path prefix, as the egress gateway has it."""
     fake = FakeTwilio(account_sid=account_sid, auth_token=auth_token)
     app = web.Application()
-    app.router.add_post(prefix + "/2010-04-01/Accounts/{sid}/Messages.json", lambda request: _send(fake, request))
+    app.router.add_post(prefix + "/2010-04-01/Accounts/{sid}/Messages.json", partial(_send, fake))
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import httpx
 import pytest
@@ -20,7 +20,10 @@ TOKEN = "t" * 43
 
 
 def scenario(
-    steps: Callable[[httpx.AsyncClient, MemoryChat], Awaitable[None]], *, public_url: str = URL, token: str | None = TOKEN
+    steps: Callable[[httpx.AsyncClient, MemoryChat], Awaitable[None]],
+    *,
+    public_url: str = URL,
+    token: str | None = TOKEN,
 ) -> None:
     async def run() -> None:
         chat = MemoryChat()
@@ -163,7 +166,7 @@ def test_what_is_no_message_is_refused_in_words(body: bytes) -> None:
 
 @pytest.mark.parametrize("declared", [True, False])
 def test_a_body_beyond_bounds_is_refused_in_words(declared: bool) -> None:
-    async def endless() -> object:
+    async def endless() -> AsyncIterator[bytes]:
         for _ in range(100):
             yield b"x" * 100_000
 
@@ -213,7 +216,7 @@ def test_no_other_page_can_speak_for_a_person(path: str, headers: dict[str, str]
 def test_without_a_cookie_nobody_speaks_and_nobody_listens() -> None:
     async def steps(client: httpx.AsyncClient, chat: MemoryChat) -> None:
         for token in (None, "short", "é" * 43):
-            headers = {} if token is None else {"cookie": f"{cookie_name(URL)}={token}".encode()}
+            headers = {} if token is None else {b"cookie": f"{cookie_name(URL)}={token}".encode()}
             assert (await client.post("/chat/messages", json=message(), headers=headers)).status_code == 401
             assert (await client.post("/chat/link", json={}, headers=headers)).status_code == 401
             assert (await client.get("/chat/events", headers=headers)).status_code == 401

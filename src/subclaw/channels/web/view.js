@@ -133,15 +133,16 @@ export function openConnectionNotice() {
   const notice = byId("connection");
   let timer = 0;
   return (state) => {
-    clearTimeout(timer);
     if (state === "live") {
+      clearTimeout(timer);
+      timer = 0;
       notice.textContent = "";
       return;
     }
     const say = () => {
       notice.textContent = navigator.onLine ? "Connection lost. Reconnecting…" : "You’re offline. I’ll go on when you’re back.";
     };
-    timer = setTimeout(say, 1500);
+    timer ||= setTimeout(say, 1500);
   };
 }
 
