@@ -44,7 +44,7 @@ class _Upstream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        head, end, body = self._received.partition(b"\r\n\r\n")
+        _, end, body = self._received.partition(b"\r\n\r\n")
         if end and len(body) >= len(_BODY):
             self._received = b""
             self._transport.write(_ANSWER)
@@ -110,9 +110,7 @@ async def _measure(gateway: psutil.Process, socket_path: Path, port: int) -> dic
     rss_start = gateway.memory_info().rss
     await _calls(through, b"/model/v1/chat", 500)
     before, started_s = gateway.cpu_times(), time.perf_counter()
-    batches = await asyncio.gather(
-        *(_calls(through, b"/model/v1/chat", REQUESTS // CLIENTS) for _ in range(CLIENTS))
-    )
+    batches = await asyncio.gather(*(_calls(through, b"/model/v1/chat", REQUESTS // CLIENTS) for _ in range(CLIENTS)))
     took_s, after = time.perf_counter() - started_s, gateway.cpu_times()
     cpu_s = after.user + after.system - before.user - before.system
     count = sum(map(len, batches))

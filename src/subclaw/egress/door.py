@@ -1,5 +1,7 @@
 """The door: the client's side of a connection. Strict requests in, bounded bodies, answers out."""
 
+import asyncio
+import contextlib
 import json
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -117,6 +119,16 @@ class Door:
             f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
         )
         await self.wire.write(head.encode() + body, self._limits.head_s)
+
+    async def linger(self) -> None:
+        """End the connection such that a client which is still sending can read its answer (RFC 9112, section 9.6)."""
+        if self.wire.ended:
+            return
+        self.wire.end_writing()
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            async with asyncio.timeout(self._limits.linger_s):
+                while await self.wire.read(self._limits.linger_s):
+                    pass
 
     async def flush(self) -> None:
         """Send what was written, waiting while the client is slow."""

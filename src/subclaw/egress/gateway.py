@@ -73,7 +73,10 @@ async def serve_egress(settings: EgressSettings) -> None:
         async with asyncio.TaskGroup() as group:
 
             def accept(wire: Wire) -> None:
-                group.create_task(_serve_connection(wire, gateway))
+                if server.is_serving():
+                    group.create_task(_serve_connection(wire, gateway))
+                else:  # accepted while the gateway ends
+                    wire.abort()
 
             server = await asyncio.get_running_loop().create_unix_server(lambda: Wire(accept), sock=listener)
             try:
@@ -117,7 +120,7 @@ async def _serve_connection(wire: Wire, gateway: _Gateway) -> None:
         gateway.wires.add(wire)
         while await _serve_request(door, gateway):
             pass
-        wire.close()
+        await door.linger()
     finally:
         gateway.wires.discard(wire)
         wire.close()

@@ -17,6 +17,8 @@ class Limits:
     idle_s: float = 300.0
     client_idle_s: float = 75.0
     """How long a client's connection is kept between requests."""
+    linger_s: float = 2.0
+    """How long what a client still sends is thrown away after its last answer, so that it gets to read that."""
     pooled: int = 16
     """Idle connections that are kept per upstream."""
     pooled_s: float = 30.0

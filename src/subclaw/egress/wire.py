@@ -75,6 +75,11 @@ class Wire(asyncio.Protocol):
         """Whether the connection stands and nothing unread has come in."""
         return not (self._ended or self._lost or self._received)
 
+    def end_writing(self) -> None:
+        """Tell the other side that nothing more comes, and go on reading."""
+        if self._transport is not None and not self._transport.is_closing() and self._transport.can_write_eof():
+            self._transport.write_eof()
+
     def close(self) -> None:
         """End the connection after what was written has gone out."""
         if self._transport is not None:

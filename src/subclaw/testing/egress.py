@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import os
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+
+import uvloop
 
 from subclaw.core.policy import Upstream
 from subclaw.core.secret import SealedSecret
@@ -16,6 +18,16 @@ from subclaw.egress.limits import Limits
 from subclaw.egress.seal import seal
 
 DEADLINE_S = 15.0
+
+
+def run(scenario: Callable[[], Coroutine[object, object, None]]) -> None:
+    """Run a test's scenario in the loop that the gateway has in production, with a limit of time."""
+
+    async def bounded() -> None:
+        async with asyncio.timeout(4 * DEADLINE_S):
+            await scenario()
+
+    uvloop.run(bounded())
 
 
 @asynccontextmanager

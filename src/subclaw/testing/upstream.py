@@ -77,9 +77,7 @@ class FakeUpstream:
 
 
 @asynccontextmanager
-async def raw_upstream(
-    conversation: Conversation, *, tls: ssl.SSLContext | None = None
-) -> AsyncIterator[FakeUpstream]:
+async def raw_upstream(conversation: Conversation, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[FakeUpstream]:
     """Serve on a free port of 127.0.0.1, each connection by `conversation`."""
     upstream = FakeUpstream()
 
