@@ -3,6 +3,7 @@
 import os
 import pwd
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,12 +58,16 @@ def _owners(inodes: Collection[int]) -> dict[int, int]:
     names = {f"socket:[{inode}]": inode for inode in inodes}
     found: dict[int, int] = {}
     for folder in Path("/proc").glob("[0-9]*/fd") if names else ():
-        try:
-            links = [os.readlink(folder / name) for name in os.listdir(folder)]
-        except OSError:  # it ended, or belongs to somebody else
-            continue
-        found |= {names[link]: int(folder.parent.name) for link in links if link in names}
+        found |= {names[link]: int(folder.parent.name) for link in _links(folder) if link in names}
     return found
+
+
+def _links(folder: Path) -> Iterator[str]:
+    """Yield what a process has open; what is closed meanwhile, or belongs to somebody else, is passed over."""
+    with suppress(OSError):
+        for name in os.listdir(folder):
+            with suppress(FileNotFoundError):
+                yield os.readlink(folder / name)
 
 
 def _holder(listener: Listener, pid: int | None) -> PortHolder:

@@ -28,7 +28,9 @@ STAMP = "subclaw-stamp.json"
 LOCK = "requirements.lock"
 DEV_LOCK = "requirements-dev.lock"
 LOCKED = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]*(\[[^]]*])?==")
-VENV_SHARE, COLLECT_SHARE = 0.08, 0.62
+FETCHING = ("Collecting ", "Processing ", "Requirement already satisfied: ")
+"""How pip's lines about one package each begin: from an index, from a local file, there already."""
+VENV_SHARE, FETCH_SHARE = 0.08, 0.62
 """Parts of the bar: making the empty environment, and fetching packages; the rest is unpacking them."""
 
 
@@ -142,20 +144,25 @@ def remove_environment(checkout: Path) -> None:
     _remove(place_for(checkout, readable=False).folder.parent)
 
 
+def requirements_fraction(fetched: int, unpacked: int, total: int) -> float:
+    """Return how far an installation of `total` packages is, 0 to 1; pip unpacks only when all are fetched."""
+    if fetched < total:
+        return VENV_SHARE * bool(fetched) + FETCH_SHARE * fetched / total
+    return VENV_SHARE + FETCH_SHARE + (1 - VENV_SHARE - FETCH_SHARE) * min(1.0, unpacked / total)
+
+
 def _install_requirements(lock: Path, folder: Path, *, anew: bool, output: TextOutput) -> None:
     total = count_locked(lock.read_text(encoding="utf-8"))
     bar = Bar(f"installing {total} Python packages", output)
-    seen = 0
+    fetched = 0
 
     def on_line(line: str) -> None:
-        nonlocal seen
-        seen += line.startswith(("Collecting ", "Requirement already satisfied: "))
+        nonlocal fetched
+        fetched += line.startswith(FETCHING)
 
     def on_tick() -> None:
         unpacked = sum(1 for _ in folder.glob("lib/python3*/site-packages/*.dist-info"))
-        fetched = VENV_SHARE * bool(seen) + COLLECT_SHARE * seen / total
-        rest = (1 - VENV_SHARE - COLLECT_SHARE) * unpacked / total if seen >= total else 0.0
-        bar.advance(fetched + rest)
+        bar.advance(requirements_fraction(fetched, unpacked, total))
 
     with bar:
         if anew:

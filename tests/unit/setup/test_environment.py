@@ -1,6 +1,7 @@
 """When the virtual environment is made anew, where it stands, and what its stamp says."""
 
 import dataclasses
+import itertools
 import json
 import tomllib
 from pathlib import Path
@@ -17,6 +18,7 @@ from subclaw.setup.environment import (
     pip_environment,
     place_for,
     read_stamp,
+    requirements_fraction,
     steps_for,
     wanted_stamp,
 )
@@ -104,6 +106,15 @@ def test_the_stamp_follows_locks_and_for_a_copy_the_sources(tmp_path: Path) -> N
 def test_locked_packages_are_counted() -> None:
     lock = "# made by\na==1 \\\n    --hash=sha256:00\nB-c[d,e]==2.0 ; python_version < '4' \\\n    --hash=sha256:11\n"
     assert count_locked(lock) == 2
+
+
+def test_the_bar_moves_while_packages_are_fetched_and_unpacked() -> None:
+    fetching = [requirements_fraction(fetched, 2, 99) for fetched in range(100)]
+    unpacking = [requirements_fraction(99, unpacked, 99) for unpacked in range(2, 102)]
+    assert fetching[0] == 0.0
+    assert all(before < after for before, after in itertools.pairwise(fetching))
+    assert all(before <= after for before, after in itertools.pairwise(fetching[-1:] + unpacking))
+    assert unpacking[-1] == 1.0
 
 
 def test_pip_is_not_led_astray() -> None:
