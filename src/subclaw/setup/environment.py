@@ -189,7 +189,8 @@ def _install_product(checkout: Path, place: Place, output: TextOutput) -> None:
 
 
 def _pip_or_words(argv: Sequence[str], on_line: Callable[[str], None], on_tick: Callable[[], None]) -> None:
-    done = follow(argv, on_line=on_line, on_tick=on_tick, environment=pip_environment(os.environ))
+    bound = ["setpriv", "--pdeathsig", "KILL", *argv]  # a pip that outlives us would write into the next environment
+    done = follow(bound, on_line=on_line, on_tick=on_tick, environment=pip_environment(os.environ))
     if done.exit_status != 0:
         raise Unavailable(
             f"The Python packages could not be installed: {pip_complaint(done.lines)}. "

@@ -24,7 +24,8 @@ LOCK_FILE = Path("/run/subclaw-setup.lock")
 def main(checkout: str, arguments: Sequence[str]) -> int:
     """Run the steps that `arguments` ask for, and return the exit code: 0, or 1 after one line that says what to do."""
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     try:
         os.umask(0o022)
         _set_up(Path(checkout), options, sys.stdout)
