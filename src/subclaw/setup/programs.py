@@ -4,6 +4,7 @@ import os
 import selectors
 import signal
 import subprocess
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -102,6 +103,7 @@ def _lines(stream: IO[bytes], process: subprocess.Popen[bytes]) -> Iterator[str 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Let the program end by itself, else end it: it must not go on when its caller has given up."""
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.stderr.write("\ninterrupted; letting what runs leave things in order\n")
     try:
         process.send_signal(signal.SIGINT)
         process.wait(timeout=INTERRUPT_WAIT_S)
