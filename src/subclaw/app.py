@@ -23,8 +23,11 @@ from subclaw.egress.gateway import EgressSettings, serve_egress
 from subclaw.egress.keys import read_public_key
 from subclaw.egress.seal import seal
 from subclaw.harness.system import system_text
-from subclaw.home import CONTROL_USER, Home
+from subclaw.home import CADDY_USER, CONTROL_USER, MACHINE_USER, Home
+from subclaw.machines.host import HostSettings, serve_host
 from subclaw.machines.host_client import HostClient
+from subclaw.machines.image import current_image
+from subclaw.machines.qemu import Owner
 from subclaw.models.providers import open_model
 from subclaw.routes.caddy import CaddyRoutes, keep_routes
 from subclaw.routes.config import CaddySettings
@@ -177,6 +180,23 @@ async def run_egress(settings: Settings) -> None:
                 signing_secrets={"twilio": "twilio.token"},
             )
         )
+
+
+async def run_host(settings: Settings) -> None:
+    """Run the machines of this box, until cancelled."""
+    home = Home(settings.home)
+    await serve_host(
+        HostSettings(
+            home=home.path,
+            cache=settings.cache,
+            image=current_image(settings.cache),
+            socket=home.host_socket,
+            socket_group_id=group_id(CONTROL_USER),
+            forward_folder=home.doors,
+            forward_group_id=group_id(CADDY_USER),
+            owner=Owner(user_id=user_id(MACHINE_USER), group_id=group_id(MACHINE_USER)),
+        )
+    )
 
 
 def user_id(name: str) -> int:

@@ -21,6 +21,9 @@ from subclaw.store.provision import provision
 from subclaw.supervisor import Process, as_user, python_process, ready_at_once, running, socket_ready
 
 DATABASE_START_S = 60.0
+START_S = 30.0
+PROBE_S = 150.0
+"""The first start on a host boots a machine with each accelerator to see which works."""
 
 OnStep = Callable[[str], None]
 
@@ -84,7 +87,13 @@ def _processes(settings: Settings, home: Home, port: int, environment: Mapping[s
                 await socket_ready(socket)
 
         return Process(
-            name=name, command=python_process(name), environment=environment, ready=ready, user=user, stop_timeout_s=60
+            name=name,
+            command=python_process(name),
+            environment=environment,
+            ready=ready,
+            user=user,
+            ready_timeout_s=PROBE_S if name == "host" else START_S,
+            stop_timeout_s=60,
         )
 
     router = caddy_settings(settings, port)

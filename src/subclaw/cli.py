@@ -4,9 +4,9 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 import uvloop
@@ -104,14 +104,15 @@ def serve(process: Annotated[str, typer.Argument(help="web, worker, egress or ho
     """Run one of the processes that `up` starts."""
     from subclaw.commands.serve import serve_process
 
-    _run(serve_process(process, _settings()))
+    # uvloop where requests are many; the host spawns QEMU as uvloop cannot.
+    _run(serve_process(process, _settings()), runner=asyncio.run if process == "host" else uvloop.run)
 
 
 def _settings() -> Settings:
     return load_settings(os.environ)
 
 
-def _run(main: Awaitable[None]) -> None:
+def _run(main: Awaitable[None], runner: Callable[[Coroutine[Any, Any, None]], None] = asyncio.run) -> None:
     """Run a command's coroutine; SIGTERM and Ctrl-C cancel it, so that it ends in order."""
 
     async def cancellable() -> None:
@@ -125,7 +126,7 @@ def _run(main: Awaitable[None]) -> None:
         except BaseExceptionGroup as group:
             raise _first(group) from group
 
-    uvloop.run(cancellable())
+    runner(cancellable())
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -1,5 +1,6 @@
 """`subclaw doctor`."""
 
+import asyncio
 import dataclasses
 import json
 from collections.abc import Mapping
@@ -14,8 +15,9 @@ from subclaw.doctor.facts import gather
 from subclaw.doctor.judgement import PROGRAMS, Level, Setting, examine
 from subclaw.doctor.render import render
 from subclaw.home import Home
-from subclaw.machines.accelerator import cached_verdict
+from subclaw.machines.accelerator import read_verdict, verdict_key
 from subclaw.machines.image import current_image
+from subclaw.machines.qemu import Acceleration
 
 
 def report(settings: Settings, environ: Mapping[str, str], console: Console, *, as_json: bool) -> int:
@@ -42,8 +44,12 @@ def report(settings: Settings, environ: Mapping[str, str], console: Console, *, 
 
 
 def _kvm_works(settings: Settings) -> bool | None:
-    verdict = cached_verdict(settings.cache)
-    return None if verdict is None else verdict == "kvm"
+    try:
+        key = asyncio.run(verdict_key(current_image(settings.cache)))
+    except SubclawError:
+        return None
+    verdict = read_verdict(settings.cache, key)
+    return None if verdict is None else verdict is Acceleration.KVM
 
 
 def _image_built(settings: Settings) -> bool:

@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,9 +20,10 @@ KERNEL = "kernel"
 INITRAMFS = "initramfs"
 MANIFEST = "manifest.json"
 FILES = (GOLDEN, KERNEL, INITRAMFS)
+CURRENT = "current"
 UNFINISHED = ".building-"
 
-__all__ = ["Image", "Progress", "build_image", "load_image", "recipe_digest"]
+__all__ = ["Image", "Progress", "build_image", "current_image", "load_image", "make_current", "recipe_digest"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +84,25 @@ def load_image(cache: Path, digest: str) -> Image:
     if not whole:
         raise Corrupt("A golden image is broken: remove its folder.", internal=str(folder))
     return Image(digest=digest, folder=folder)
+
+
+def make_current(cache: Path, image: Image) -> None:
+    """Make an image the one that new machines start from."""
+    link = cache / "images" / f"{CURRENT}.new"
+    link.unlink(missing_ok=True)
+    link.symlink_to(image.digest)
+    link.rename(cache / "images" / CURRENT)
+
+
+def current_image(cache: Path) -> Image:
+    """Return the image that new machines start from. Raises `NotFound`, in words, or `Corrupt`."""
+    try:
+        digest = os.readlink(cache / "images" / CURRENT)
+    except OSError as error:
+        raise NotFound(
+            "The golden image is not built. Build it with: make setup", internal=f"{cache}: {error.strerror}"
+        ) from error
+    return load_image(cache, digest)
 
 
 @contextmanager
