@@ -3,6 +3,7 @@
 Facts: https://www.twilio.com/docs/usage/security (signatures), https://www.twilio.com/docs/messaging/guides/webhook-request.
 """
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl
@@ -21,6 +22,8 @@ WEBHOOK_PATH = "/webhooks/twilio/sms"
 _BODY_LIMIT_BYTES = 64_000
 _FIELDS_LIMIT = 200
 _RETRY_AFTER_S = 2
+
+logger = logging.getLogger(__name__)
 
 SignatureCheck = Callable[[str, Mapping[str, str], str], Awaitable[bool]]
 """Tells whether Twilio signed a request: the exact public URL, the form's parameters, `X-Twilio-Signature`.
@@ -45,6 +48,9 @@ def sms_router(*, intake: Intake, check_signature: SignatureCheck, public_url: s
         try:
             signature = request.headers.get("x-twilio-signature", "")
             if not signature or not await check_signature(url, params, signature):
+                logger.warning(
+                    "refused a text message: not signed for %s (is that its address at Twilio?)", webhook_url
+                )
                 return PlainTextResponse("The signature is wrong.", status_code=403)
             return _twiml(await _take(params, intake))
         except Unavailable:
