@@ -4,10 +4,12 @@ import asyncio
 import functools
 import grp
 import pwd
-from collections.abc import AsyncIterator, Mapping
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import uvicorn
+from fastapi import FastAPI
 
 from subclaw.api.app import make_app
 from subclaw.channels.sms import sms_router
@@ -107,13 +109,23 @@ async def run_web(settings: Settings, port: int) -> None:
 
             routers.append(sms_router(intake=intake, check_signature=check, public_url=url))
         app = make_app(routers, check=functools.partial(database.rows, "SELECT 1"))
-        server = uvicorn.Server(
-            uvicorn.Config(app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=5)
-        )
+        server = _Server(app, on_shutdown=feed.end)
         async with asyncio.TaskGroup() as group:
             listening = group.create_task(feed.run())
             await server.serve(sockets=[bind_unix(home.web_socket)])
             listening.cancel()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which ends streams before it waits for them."""
+
+    def __init__(self, app: FastAPI, *, on_shutdown: Callable[[], None]) -> None:
+        super().__init__(uvicorn.Config(app, log_config=None, lifespan="off", access_log=False, server_header=False))
+        self._on_shutdown = on_shutdown
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_shutdown()
+        await super().shutdown(sockets)
 
 
 async def run_worker(settings: Settings, port: int) -> None:

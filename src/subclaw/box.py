@@ -11,6 +11,7 @@ from pathlib import Path
 from subclaw.app import caddy_settings, database_address, group_id, public_url, seal_keys, user_id
 from subclaw.config import DEFAULT_PORT, Settings, process_environment
 from subclaw.core.errors import Conflict, Denied
+from subclaw.egress.destination import destination
 from subclaw.egress.keys import ensure_key
 from subclaw.home import CADDY_USER, CONTROL_USER, DATABASE_USER, EGRESS_USER, Home, choose_port, prepare_home
 from subclaw.machines.image import current_image
@@ -45,6 +46,8 @@ async def box_up(settings: Settings, environ: Mapping[str, str], on_step: OnStep
     """
     if os.geteuid() != 0:
         raise Denied("subclaw must be started as root: it runs each of its parts as a user of its own. Use sudo.")
+    for upstream in settings.upstreams:
+        destination(upstream)
     home = Home(settings.home)
     prepare_home(home)
     with _only_one(home):

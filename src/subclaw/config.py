@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,9 @@ KEY_VARIABLES = {
     "TWILIO_AUTH_TOKEN": "twilio.token",
 }
 """Environment variables that hold secrets, and the names under which they are sealed."""
+
+_SECRETS = "SUBCLAW_SECRETS"
+"""How a child process is told which secrets there are, by name; the values are in the gateway's keeping by then."""
 
 _PLAIN_VARIABLES = (
     "SUBCLAW_HOME",
@@ -71,6 +74,8 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     """Read the settings. Errors: `Invalid`, which names the variable and says what it must be."""
     given = {name: environ[name] for name in _PLAIN_VARIABLES if environ.get(name)}
     model = choose_model(environ)
+    secrets = {name for variable, name in KEY_VARIABLES.items() if environ.get(variable)}
+    secrets |= set(filter(None, environ.get(_SECRETS, "").split(",")))
     return Settings(
         home=_home(given),
         cache=Path(given.get("SUBCLAW_CACHE", DEFAULT_CACHE)).absolute(),
@@ -81,8 +86,8 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         database_url=given.get("DATABASE_URL"),
         model=model,
         twilio=_twilio(given),
-        upstreams=_upstreams(given),
-        environment=given | {"SUBCLAW_MODEL": str(model)},
+        upstreams=_upstreams(given, secrets),
+        environment=given | {"SUBCLAW_MODEL": str(model), _SECRETS: ",".join(sorted(secrets))},
     )
 
 
@@ -141,31 +146,40 @@ def _twilio(given: Mapping[str, str]) -> TwilioSettings | None:
     return TwilioSettings(account_sid=sid, number=number)
 
 
-def _upstreams(given: Mapping[str, str]) -> tuple[Upstream, ...]:
-    """Return what the control plane may call, and which secret the gateway puts in."""
-    return (
+def _upstreams(given: Mapping[str, str], secrets: Collection[str]) -> tuple[Upstream, ...]:
+    """Return what the control plane may call, and which secret the gateway puts in: a local model may need none."""
+
+    def known(name: str) -> str | None:
+        return name if name in secrets else None
+
+    models = (
         Upstream(
-            name="openai", base_url=_url(given, "OPENAI_BASE_URL", "https://api.openai.com/v1"), secret="openai.key"
+            name="openai",
+            base_url=_url(given, "OPENAI_BASE_URL", "https://api.openai.com/v1"),
+            secret=known("openai.key"),
         ),
         Upstream(
             name="anthropic",
             base_url=_url(given, "ANTHROPIC_BASE_URL", "https://api.anthropic.com"),
             injection=Injection.HEADER,
             header="x-api-key",
-            secret="anthropic.key",
+            secret=known("anthropic.key"),
         ),
         Upstream(
             name="google",
             base_url=_url(given, "GOOGLE_BASE_URL", "https://generativelanguage.googleapis.com"),
             injection=Injection.HEADER,
             header="x-goog-api-key",
-            secret="google.key",
-        ),
-        Upstream(
-            name="twilio",
-            base_url=_url(given, "TWILIO_BASE_URL", "https://api.twilio.com"),
-            injection=Injection.BASIC,
-            user=given.get("TWILIO_ACCOUNT_SID", ""),
-            secret="twilio.token",
+            secret=known("google.key"),
         ),
     )
+    if "TWILIO_ACCOUNT_SID" not in given:
+        return models
+    twilio = Upstream(
+        name="twilio",
+        base_url=_url(given, "TWILIO_BASE_URL", "https://api.twilio.com"),
+        injection=Injection.BASIC,
+        user=given["TWILIO_ACCOUNT_SID"],
+        secret="twilio.token",
+    )
+    return (*models, twilio)

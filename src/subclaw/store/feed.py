@@ -23,7 +23,7 @@ class StoreFeed:
         self._database = database
         self._address = address
         self._followers: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
-        self._lost = False
+        self._ended = False
 
     async def run(self) -> None:
         """Listen and wake followers, until cancelled. Errors: `Unavailable` when the connection is lost."""
@@ -35,15 +35,19 @@ class StoreFeed:
                     for follower in self._followers.get(notification.payload, ()):
                         follower.set()
             finally:
-                self._lost = True
-                for follower in [event for events in self._followers.values() for event in events]:
-                    follower.set()
+                self.end()
+
+    def end(self) -> None:
+        """End what all followers follow, with `Unavailable`: they come again, to us or to another process."""
+        self._ended = True
+        for follower in [event for events in self._followers.values() for event in events]:
+            follower.set()
 
     async def follow(self, address: Address, after: int) -> AsyncGenerator[FeedItem, None]:
         """See `core.feed.ChatFeed.follow`."""
         typing: bool | None = None
         with self._follower(address) as news:
-            while not self._lost:
+            while not self._ended:
                 news.clear()
                 turn_open, items = await self._read(address, after)
                 for item in items:

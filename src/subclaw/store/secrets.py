@@ -10,8 +10,9 @@ async def save_secret(operator: Database, secret: SealedSecret) -> None:
     """Store a sealed secret under its name, in place of an older one."""
     await operator.rows(
         "INSERT INTO secret (name, sealed) VALUES (%s, %s)"
-        " ON CONFLICT (name) DO UPDATE SET sealed = excluded.sealed, updated_at = now()",
+        " ON CONFLICT (name) DO UPDATE SET sealed = %s, updated_at = now()",
         secret.name,
+        secret.sealed,
         secret.sealed,
     )
 
