@@ -8,10 +8,7 @@ import psycopg
 import pytest
 
 from subclaw.core.channel import Address, InboundMessage
-<<<<<<< HEAD
 from subclaw.core.errors import NotFound
-=======
->>>>>>> 03abe2f (Turns: intake, the worker, models, the demo, tools; tests against a real PostgreSQL)
 from subclaw.core.model import Usage
 from subclaw.core.site import DynamicSite, StaticSite
 from subclaw.core.tenant import TenantId
@@ -27,18 +24,11 @@ from subclaw.core.transcript import (
     TurnStarted,
 )
 from subclaw.core.turn import Lease
-<<<<<<< HEAD
 from subclaw.store import conversations, tenants
 from subclaw.store.database import Database, DatabaseAddress, LeaseLost, Role, connect, open_database
 from subclaw.store.migrate import migrate, migrations
 from subclaw.store.notify import worker_life
 from subclaw.store.sites import StoreSites
-=======
-from subclaw.store import conversations, sites, tenants
-from subclaw.store.database import Database, DatabaseAddress, LeaseLost, Role, connect, open_database
-from subclaw.store.migrate import migrate, migrations
-from subclaw.store.notify import worker_life
->>>>>>> 03abe2f (Turns: intake, the worker, models, the demo, tools; tests against a real PostgreSQL)
 
 REPLIED = ModelReplied(
     text="ok",
@@ -264,7 +254,6 @@ def test_the_operator_sees_no_words(address: DatabaseAddress) -> None:
 def test_sites_switch_and_are_listed_for_the_router(address: DatabaseAddress) -> None:
     async def scenario(database: Database) -> None:
         tenant = TenantId(await receive(database))
-<<<<<<< HEAD
         async with open_database(address, Role.OPERATOR) as operator:
             sites = StoreSites(database, operator)
             assert await sites.name_of(tenant) == "name-a"
@@ -274,14 +263,6 @@ def test_sites_switch_and_are_listed_for_the_router(address: DatabaseAddress) ->
                 assert (site.name, site.content) == ("name-a", content)
             with pytest.raises(NotFound):
                 await sites.name_of(TenantId(tenant + 1))
-=======
-        assert await sites.tenant_name(database, tenant) == "name-a"
-        for content in (StaticSite(release="abc"), DynamicSite(port=8000)):
-            await sites.set_site(database, tenant, content)
-            async with open_database(address, Role.OPERATOR) as operator:
-                (site,) = await sites.all_sites(operator)
-            assert (site.name, site.content) == ("name-a", content)
->>>>>>> 03abe2f (Turns: intake, the worker, models, the demo, tools; tests against a real PostgreSQL)
 
     run(scenario, address)
 

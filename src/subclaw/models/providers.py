@@ -3,23 +3,14 @@
 The keys here are placeholders: the gateway takes them out and puts the real ones in.
 """
 
-<<<<<<< HEAD
-=======
-from dataclasses import dataclass
->>>>>>> 03abe2f (Turns: intake, the worker, models, the demo, tools; tests against a real PostgreSQL)
 from pathlib import Path
 
 import httpx
 import httpx2
 from pydantic_ai.models import Model as ProviderModel
 
-<<<<<<< HEAD
 from subclaw.core.model import Model
 from subclaw.models.choice import ModelChoice
-=======
-from subclaw.core.errors import Invalid
-from subclaw.core.model import Model
->>>>>>> 03abe2f (Turns: intake, the worker, models, the demo, tools; tests against a real PostgreSQL)
 from subclaw.models.pydantic_ai import TIMEOUT_S, PydanticAiModel
 
 PLACEHOLDER = "subclaw-placeholder"
@@ -27,37 +18,6 @@ CONNECTIONS = 200
 GATEWAY = "http://egress"
 
 
-<<<<<<< HEAD
-=======
-@dataclass(frozen=True, kw_only=True)
-class ModelChoice:
-    """A provider and one of its models."""
-
-    provider: str
-    model: str
-
-    def __str__(self) -> str:
-        return f"{self.provider}:{self.model}" if self.model else self.provider
-
-
-DEMO = ModelChoice(provider="demo", model="")
-
-DEFAULT_MODELS = {"openai": "gpt-6-luna", "anthropic": "claude-sonnet-5-5", "google": "gemini-3.8-flash"}
-"""What a provider's key alone gets; `SUBCLAW_MODEL` says otherwise."""
-
-
-def parse_choice(text: str) -> ModelChoice:
-    """Parse `provider:model`, a provider alone, or `demo`. Errors: `Invalid`."""
-    provider, _, model = text.strip().partition(":")
-    if provider == "demo" and not model:
-        return DEMO
-    if provider not in DEFAULT_MODELS:
-        known = ", ".join(DEFAULT_MODELS)
-        raise Invalid(f"SUBCLAW_MODEL is {text!r}; it must be provider:model with one of {known}, or demo.")
-    return ModelChoice(provider=provider, model=model or DEFAULT_MODELS[provider])
-
-
->>>>>>> 03abe2f (Turns: intake, the worker, models, the demo, tools; tests against a real PostgreSQL)
 def open_model(choice: ModelChoice, gateway: Path) -> Model:
     """Return the chosen model, reached through the gateway's socket."""
     return PydanticAiModel(_provider_model(choice, gateway))
