@@ -6,6 +6,7 @@ answer 1 kB, a secret is put in and answers are searched for it. The last line i
 
 import asyncio
 import json
+import logging
 import multiprocessing
 import os
 import statistics
@@ -68,6 +69,7 @@ def _run_gateway(folder: Path, port: int) -> None:
     async def load() -> Sequence[SealedSecret]:
         return [sealed]
 
+    logging.basicConfig(level=logging.INFO, filename=os.devnull)
     upstream = Upstream(name="model", base_url=f"http://127.0.0.1:{port}", secret="key")
     uvloop.run(
         serve_egress(

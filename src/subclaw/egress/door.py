@@ -42,6 +42,8 @@ class Door:
             if self._http.trailing_data[0]:
                 raise Refusal(408, "the request took too long to arrive") from None
             return None
+        except ConnectionError:
+            return None
         except (Malformed, h11.RemoteProtocolError) as error:
             raise _refused(error) from None
         if not isinstance(event, h11.Request):

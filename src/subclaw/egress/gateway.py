@@ -18,9 +18,10 @@ from subclaw.egress.destination import destination
 from subclaw.egress.door import Door
 from subclaw.egress.exchange import Record, forward
 from subclaw.egress.limits import Limits
-from subclaw.egress.listening import bind_socket, room_for_connections
+from subclaw.egress.listening import bind_socket
 from subclaw.egress.policy import decide
 from subclaw.egress.pool import Pool
+from subclaw.egress.process import forbid_core_dumps, room_for_connections
 from subclaw.egress.refusal import Refusal
 from subclaw.egress.vault import LoadSecrets, Vault
 from subclaw.egress.verify import answer_verify
@@ -66,6 +67,7 @@ async def serve_egress(settings: EgressSettings) -> None:
     Errors at the start: `Invalid` (an upstream), `NotFound` and `Corrupt` (the key), `Conflict` (another gateway
     serves this socket), `Unavailable` (the socket cannot be made).
     """
+    forbid_core_dumps()
     gateway = _open(settings)
     listener = bind_socket(settings.socket_path, settings.socket_gid)
     room_for_connections(settings.limits.connections)

@@ -1,14 +1,12 @@
-"""The gateway's unix socket and its file descriptors."""
+"""The gateway's unix socket."""
 
 import os
-import resource
 import socket
 from pathlib import Path
 
 from subclaw.core.errors import Conflict, Unavailable
 
 BACKLOG = 512
-_SPARE_DESCRIPTORS = 128
 
 
 def bind_socket(path: Path, gid: int) -> socket.socket:
@@ -34,15 +32,6 @@ def bind_socket(path: Path, gid: int) -> socket.socket:
         listener.close()
         raise
     return listener
-
-
-def room_for_connections(connections: int) -> None:
-    """Raise this process's limit of open files so that `connections` clients and their upstreams fit, if it may."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * connections + _SPARE_DESCRIPTORS
-    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < allowed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
 
 
 def _remove_dead(path: Path) -> None:
