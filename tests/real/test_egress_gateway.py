@@ -572,5 +572,5 @@ async def _drained(connection: Connection) -> None:
 
 async def _until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(DEADLINE_S):
-        while not condition():  # noqa: ASYNC110 - what is waited for happens in a socket, not in an event
+        while not condition():
             await asyncio.sleep(0.005)
