@@ -84,10 +84,11 @@ def _lines(stream: IO[bytes], process: subprocess.Popen[bytes]) -> Iterator[str 
     with selectors.DefaultSelector() as selector:
         selector.register(stream, selectors.EVENT_READ)
         while True:
+            has_ended = process.poll() is not None  # asked before the look: what it wrote last must not be missed
             if not selector.select(TICK_S):
-                yield None
-                if process.poll() is not None:
+                if has_ended:
                     break
+                yield None
                 continue
             chunk = os.read(stream.fileno(), 65_536)
             if not chunk:
