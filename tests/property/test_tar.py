@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.tars import tar_of, tar_of_one
 
 from subclaw.core.errors import Invalid
 from subclaw.routes.tar import (
@@ -19,7 +20,6 @@ from subclaw.routes.tar import (
     Folder,
     TarReader,
 )
-from tests.tars import tar_of, tar_of_one
 
 names = st.text(
     st.characters(codec="utf-8", exclude_characters="/\\", exclude_categories=("Cc", "Cf", "Cs", "Co", "Cn", "Z")),
@@ -126,8 +126,11 @@ def test_names_that_lead_elsewhere_are_refused(name: str) -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, tarfile.GNUTYPE_SPARSE, b"V"],
-)
+    [
+        tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, tarfile.GNUTYPE_SPARSE,
+        b"V",
+    ],
+)  # fmt: skip
 def test_only_files_and_folders_are_taken(kind: bytes) -> None:
     with pytest.raises(Invalid):
         read(tar_of_one("thing", kind=kind, link="/etc/passwd"))
@@ -147,8 +150,8 @@ def pax(records: dict[str, str], *, everywhere: bool = False) -> bytes:
 @pytest.mark.parametrize(
     "records",
     [
-        {"path": "../up"}, {"path": "a\0b"}, {"size": "-1"}, {"size": "9" * 30}, {"size": "1e9"}, {"comment": "x" * 20_000},
-        {"GNU.sparse.major": "1"}, {"linkpath": "/etc"},
+        {"path": "../up"}, {"path": "a\0b"}, {"size": "-1"}, {"size": "9" * 30}, {"size": "1e9"},
+        {"comment": "x" * 20_000}, {"GNU.sparse.major": "1"}, {"linkpath": "/etc"},
     ],
 )  # fmt: skip
 def test_extended_headers_are_checked_like_plain_ones(records: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""A real Caddy for tests: started as the supervisor starts it, with another user's rights where there is one to take."""
+"""A real Caddy for tests: started as the supervisor starts it, with the rights of nobody where the tests have root."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,13 @@ import h11
 from subclaw.routes.admin import ask
 from subclaw.routes.caddy import CaddyRoutes
 from subclaw.routes.config import ROUTES_PATH, CaddySettings
-from subclaw.routes.process import caddy_command, check_port, wait_ready, write_caddy_files
+from subclaw.routes.process import (
+    caddy_command,
+    check_port,
+    spare_waiting_connections,
+    wait_ready,
+    write_caddy_files,
+)
 
 NOBODY = 65534
 
@@ -37,15 +43,17 @@ class RunningCaddy:
     settings: CaddySettings
     routes: CaddyRoutes
     process: asyncio.subprocess.Process | None = None
+    spares_connections: bool = False
     errors: Path = field(init=False)
 
     def __post_init__(self) -> None:
         self.errors = self.folder / "stderr"
 
     async def start(self) -> None:
-        user = NOBODY if os.getuid() == 0 else os.getuid()
-        write_caddy_files(self.settings, user_id=user, group_id=os.getgid())
+        user = NOBODY if os.getuid() == 0 else None
+        write_caddy_files(self.settings, user_id=user or os.getuid(), group_id=os.getgid())
         check_port(self.settings)
+        self.spares_connections = spare_waiting_connections()
         command = caddy_command(self.settings)
         with self.errors.open("ab") as errors:
             self.process = await asyncio.create_subprocess_exec(
@@ -54,7 +62,9 @@ class RunningCaddy:
                 cwd=command.folder,
                 umask=command.umask,
                 stderr=errors,
-                **({"user": user, "group": user, "extra_groups": []} if os.getuid() == 0 else {}),
+                user=user,
+                group=user,
+                extra_groups=None if user is None else [],
             )
         await wait_ready(self.settings.admin_socket, timeout_s=15)
 
@@ -70,11 +80,19 @@ class RunningCaddy:
     async def get(self, hostname: str, target: str = "/", **more: Any) -> "Answer":
         return await get(self.settings.port, hostname, target, **more)
 
+    async def shows(self, hostname: str, text: str = "", *, status: int = 200) -> None:
+        """Visit until a change of the routes is in force, which takes milliseconds from the admin API's answer."""
+        async with asyncio.timeout(5):
+            while True:
+                with contextlib.suppress(ConnectionResetError):
+                    answer = await self.get(hostname)
+                    if answer.status == status and text in answer.text:
+                        return
+
 
 @contextlib.asynccontextmanager
 async def running_caddy(*, domain: str = "localhost") -> AsyncIterator[RunningCaddy]:
-    folder = Path(tempfile.mkdtemp(prefix="caddy-"))
-    folder.chmod(0o755)
+    folder = _short_folder()
     settings = CaddySettings(
         domain=domain,
         port=free_port(),
@@ -89,6 +107,12 @@ async def running_caddy(*, domain: str = "localhost") -> AsyncIterator[RunningCa
     finally:
         await caddy.kill()
         shutil.rmtree(folder)
+
+
+def _short_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="caddy-"))
+    folder.chmod(0o755)
+    return folder
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -105,7 +105,9 @@ def _accepted(reply: AdminReply) -> bool:
     return True
 
 
-async def keep_routes(routes: CaddyRoutes, restore: Callable[[], Awaitable[object]], *, interval_s: float = 1.0) -> None:
+async def keep_routes(
+    routes: CaddyRoutes, restore: Callable[[], Awaitable[object]], *, interval_s: float = 1.0
+) -> None:
     """Watch over Caddy for as long as the caller lets it, and restore the routes whenever it lost them.
 
     Looking costs one small request on a unix socket. While Caddy is away nothing is done but to look again.

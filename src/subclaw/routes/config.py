@@ -5,9 +5,9 @@ last the wildcard. A hostname's folder route only says which folder is its root;
 folder is served, so that a route costs a few hundred bytes and Caddy loads many of them fast.
 
 What Caddy 2.6 does, and what follows from it:
-- every change loads the whole configuration anew: web sockets of all sites end with it, and connections that wait to be
-  accepted at that instant are reset (`SO_REUSEPORT`; `net.ipv4.tcp_migrate_req=1` spares them). So a new release of a
-  site changes a link on disk, not its route;
+- every change loads the whole configuration anew: web sockets of all sites end with it, connections that wait to be
+  accepted at that instant are reset (see `process.spare_waiting_connections`), and for a few milliseconds after the
+  admin API's answer a visitor may still meet the old one. So a new release changes a link on disk, and no route;
 - with `flush_interval` -1 a visitor who leaves is not noticed, and the stream behind stays open. Unset, event streams
   and all answers of unknown length are flushed at once too, and a visitor who leaves ends them;
 - its logs quote whole requests; those are somebody's words and cookies, so the field is taken out.

@@ -1,5 +1,6 @@
 """A release that is being written: an untrusted tar becomes files under one new folder, within limits."""
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -111,7 +112,8 @@ class Incoming:
         with self._turn:
             self._discarded = True
             if self._open and self._open.file:
-                self._open.file.close()
+                with contextlib.suppress(OSError):  # on a full disk, closing fails to write what is still held
+                    self._open.file.close()
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _check_use(self) -> None:

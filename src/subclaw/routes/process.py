@@ -15,6 +15,7 @@ from subclaw.routes.admin import ask
 from subclaw.routes.config import CaddySettings, base_config
 
 _POLL_S = 0.02
+_MIGRATE = Path("/proc/sys/net/ipv4/tcp_migrate_req")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +105,21 @@ def _port_in_use(port: int) -> Unavailable:
 
 def _port_denied(port: int) -> Denied:
     return Denied(f"Port {port} may not be used without root: set SUBCLAW_PORT to one from 1024 up.")
+
+
+def spare_waiting_connections() -> bool:
+    """Have the kernel hand connections that a closing listener has not accepted yet to its successor (Linux 5.14).
+
+    Caddy opens its port anew at every change of a route, next to the old listener (`SO_REUSEPORT`), and closes that;
+    without this, whoever connects in the same instant is reset. Needs root, holds for the whole network namespace, and
+    concerns nobody but programs that share a port in that way. Returns whether it is so now.
+    """
+    try:
+        if _MIGRATE.read_text().strip() != "1":
+            _MIGRATE.write_text("1\n")
+    except OSError:
+        return False
+    return True
 
 
 async def wait_ready(admin_socket: Path, *, timeout_s: float = 10.0) -> None:

@@ -254,7 +254,7 @@ def _parse_path(path: str) -> Parts:
 
 def _refused(kind: bytes) -> Invalid:
     if kind in _LINK_TYPES:
-        return Invalid("There is a link in the folder (find . -type l), and a site takes none. Put a copy in its place.")
+        return Invalid("The folder has a link in it (find . -type l), and a site takes none. Put a copy there.")
     return Invalid("There is something in the folder that is neither a file nor a folder. Take it out.")
 
 

@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from tests.tars import Tree, stream, tar_of, tar_of_one
 
 from subclaw.core.errors import Corrupt, Invalid, NotFound, Unavailable
 from subclaw.core.tenant import TenantId
 from subclaw.routes.incoming import ReleaseLimits
 from subclaw.routes.releases import RELEASES_KEPT, Release, Releases
-from tests.tars import Tree, stream, tar_of, tar_of_one
 
 ANN, BOB = TenantId(1), TenantId(2)
 INDEX = {"index.html": b"<h1>hello</h1>"}
@@ -87,7 +87,7 @@ def test_hidden_files_are_left_out_and_well_known_ones_are_not(tmp_path: Path) -
 
 
 def test_no_index_is_told_in_words_and_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(Invalid, match="I found no index.html in the folder"):
+    with pytest.raises(Invalid, match="I found no index"):
         keep_tree(Releases(tmp_path), {"site/index.html": b"x", "INDEX.HTML": b"x"})
     assert_nothing_left(tmp_path)
 

@@ -1,0 +1,349 @@
+"""Routes changed in a real Caddy while it serves: order, concurrency, streams, web sockets, restarts."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
+
+import psutil
+import pytest
+from tests.real.caddy_process import Answer, RunningCaddy, running_caddy
+from tests.real.upstream import upstream
+from tests.tars import stream, tar_of
+from websockets.asyncio.client import connect
+
+from subclaw.core.errors import NotFound, Unavailable
+from subclaw.core.route import FolderRoute, SocketRoute
+from subclaw.core.site import DynamicSite, Site, SiteContent, StaticSite
+from subclaw.core.tenant import TenantId
+from subclaw.routes.admin import ask
+from subclaw.routes.caddy import CaddyRoutes, keep_routes
+from subclaw.routes.config import ROUTES_PATH, WILDCARD_ID
+from subclaw.routes.publisher import SiteAddress, SitePublisher
+from subclaw.routes.releases import Releases
+
+ANN, BOB = TenantId(1), TenantId(2)
+
+
+@pytest.fixture(autouse=True)
+def _no_caddy_is_left() -> Iterator[None]:
+    yield
+    left = [child for child in psutil.Process().children(recursive=True) if child.name() == "caddy"]
+    assert left == []
+
+
+def folder_with(caddy: RunningCaddy, text: str) -> Path:
+    folder = caddy.folder / "sites" / text
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "index.html").write_text(text)
+    return folder
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(10):
+        while not await condition():  # noqa: ASYNC110 - another process's state
+            await asyncio.sleep(0.02)
+
+
+def test_routes_are_added_replaced_and_removed_and_the_wildcard_stays_last() -> None:
+    async def scenario() -> None:
+        async with running_caddy() as caddy:
+            one, two = folder_with(caddy, "one"), folder_with(caddy, "two")
+            for name in ("ann", "bob"):
+                await caddy.routes.put(FolderRoute(hostname=f"{name}.localhost", folder=one))
+            await caddy.routes.put(FolderRoute(hostname="ann.localhost", folder=two))
+            await caddy.routes.put(FolderRoute(hostname="ann.localhost", folder=two))
+            assert await caddy.route_ids() == [None, "control", "site:ann.localhost", "site:bob.localhost", WILDCARD_ID]
+            await caddy.shows("ann.localhost", "two")
+            await caddy.shows("bob.localhost", "one")
+            for _ in range(2):
+                await caddy.routes.remove("ann.localhost")
+            assert await caddy.route_ids() == [None, "control", "site:bob.localhost", WILDCARD_ID]
+            await caddy.shows("ann.localhost", "Nothing here yet", status=404)
+
+    asyncio.run(scenario())
+
+
+def test_two_control_planes_that_change_routes_at_once_do_not_displace_each_other() -> None:
+    async def scenario() -> None:
+        async with running_caddy() as caddy:
+            folder = folder_with(caddy, "x")
+            planes = [CaddyRoutes(caddy.settings) for _ in range(2)]
+
+            async def churn(plane: int) -> None:
+                for n in range(12):
+                    await planes[plane].put(FolderRoute(hostname=f"p{plane}-{n}.localhost", folder=folder))
+                    if n % 3 == 2:
+                        await planes[plane].remove(f"p{plane}-{n - 1}.localhost")
+
+            await asyncio.gather(churn(0), churn(1))
+            ids = await caddy.route_ids()
+            assert ids[0:2] == [None, "control"]
+            assert ids[-1] == WILDCARD_ID
+            assert set(ids[2:-1]) == {f"site:p{p}-{n}.localhost" for p in range(2) for n in range(12) if n % 3 != 1}
+            assert len(ids) == 3 + 16
+
+    asyncio.run(scenario())
+
+
+def test_a_place_that_moved_between_look_and_change_is_looked_up_again() -> None:
+    async def scenario() -> None:
+        async with running_caddy() as caddy:
+            folder = folder_with(caddy, "x")
+            wildcard = await ask(caddy.settings.admin_socket, "GET", f"/id/{WILDCARD_ID}")
+            await caddy.routes.put(FolderRoute(hostname="ann.localhost", folder=folder))
+            late = await ask(
+                caddy.settings.admin_socket, "PUT", wildcard.path, {"handle": []}, if_match=wildcard.etag
+            )
+            assert late.status == 412
+            assert wildcard.path == f"{ROUTES_PATH}/2"
+
+    asyncio.run(scenario())
+
+
+class Visits:
+    """Counts of what visitors met. A connection that is reset before any answer is tried once more, as browsers do."""
+
+    def __init__(self) -> None:
+        self.answers: list[Answer] = []
+        self.resets = 0
+
+    async def get(self, caddy: RunningCaddy, hostname: str) -> Answer:
+        try:
+            answer = await caddy.get(hostname)
+        except ConnectionResetError:
+            self.resets += 1
+            answer = await caddy.get(hostname)
+        self.answers.append(answer)
+        return answer
+
+
+def test_visitors_of_other_sites_notice_no_change() -> None:
+    async def scenario() -> None:
+        async with running_caddy() as caddy, upstream(caddy.settings.control_socket, "control"):
+            one, two = folder_with(caddy, "one"), folder_with(caddy, "two")
+            await caddy.routes.put(FolderRoute(hostname="ann.localhost", folder=one))
+            done, visits = asyncio.Event(), Visits()
+
+            async def visit(hostname: str) -> None:
+                while not done.is_set():
+                    answer = await visits.get(caddy, hostname)
+                    assert answer.status == 200
+                    assert answer.text == "one" or '"name":"control"' in answer.text
+
+            async with asyncio.TaskGroup() as group:
+                for hostname in ("ann.localhost", "ann.localhost", "localhost"):
+                    group.create_task(visit(hostname))
+                for n in range(40):
+                    await caddy.routes.put(FolderRoute(hostname=f"s{n}.localhost", folder=two))
+                    await caddy.shows(f"s{n}.localhost", "two")
+                    await caddy.routes.put(FolderRoute(hostname=f"s{n}.localhost", folder=one))
+                    await caddy.shows(f"s{n}.localhost", "one")
+                    await caddy.routes.remove(f"s{n}.localhost")
+                    await caddy.shows(f"s{n}.localhost", "Nothing here yet", status=404)
+                done.set()
+            assert len(visits.answers) > 300
+            # Of 120 changes, and never of an answer; where the kernel cannot be told to spare them there are dozens.
+            assert visits.resets <= 3 or not caddy.spares_connections
+
+    asyncio.run(scenario())
+
+
+def test_a_server_behind_a_socket_gets_the_request_as_it_was() -> None:
+    async def scenario() -> None:
+        async with running_caddy() as caddy:
+            door = caddy.folder / "door.sock"
+            async with upstream(door, "ann"), upstream(caddy.settings.control_socket, "control"):
+                await caddy.routes.put(SocketRoute(hostname="ann.localhost", socket=door))
+                await caddy.shows("ann.localhost", '"name":"ann"')
+                spoofed = {"X-Forwarded-For": "1.2.3.4", "X-Forwarded-Host": "evil"}
+                answer = await caddy.get("ann.localhost", "/a%20b?c", headers=spoofed)
+                seen = json.loads(answer.body)
+                assert (seen["name"], seen["path"], seen["host"]) == ("ann", "/a b", "ann.localhost")
+                assert (seen["x-forwarded-for"], seen["x-forwarded-host"]) == ("127.0.0.1", "ann.localhost")
+                assert "server" not in answer.headers
+                assert answer.headers["x-content-type-options"] == "nosniff"
+                for hostname in ("localhost", f"127.0.0.1:{caddy.settings.port}", "[::1]"):
+                    assert json.loads((await caddy.get(hostname)).body)["name"] == "control"
+                for hostname in ("evil.example", "127.0.0.1.evil.example", "localhost.evil.example"):
+                    assert (await caddy.get(hostname)).status == 404
+
+    asyncio.run(scenario())
+
+
+def test_bodies_and_headers_are_bounded() -> None:
+    async def scenario() -> None:
+        async with running_caddy() as caddy, upstream(caddy.settings.control_socket, "control") as control:
+            fits = await caddy.get("localhost", "/post", method="POST", body=b"x" * 2**20)
+            assert json.loads(fits.body) == {"size_bytes": 2**20}
+            limit = caddy.settings.control_body_limit_bytes
+            with contextlib.suppress(ConnectionError):
+                large = await caddy.get("localhost", "/post", method="POST", body=b"x" * (limit + 1))
+                assert large.status >= 400
+            assert (await caddy.get("localhost", headers={"X-Long": "x" * 200_000})).status == 431
+            assert control.posts <= 2
+
+    asyncio.run(scenario())
+
+
+async def open_stream(caddy: RunningCaddy, hostname: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", caddy.settings.port)
+    writer.write(f"GET /events HTTP/1.1\r\nHost: {hostname}\r\n\r\n".encode())
+    return reader, writer
+
+
+@pytest.mark.parametrize("hostname", ["localhost", "ann.localhost"])
+def test_events_stream_unbuffered_outlive_route_changes_and_end_with_the_visitor(hostname: str) -> None:
+    async def scenario() -> None:
+        async with running_caddy() as caddy:
+            door = caddy.settings.control_socket if hostname == "localhost" else caddy.folder / "door.sock"
+            async with upstream(door, "up") as serving:
+                if hostname != "localhost":
+                    await caddy.routes.put(SocketRoute(hostname=hostname, socket=door))
+                    await caddy.shows(hostname, '"name":"up"')
+                reader, writer = await open_stream(caddy, hostname)
+                async with asyncio.timeout(10):
+                    await serving.next_event.put("first")
+                    assert b'"first"' in await reader.readuntil(b'"first"')
+                    await caddy.routes.put(FolderRoute(hostname="bob.localhost", folder=folder_with(caddy, "x")))
+                    await serving.next_event.put("second")
+                    await reader.readuntil(b'"second"')
+                    assert not serving.stream_left.is_set()
+                    writer.close()
+                    await serving.stream_left.wait()
+
+    asyncio.run(scenario())
+
+
+def test_web_sockets_pass() -> None:
+    async def scenario() -> None:
+        async with running_caddy() as caddy:
+            door = caddy.folder / "door.sock"
+            async with upstream(door, "ann"):
+                await caddy.routes.put(SocketRoute(hostname="ann.localhost", socket=door))
+                await caddy.shows("ann.localhost", '"name":"ann"')
+                address = f"ws://ann.localhost:{caddy.settings.port}/socket"
+                async with connect(address, host="127.0.0.1", proxy=None) as visitor:
+                    await visitor.send("hello")
+                    assert await visitor.recv() == "ann: hello"
+
+    asyncio.run(scenario())
+
+
+def test_a_server_that_is_away_is_waited_for_and_then_excused() -> None:
+    async def scenario() -> None:
+        async with running_caddy() as caddy:
+            door = caddy.folder / "door.sock"
+            await caddy.routes.put(SocketRoute(hostname="ann.localhost", socket=door))
+            await caddy.shows("ann.localhost", "waking up", status=503)
+            away = await caddy.get("ann.localhost")
+            assert (away.status, away.headers["retry-after"]) == (503, "5")
+            assert "waking up" in away.text
+            async with asyncio.TaskGroup() as group:
+                early = group.create_task(caddy.get("ann.localhost", "/post", method="POST", body=b"held"))
+                async with upstream(door, "ann") as serving:
+                    assert json.loads((await early).body) == {"size_bytes": 4}
+                    assert serving.posts == 1
+
+    asyncio.run(scenario())
+
+
+class Rows:
+    """A `SiteStore` in memory: what the publisher needs of the database, without one."""
+
+    def __init__(self, names: dict[TenantId, str]) -> None:
+        self.names = names
+        self.contents: dict[TenantId, SiteContent] = {}
+
+    async def name_of(self, tenant_id: TenantId) -> str:
+        return self.names[tenant_id]
+
+    async def set_content(self, tenant_id: TenantId, content: SiteContent) -> None:
+        self.contents[tenant_id] = content
+
+    async def all_sites(self) -> Sequence[Site]:
+        return [Site(tenant_id=t, name=self.names[t], content=c) for t, c in self.contents.items()]
+
+
+class OneDoor:
+    """A `Doors` that knows the way to one machine."""
+
+    def __init__(self, socket: Path) -> None:
+        self.socket = socket
+
+    async def forward(self, tenant_id: TenantId, port: int) -> Path:
+        if tenant_id != BOB:
+            raise NotFound("There is no machine.")
+        return self.socket
+
+
+@contextlib.asynccontextmanager
+async def publishing(caddy: RunningCaddy) -> AsyncIterator[tuple[SitePublisher, Rows]]:
+    rows = Rows({ANN: "ann", BOB: "bob"})
+    publisher = SitePublisher(
+        releases=Releases(caddy.folder / "releases"),
+        routes=caddy.routes,
+        sites=rows,
+        doors=OneDoor(caddy.folder / "bob.sock"),
+        address=SiteAddress(domain="localhost", port=caddy.settings.port),
+    )
+    async with upstream(caddy.folder / "bob.sock", "bob"):
+        yield publisher, rows
+
+
+def test_publishing_stores_and_shows() -> None:
+    async def scenario() -> None:
+        async with running_caddy() as caddy, publishing(caddy) as (publisher, rows):
+            published = await publisher.publish_folder(ANN, stream(tar_of({"index.html": b"hi", "a": b"1"})))
+            assert published.url == f"http://ann.localhost:{caddy.settings.port}/"
+            assert (published.files, published.size_bytes) == (2, 3)
+            assert rows.contents[ANN] == published.content
+            await caddy.shows("ann.localhost", "hi")
+            dynamic = await publisher.publish_port(BOB, 8000)
+            assert (dynamic.content, rows.contents[BOB]) == (DynamicSite(port=8000),) * 2
+            await caddy.shows("bob.localhost", '"name":"bob"')
+            # And back: the same hostname from a port to a folder.
+            await publisher.publish_folder(BOB, stream(tar_of({"index.html": b"static now"})))
+            await caddy.shows("bob.localhost", "static now")
+            with pytest.raises(NotFound):
+                await publisher.publish_port(ANN, 8000)
+            assert isinstance(rows.contents[ANN], StaticSite)
+
+    asyncio.run(scenario())
+
+
+def test_caddy_killed_and_started_anew_gets_its_routes_back() -> None:
+    async def scenario() -> None:
+        async with running_caddy() as caddy, publishing(caddy) as (publisher, rows):
+            await publisher.publish_folder(ANN, stream(tar_of({"index.html": b"hi"})))
+            await publisher.publish_port(BOB, 8000)
+            # A site whose release is lost holds up no other.
+            rows.names[TenantId(3)] = "carol"
+            rows.contents[TenantId(3)] = StaticSite(release="0" * 64)
+
+            async def restored() -> bool:
+                with contextlib.suppress(Unavailable):
+                    return await caddy.routes.restored()
+                return False
+
+            async with asyncio.TaskGroup() as group:
+                keeper = group.create_task(keep_routes(caddy.routes, publisher.restore_routes, interval_s=0.05))
+                await eventually(restored)
+                for _ in range(2):
+                    await caddy.kill()
+                    with pytest.raises(Unavailable) as failed:
+                        await publisher.publish_folder(ANN, stream(tar_of({"index.html": b"meanwhile"})))
+                    assert failed.value.public.startswith("The site is saved")
+                    await caddy.start()
+                    await eventually(restored)
+                    await caddy.shows("ann.localhost", "meanwhile")
+                    await caddy.shows("bob.localhost", '"name":"bob"')
+                    await caddy.shows("carol.localhost", "Nothing here yet", status=404)
+                # Its configuration is lost while it runs: that is noticed too.
+                await ask(caddy.settings.admin_socket, "DELETE", ROUTES_PATH)
+                await eventually(restored)
+                await caddy.shows("ann.localhost", "meanwhile")
+                keeper.cancel()
+
+    asyncio.run(scenario())

@@ -1,0 +1,87 @@
+"""A real server behind the router: uvicorn on a unix socket, with a page, an event stream and a web socket."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Generator
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+
+class Upstream:
+    """What the server saw, and the levers of its event stream."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.next_event: asyncio.Queue[str] = asyncio.Queue(maxsize=10)
+        self.stream_left = asyncio.Event()
+        self.posts = 0
+        self.app = Starlette(
+            routes=[
+                Route("/events", self._events),
+                Route("/post", self._post, methods=["POST"]),
+                WebSocketRoute("/socket", self._socket),
+                Route("/{path:path}", self._page),
+            ]
+        )
+
+    async def _page(self, request: Request) -> Response:
+        return JSONResponse({"name": self.name, "path": request.url.path, **dict(request.headers)})
+
+    async def _post(self, request: Request) -> Response:
+        self.posts += 1
+        return JSONResponse({"size_bytes": len(await request.body())})
+
+    async def _events(self, request: Request) -> Response:
+        async def events() -> AsyncIterator[bytes]:
+            try:
+                while True:
+                    yield f"data: {json.dumps(await self.next_event.get())}\n\n".encode()
+            finally:
+                self.stream_left.set()
+
+        return StreamingResponse(events(), media_type="text/event-stream")
+
+    async def _socket(self, socket: WebSocket) -> None:
+        await socket.accept()
+        async for text in socket.iter_text():
+            await socket.send_text(f"{self.name}: {text}")
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves the process's signals to the tests."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+@contextlib.asynccontextmanager
+async def upstream(socket: Path, name: str) -> AsyncIterator[Upstream]:
+    """Serve at a unix socket that everybody may use."""
+    serving = Upstream(name)
+    config = uvicorn.Config(
+        serving.app,
+        uds=str(socket),
+        log_level="critical",
+        ws="websockets-sansio",
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+    )
+    server = _Server(config)
+    async with asyncio.TaskGroup() as group, asyncio.timeout(60):
+        task = group.create_task(server.serve())
+        while not server.started:  # noqa: ASYNC110 - it has no event to wait for
+            await asyncio.sleep(0.005)
+        await asyncio.to_thread(socket.chmod, 0o777)
+        try:
+            yield serving
+        finally:
+            server.should_exit = True
+            await task
