@@ -1,7 +1,7 @@
 """Static sites served by a real Caddy: types, tags, ranges, pages that are missing, and ways out that are not there."""
 
 import asyncio
-from pathlib import Path
+import os
 
 import pytest
 from tests.real.caddy_process import RunningCaddy, log_lines, running_caddy
@@ -216,12 +216,13 @@ def test_logs_are_json_and_hold_no_visitor_s_words() -> None:
     asyncio.run(scenario())
 
 
-def test_nothing_of_caddy_s_lies_outside_its_folder(tmp_path: Path) -> None:
+def test_the_admin_socket_is_its_group_s_alone_and_nothing_is_saved_by_itself() -> None:
     async def scenario() -> None:
         async with running_caddy() as caddy:
             await publish(caddy, "ann", TREE)
             socket = caddy.settings.admin_socket
             assert socket.stat().st_mode & 0o777 == 0o770
+            assert socket.stat().st_gid == os.getgid()
             assert socket.parent.stat().st_mode & 0o7777 == 0o2750
             assert not list(caddy.settings.state.rglob("autosave*"))
 
