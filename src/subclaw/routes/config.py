@@ -36,7 +36,6 @@ _SOCKET_PATH_LIMIT_BYTES = 107
 _IP_AS_HOST = r"^(\d{1,3}(\.\d{1,3}){3}|\[[0-9A-Fa-f:.]+\])(:\d+)?$"
 _HIDDEN = r"/\.|\x00"
 _WELL_KNOWN = r"^/\.well-known(/[^./][^/]*)*/?$"
-_PATH = "{http.request.uri.path}"
 _HTML = {"Content-Type": ["text/html; charset=utf-8"], "Cache-Control": ["no-store"]}
 
 
@@ -178,7 +177,7 @@ def _wildcard_route(epoch: str) -> Json:
 
 
 def _folder_handlers() -> list[Json]:
-    clean = {"file": {"try_files": [f"{_PATH}.html"]}, "not": [{"file": {"try_files": [_PATH, f"{_PATH}/index.html"]}}]}
+    files = {"handler": "file_server", "index_names": ["index.html"]}
     routes: list[Json] = [
         {
             "match": [{"not": [{"method": ["GET", "HEAD"]}]}],
@@ -191,8 +190,13 @@ def _folder_handlers() -> list[Json]:
             "match": [{"path_regexp": {"pattern": _HIDDEN}, "not": [{"path_regexp": {"pattern": _WELL_KNOWN}}]}],
             "handle": [{"handler": "error", "status_code": 404}],
         },
-        {"match": [clean], "handle": [{"handler": "rewrite", "uri": "{http.matchers.file.relative}"}]},
-        {"handle": [{"handler": "file_server", "index_names": ["index.html"]}]},
+        {"handle": [{**files, "pass_thru": True}]},
+        # What is not there by its name may be a page without its ".html". Asked only then, it costs the others nothing.
+        {
+            "match": [{"file": {"try_files": ["{http.request.uri.path}.html"]}}],
+            "handle": [{"handler": "rewrite", "uri": "{http.matchers.file.relative}"}],
+        },
+        {"handle": [files]},
     ]
     # A release's file times are fingerprints of their content, for the ETag; they are no dates, and none are compared.
     dates = {"handler": "headers", "request": {"delete": ["If-Modified-Since", "If-Unmodified-Since"]}}
