@@ -110,7 +110,7 @@ def main() -> None:
         cpu_before_s, began = cpu_s(supervisor), time.perf_counter()
         took_s = asyncio.run(together(url, CONVERSATIONS, TURNS_EACH))
         wall_s, used_s = time.perf_counter() - began, cpu_s(supervisor) - cpu_before_s
-        rss_mb = sum(p.memory_info().rss for p in [supervisor, *supervisor.children(recursive=True)]) / 2**20
+        pss_mb = sum(p.memory_full_info().pss for p in [supervisor, *supervisor.children(recursive=True)]) / 2**20
     quantiles = statistics.quantiles(took_s, n=100)
     result = {
         "turns_per_s": round(len(took_s) / wall_s, 1),
@@ -120,7 +120,7 @@ def main() -> None:
         "prompt_bytes_hello": prompt_bytes,
         "alone_p50_ms": round(1000 * statistics.median(alone_s), 1),
         "turns": len(took_s),
-        "rss_mb_total": round(rss_mb),
+        "pss_mb_total": round(pss_mb),
     }
     print(json.dumps(result))
 

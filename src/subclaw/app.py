@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import uvicorn
 from fastapi import FastAPI
 
+from subclaw.accounts import CADDY_USER, CONTROL_USER, MACHINE_USER
 from subclaw.api.app import make_app
 from subclaw.channels.sms import sms_router
 from subclaw.channels.sms_channel import SmsChannel
@@ -25,7 +26,7 @@ from subclaw.egress.gateway import EgressSettings, serve_egress
 from subclaw.egress.keys import read_public_key
 from subclaw.egress.seal import seal
 from subclaw.harness.system import system_text
-from subclaw.home import CADDY_USER, CONTROL_USER, MACHINE_USER, Home
+from subclaw.home import Home
 from subclaw.machines.host import HostSettings, serve_host
 from subclaw.machines.host_client import HostClient
 from subclaw.machines.image import current_image

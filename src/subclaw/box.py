@@ -1,28 +1,31 @@
 """One box: all that `subclaw up` runs, in the order in which each needs the one before."""
 
+import asyncio
 import fcntl
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
+from subclaw.accounts import CADDY_USER, CONTROL_USER, DATABASE_USER, EGRESS_USER
 from subclaw.app import caddy_settings, database_address, group_id, public_url, seal_keys, user_id
 from subclaw.config import DEFAULT_PORT, Settings, process_environment
 from subclaw.core.errors import Conflict, Denied
 from subclaw.egress.destination import destination
 from subclaw.egress.keys import ensure_key
-from subclaw.home import CADDY_USER, CONTROL_USER, DATABASE_USER, EGRESS_USER, Home, choose_port, prepare_home
+from subclaw.home import Home, choose_port, prepare_home
 from subclaw.machines.image import current_image
-from subclaw.routes.process import caddy_command, wait_ready, write_caddy_files
+from subclaw.routes.process import caddy_command, spare_waiting_connections, wait_ready, write_caddy_files
 from subclaw.store.cluster import cluster_command, make_cluster
-from subclaw.store.database import Role
+from subclaw.store.database import Role, open_database
+from subclaw.store.notify import workers_alive
 from subclaw.store.provision import provision
 from subclaw.supervisor import Process, as_user, python_process, ready_at_once, running, socket_ready
 
 DATABASE_START_S = 60.0
 START_S = 30.0
+READY_POLL_S = 0.05
 PROBE_S = 150.0
 """The first start on a host boots a machine with each accelerator to see which works."""
 
@@ -55,6 +58,7 @@ async def box_up(settings: Settings, environ: Mapping[str, str], on_step: OnStep
         port = choose_port(home, settings.listen, settings.port, DEFAULT_PORT)
         ensure_key(home.keys, user_id(EGRESS_USER), group_id(EGRESS_USER))
         router = caddy_settings(settings, port)
+        spare_waiting_connections()
         write_caddy_files(router, user_id=user_id(CADDY_USER), group_id=group_id(CONTROL_USER))
         environment = process_environment(settings) | {"SUBCLAW_PORT": str(port)}
         async with AsyncExitStack() as stack:
@@ -84,11 +88,7 @@ def _database(home: Home, environment: Mapping[str, str]) -> Process:
 
 
 def _processes(settings: Settings, home: Home, port: int, environment: Mapping[str, str]) -> tuple[Process, ...]:
-    def python(name: str, user: str | None, socket: Path | None) -> Process:
-        async def ready() -> None:
-            if socket is not None:
-                await socket_ready(socket)
-
+    def python(name: str, user: str | None, ready: Callable[[], Awaitable[None]]) -> Process:
         return Process(
             name=name,
             command=python_process(name),
@@ -102,9 +102,9 @@ def _processes(settings: Settings, home: Home, port: int, environment: Mapping[s
     router = caddy_settings(settings, port)
     caddy = caddy_command(router)
     return (
-        python("egress", EGRESS_USER, home.egress_socket),
-        python("host", None, home.host_socket),
-        python("web", CONTROL_USER, home.web_socket),
+        python("egress", EGRESS_USER, lambda: socket_ready(home.egress_socket)),
+        python("host", None, lambda: socket_ready(home.host_socket)),
+        python("web", CONTROL_USER, lambda: socket_ready(home.web_socket)),
         Process(
             name="caddy",
             command=caddy.argv,
@@ -113,8 +113,15 @@ def _processes(settings: Settings, home: Home, port: int, environment: Mapping[s
             user=CADDY_USER,
             file_mask=caddy.umask,
         ),
-        python("worker", CONTROL_USER, None),
+        python("worker", CONTROL_USER, lambda: _worker_ready(settings)),
     )
+
+
+async def _worker_ready(settings: Settings) -> None:
+    """Return once a worker takes turns."""
+    async with open_database(database_address(settings), Role.OPERATOR, size=1) as operator:
+        while not await workers_alive(operator):  # noqa: ASYNC110  # another process's state
+            await asyncio.sleep(READY_POLL_S)
 
 
 @contextmanager

@@ -8,15 +8,8 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from subclaw.accounts import CADDY_USER, CONTROL_USER, DATABASE_USER, EGRESS_USER, MACHINE_USER
 from subclaw.core.errors import Conflict, Unavailable
-
-CONTROL_USER = "subclaw"
-DATABASE_USER = "subclaw-db"
-EGRESS_USER = "subclaw-egress"
-CADDY_USER = "subclaw-caddy"
-MACHINE_USER = "subclaw-machine"
-USERS = (CONTROL_USER, DATABASE_USER, EGRESS_USER, CADDY_USER, MACHINE_USER)
-"""The system users that set-up makes: one for each kind of process, so that none can read another's files."""
 
 FREE_BYTES = 500 * 1024 * 1024
 """Least free disk to start with: below it a full disk would stop the database in the middle of somebody's turn."""

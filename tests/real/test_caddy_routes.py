@@ -42,7 +42,7 @@ def folder_with(caddy: RunningCaddy, text: str) -> Path:
 
 async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(10):
-        while not await condition():  # noqa: ASYNC110 - another process's state
+        while not await condition():
             await asyncio.sleep(0.02)
 
 

@@ -77,7 +77,7 @@ async def upstream(socket: Path, name: str) -> AsyncIterator[Upstream]:
     server = _Server(config)
     async with asyncio.TaskGroup() as group, asyncio.timeout(60):
         task = group.create_task(server.serve())
-        while not server.started:  # noqa: ASYNC110 - it has no event to wait for
+        while not server.started:
             await asyncio.sleep(0.005)
         await asyncio.to_thread(socket.chmod, 0o777)
         try:

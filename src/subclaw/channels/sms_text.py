@@ -9,7 +9,7 @@ PART_LIMIT = 1600
 """What Twilio takes in one message, counted here in UTF-16 units: an emoji counts twice, as it does on the air."""
 
 _RESERVED = frozenset(
-    "STOP STOPALL UNSUBSCRIBE CANCEL END QUIT REVOKE OPTOUT START YES UNSTOP HELP INFO".split()  # noqa: SIM905
+    "STOP STOPALL UNSUBSCRIBE CANCEL END QUIT REVOKE OPTOUT START YES UNSTOP HELP INFO".split()
 )
 """Twilio's default opt-out, opt-in and help words: it answers them itself, and then forwards them."""
 

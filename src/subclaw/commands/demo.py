@@ -21,6 +21,8 @@ from subclaw.machines.host_client import HostClient
 WISHES = ("hello", "build me an invoice generator")
 REPLY_TIMEOUT_S = 300
 SHOWN_LINES = 12
+FETCH_PAUSES_S = (0, 0.1, 0.5, 2)
+"""A new hostname is known to the router some milliseconds after it is published."""
 
 
 async def play(settings: Settings, environ: Mapping[str, str], console: Console) -> None:
@@ -57,10 +59,12 @@ async def _fetch(local: str, url: str) -> str:
     """Fetch a page through the router, whatever this host makes of its hostname."""
     parts = urlsplit(url)
     async with httpx2.AsyncClient(base_url=local, trust_env=False, timeout=30) as client:
-        response = await client.get(parts.path or "/", headers={"Host": parts.netloc})
-    if response.status_code != 200:
-        raise Unavailable(f"{url} answered with status {response.status_code}.")
-    return response.text
+        for pause_s in FETCH_PAUSES_S:
+            await asyncio.sleep(pause_s)
+            response = await client.get(parts.path or "/", headers={"Host": parts.netloc})
+            if response.status_code == 200:
+                return response.text
+    raise Unavailable(f"{url} answered with status {response.status_code}.")
 
 
 def _show_page(url: str, page: str, console: Console) -> None:

@@ -10,9 +10,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from subclaw.accounts import SYSTEM_USERS
 from subclaw.doctor.ports import PortHolder, holders
 from subclaw.setup.checkout import can_read
-from subclaw.setup.users import SYSTEM_USERS, missing_users
+from subclaw.setup.users import missing_users
 
 SEARCHED = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/usr/lib/postgresql/15/bin"
 TIME_ERROR = 5

@@ -18,7 +18,6 @@ from subclaw.egress.destination import destination
 from subclaw.egress.door import Door
 from subclaw.egress.exchange import Record, forward
 from subclaw.egress.limits import Limits
-from subclaw.egress.listening import bind_socket
 from subclaw.egress.policy import decide
 from subclaw.egress.pool import Pool
 from subclaw.egress.process import forbid_core_dumps, room_for_connections
@@ -27,6 +26,7 @@ from subclaw.egress.vault import LoadSecrets, Vault
 from subclaw.egress.verify import answer_verify
 from subclaw.egress.verify_path import PREFIX
 from subclaw.egress.wire import Wire
+from subclaw.sockets import bind_unix
 
 _log = logging.getLogger(__name__)
 _KNOWN_METHODS = frozenset(b"GET HEAD POST PUT PATCH DELETE OPTIONS".split())
@@ -69,7 +69,7 @@ async def serve_egress(settings: EgressSettings) -> None:
     """
     forbid_core_dumps()
     gateway = _open(settings)
-    listener = bind_socket(settings.socket_path, settings.socket_gid)
+    listener = bind_unix(settings.socket_path, settings.socket_gid)
     room_for_connections(settings.limits.connections)
     try:
         async with asyncio.TaskGroup() as group:

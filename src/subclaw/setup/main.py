@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from subclaw.accounts import SYSTEM_USERS
 from subclaw.core.errors import Invalid, SubclawError, Unavailable
 from subclaw.setup import environment, packages, users
 from subclaw.setup.checkout import users_can_read
@@ -97,7 +98,7 @@ def _users(output: TextOutput) -> None:
 
 def _environment(checkout: Path, dev: bool, output: TextOutput) -> Path:
     _need_root("see what subclaw's system users can read")
-    place = environment.place_for(checkout, readable=users_can_read(checkout, users.SYSTEM_USERS))
+    place = environment.place_for(checkout, readable=users_can_read(checkout, SYSTEM_USERS))
     wanted = environment.wanted_stamp(checkout, place, python=platform.python_version(), dev=dev)
     found = None if not place.is_copy and place.folder.is_symlink() else environment.read_stamp(place.folder)
     steps = environment.steps_for(found, wanted)

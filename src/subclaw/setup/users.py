@@ -1,18 +1,12 @@
-"""The system users that subclaw's processes run as: no login, no home, each its own group."""
+"""Making the system users: no login, no home, each its own group."""
 
 import grp
 import pwd
 
+from subclaw.accounts import SYSTEM_USERS
 from subclaw.core.errors import Unavailable
 from subclaw.setup.programs import ask
 from subclaw.setup.progress import TextOutput
-
-CONTROL_USER = "subclaw"
-DATABASE_USER = "subclaw-db"
-EGRESS_USER = "subclaw-egress"
-CADDY_USER = "subclaw-caddy"
-MACHINE_USER = "subclaw-machine"
-SYSTEM_USERS = (CONTROL_USER, DATABASE_USER, EGRESS_USER, CADDY_USER, MACHINE_USER)
 
 
 def missing_users() -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from psycopg import Notify, sql
 
 from subclaw.store.conversations import WORKER_LOCK
-from subclaw.store.database import Connection, DatabaseAddress, Role, connect, translated
+from subclaw.store.database import Connection, Database, DatabaseAddress, Role, connect, translated
 
 
 class Topic(StrEnum):
@@ -30,6 +30,14 @@ async def notifications(connection: Connection) -> AsyncIterator[Notify]:
     with translated():
         async for notification in connection.notifies():
             yield notification
+
+
+async def workers_alive(database: Database) -> int:
+    """Return how many sessions prove a worker alive."""
+    ((count,),) = await database.rows(
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND classid::bigint = %s", WORKER_LOCK
+    )
+    return int(count)
 
 
 @asynccontextmanager

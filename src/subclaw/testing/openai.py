@@ -59,7 +59,8 @@ def _completion(model: str, prompt_tokens: int) -> dict[str, Any]:
 
 
 async def _serve() -> None:
-    with socket.socket() as listener:
+    # The protocol is named so that the loop turns Nagle's delay off.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         print(listener.getsockname()[1], flush=True)  # noqa: T201  # whoever started it reads the port
         config = uvicorn.Config(FakeOpenAi().app(), log_level="warning", access_log=False)

@@ -18,6 +18,8 @@ from subclaw.testing.chat import MemoryChat
 URL = "https://chat.example"
 TOKEN = "t" * 43
 
+MESSAGE_ID = "8dd211b0-82dc-4c7f-b09c-e9c3679a33cb"
+
 
 def scenario(
     steps: Callable[[httpx.AsyncClient, MemoryChat], Awaitable[None]],
@@ -147,11 +149,11 @@ def test_one_persons_id_does_not_shadow_anothers() -> None:
         b"\xff",
         b"[" * 100_000,
         json.dumps({"id": "x", "text": "hi"}).encode(),
-        json.dumps({"id": str(uuid.uuid4())}).encode(),
-        json.dumps({"id": str(uuid.uuid4()), "text": 5}).encode(),
-        json.dumps({"id": str(uuid.uuid4()), "text": "hi", "more": 1}).encode(),
-        json.dumps({"id": str(uuid.uuid4()), "text": " \n\x00 "}).encode(),
-        json.dumps({"id": str(uuid.uuid4()), "text": "x" * 100_000}).encode(),
+        json.dumps({"id": MESSAGE_ID}).encode(),
+        json.dumps({"id": MESSAGE_ID, "text": 5}).encode(),
+        json.dumps({"id": MESSAGE_ID, "text": "hi", "more": 1}).encode(),
+        json.dumps({"id": MESSAGE_ID, "text": " \n\x00 "}).encode(),
+        json.dumps({"id": MESSAGE_ID, "text": "x" * 100_000}).encode(),
     ],
 )
 def test_what_is_no_message_is_refused_in_words(body: bytes) -> None:

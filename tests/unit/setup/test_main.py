@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from subclaw.accounts import SYSTEM_USERS
 from subclaw.core.errors import Invalid
 from subclaw.setup.main import refuse_unfit_host, words_for
-from subclaw.setup.users import SYSTEM_USERS, useradd_command
+from subclaw.setup.users import useradd_command
 
 DEBIAN_12 = {"ID": "debian", "VERSION_ID": "12", "PRETTY_NAME": "Debian GNU/Linux 12 (bookworm)"}
 
