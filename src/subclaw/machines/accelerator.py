@@ -7,6 +7,7 @@ import json
 import logging
 import mmap
 import os
+import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
@@ -38,7 +39,7 @@ async def probe_accelerator(image: Image, cache: Path, owner: Owner | None, *, m
     tsc_khz = await asyncio.to_thread(measure_tsc_khz)
     if verdict is not None:
         return Accelerator(kind=verdict, tsc_khz=tsc_khz)
-    kinds = [Acceleration.KVM, Acceleration.TCG] if os.path.exists("/dev/kvm") else [Acceleration.TCG]
+    kinds = [Acceleration.KVM, Acceleration.TCG] if has_kvm() else [Acceleration.TCG]
     accelerator = await first_that_boots(kinds, tsc_khz, image, cache, owner, memory_mb)
     write_verdict(cache, key, accelerator.kind)
     return accelerator
@@ -86,20 +87,29 @@ async def boot(launch: Launch, limit_s: float) -> None:
 
 
 async def verdict_key(image: Image) -> str:
-    """Return a digest of what an accelerator's working depends on: QEMU, the host's kernel and processor, the image."""
+    """Return a digest of what an accelerator's working depends on: QEMU, the host's kernel and processor, the image.
+
+    Raises `Unavailable` if there is no QEMU.
+    """
+    return await asyncio.to_thread(digest_of_host, image)
+
+
+def digest_of_host(image: Image) -> str:
+    """Do what `verdict_key` says; this blocks."""
     try:
-        process = await asyncio.create_subprocess_exec(
-            PROGRAM, "--version", stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE
-        )
-    except OSError as error:
+        version = subprocess.run([PROGRAM, "--version"], capture_output=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
         raise Unavailable("Machines need QEMU: apt-get install qemu-system-x86", internal=str(error)) from error
-    version, _ = await process.communicate()
-    processor = [
-        line for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines() if line.startswith("model name")
-    ]
+    lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    processor = [line for line in lines if line.startswith("model name")][:1]
     host = os.uname()
-    parts = [version.decode(errors="replace"), host.release, host.version, *processor[:1], image.digest]
-    return hashlib.sha256("\0".join([*parts, str(os.path.exists("/dev/kvm"))]).encode()).hexdigest()
+    parts = [version.decode(errors="replace"), host.release, host.version, *processor, image.digest, str(has_kvm())]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def has_kvm() -> bool:
+    """Say whether this host has KVM's device, which does not mean that it works."""
+    return Path("/dev/kvm").exists()
 
 
 def read_verdict(cache: Path, key: str) -> Acceleration | None:
@@ -128,4 +138,4 @@ def measure_tsc_khz() -> int:
         time.sleep(MEASURE_S)
         last, last_ns = read_tsc(), time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW)
         del code, read_tsc
-    return round((last - first) * 1_000_000 / (last_ns - first_ns))
+    return int((last - first) * 1_000_000 / (last_ns - first_ns))

@@ -15,7 +15,7 @@ from subclaw.core.tenant import TenantId
 from subclaw.machines.disk import disk_error, folder_of, start_generation
 from subclaw.machines.guest import Guest, GuestBroken
 from subclaw.machines.image import Image
-from subclaw.machines.processes import forget_process, record_process
+from subclaw.machines.processes import forget_process, process_name, record_process
 from subclaw.machines.qemu import Accelerator, Launch, Owner
 from subclaw.machines.running import Running, running
 
@@ -243,7 +243,7 @@ class AwakeMachines:
         )
         awake.generation = record.generation
         return Launch(
-            name=f"subclaw-{awake.tenant_id}-{record.generation}",
+            name=process_name(settings.home, awake.tenant_id, record.generation),
             image=settings.image,
             disk=disk,
             accelerator=settings.accelerator,

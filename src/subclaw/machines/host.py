@@ -29,9 +29,9 @@ logger = logging.getLogger(__name__)
 class HostSettings:
     """How a host process runs.
 
-    `socket` is the API's, for `socket_group_id` to use; `forward_folder` is where the sockets into machines are made, for
-    `forward_group_id`. Both folders are made if they are not there. `accelerator` is probed if it is None; `owner` is
-    who QEMU runs as (None: this user). The rest is as in `FleetSettings`.
+    `socket` is the API's, for `socket_group_id` to use; `forward_folder` is where the sockets into machines are made,
+    for `forward_group_id`. Both folders are made if they are not there. `accelerator` is probed if it is None; `owner`
+    is who QEMU runs as (None: this user). The rest is as in `FleetSettings`.
     """
 
     home: Path

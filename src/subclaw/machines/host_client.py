@@ -23,7 +23,7 @@ UNKNOWN_OUTCOME = "The host of machines does not answer; whether this was done i
 
 
 class HostClient:
-    """Implements `Machines`. Use it as an async context manager. Every call raises what the host's `Machines` raises."""
+    """Implements `Machines`. Use it as an async context manager. Calls raise what the host's own `Machines` raises."""
 
     def __init__(self, socket: Path) -> None:
         self._client = httpx2.AsyncClient(

@@ -1,12 +1,15 @@
 """QEMU processes on record: a file for each that runs, so that a host that starts again can end what it left behind."""
 
 import contextlib
+import hashlib
 import json
 import os
 import select
 import signal
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from subclaw.core.tenant import TenantId
 
 PROCESS = "qemu.json"
 GONE_S = 10.0
@@ -19,6 +22,16 @@ class ProcessRecord:
     process_id: int
     started: int
     name: str
+
+
+def process_name(home: Path, tenant_id: TenantId, generation: int) -> str:
+    """Return the name of a machine's QEMU process, one on its box: two hosts may have tenants of the same number."""
+    return f"{name_prefix(home)}{int(tenant_id)}-{generation}"
+
+
+def name_prefix(home: Path) -> str:
+    """Return what the names of all QEMU processes of a host's home folder begin with."""
+    return f"subclaw-{hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:8]}-"
 
 
 def record_process(folder: Path, name: str, process_id: int) -> None:

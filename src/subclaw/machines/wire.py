@@ -1,8 +1,8 @@
 """How the host's API looks on the wire: shared by `host_api` and `host_client`.
 
 Paths are `/v1/tenants/ID/CALL`. Arguments are JSON or, for a file's content, the raw body; results are JSON or raw. An
-error is a JSON object with the name of its class and its public message. An archive is a stream of records, each a length
-of 4 bytes and that many bytes; a length of 0 is followed by the JSON of how it ended, so that one that was cut
+error is a JSON object with the name of its class and its public message. An archive is a stream of records, each a
+length of 4 bytes and that many bytes; a length of 0 is followed by the JSON of how it ended, so that one that was cut
 off is never taken for whole.
 """
 
