@@ -4,7 +4,7 @@ import asyncio
 import fcntl
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from types import TracebackType
@@ -80,7 +80,7 @@ class Fleet:
         async with self._machines.using(tenant_id) as guest:
             return await guest.search(pattern, path, limit=limit)
 
-    async def archive(self, tenant_id: TenantId, path: str, *, limit_bytes: int) -> AsyncIterator[bytes]:
+    async def archive(self, tenant_id: TenantId, path: str, *, limit_bytes: int) -> AsyncGenerator[bytes, None]:
         """Stream a folder as a tar; see `Machines`. Close the iterator if it is not read to its end."""
         limits.check_archive(path, limit_bytes)
         async with (

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +13,7 @@ import httpx2
 from subclaw.core.errors import Unavailable
 from subclaw.core.machine import Command, CommandResult, Ended, FileSlice, MachineStatus, Match, SearchResult
 from subclaw.core.tenant import TenantId
+from subclaw.machines import limits
 from subclaw.machines.wire import LENGTH, RECORD_LIMIT_BYTES, error_of
 
 WAKE_S = 120.0
@@ -23,7 +24,10 @@ UNKNOWN_OUTCOME = "The host of machines does not answer; whether this was done i
 
 
 class HostClient:
-    """Implements `Machines`. Use it as an async context manager. Calls raise what the host's own `Machines` raises."""
+    """Implements `Machines`. Use it as an async context manager. Calls raise what the host's own `Machines` raises.
+
+    What cannot be is refused before it is sent; the host checks it again.
+    """
 
     def __init__(self, socket: Path) -> None:
         self._client = httpx2.AsyncClient(
@@ -46,6 +50,7 @@ class HostClient:
 
     async def run(self, tenant_id: TenantId, command: Command) -> CommandResult:
         """Run a command; see `Machines`."""
+        limits.check_command(command)
         fields = {
             "text": command.text,
             "timeout_s": command.timeout_s,
@@ -63,6 +68,7 @@ class HostClient:
 
     async def read(self, tenant_id: TenantId, path: str, *, offset_bytes: int, limit_bytes: int) -> FileSlice:
         """Read a part of a regular file; see `Machines`."""
+        limits.check_slice(path, offset_bytes, limit_bytes)
         fields = {"path": path, "offset_bytes": offset_bytes, "limit_bytes": limit_bytes}
         async with self._post(tenant_id, "read", fields) as response:
             content = await response.aread()
@@ -72,25 +78,29 @@ class HostClient:
 
     async def write(self, tenant_id: TenantId, path: str, content: bytes) -> None:
         """Write a whole file; see `Machines`."""
+        limits.check_content(path, content)
         url = f"/v1/tenants/{tenant_id}/write"
         async with self._send(self._client.build_request("PUT", url, params={"path": path}, content=content)):
             pass
 
     async def search(self, tenant_id: TenantId, pattern: str, path: str, *, limit: int) -> SearchResult:
         """Search file contents; see `Machines`."""
+        limits.check_search(pattern, path, limit)
         async with self._post(tenant_id, "search", {"pattern": pattern, "path": path, "limit": limit}) as response:
             result = await json_of(response)
         with parsing():
             return SearchResult(matches=tuple(Match(**match) for match in result["matches"]), more=result["more"])
 
-    async def archive(self, tenant_id: TenantId, path: str, *, limit_bytes: int) -> AsyncIterator[bytes]:
+    async def archive(self, tenant_id: TenantId, path: str, *, limit_bytes: int) -> AsyncGenerator[bytes, None]:
         """Stream a folder as a tar; see `Machines`. Close the iterator if it is not read to its end."""
+        limits.check_archive(path, limit_bytes)
         async with self._post(tenant_id, "archive", {"path": path, "limit_bytes": limit_bytes}) as response:
             async for record in records(response.aiter_raw()):
                 yield record
 
     async def forward(self, tenant_id: TenantId, port: int) -> Path:
         """Return a unix socket that leads to a port inside; see `Machines`."""
+        limits.check_port(port)
         async with self._post(tenant_id, "forward", {"port": port}) as response:
             result = await json_of(response)
         with parsing():
