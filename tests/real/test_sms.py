@@ -277,7 +277,7 @@ def test_a_reply_that_broke_off_says_how_far_it_came() -> None:
 @pytest.mark.parametrize(
     ("behaviour", "delivery", "words"),
     [
-        (Behaviour.OPTED_OUT, Delivery.FAILED, "opted out"),
+        (Behaviour.OPTED_OUT, Delivery.REFUSED, "opted out"),
         (Behaviour.SLOW_DOWN, Delivery.FAILED, "slow down"),
         (Behaviour.FAIL, Delivery.UNKNOWN, "HTTP 500"),
         (Behaviour.DROP, Delivery.UNKNOWN, "broke off"),

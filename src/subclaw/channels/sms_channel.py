@@ -35,7 +35,7 @@ class SmsChannel:
     async def send(self, message: OutboundMessage) -> SendResult:
         """Send a text in as many parts as it takes, each once, in order, until one fails.
 
-        `FAILED` means that nothing of it went out. If a part fails after others were sent, the result is `UNKNOWN`,
+        `FAILED` and `REFUSED` mean that nothing of it went out. If a part fails after others were sent, it is `UNKNOWN`,
         since sending the message again would double those; `detail` and `provider_id` say which were sent. Twilio has
         no idempotency key, so whatever breaks off after the request was written is `UNKNOWN` too.
         """
@@ -68,13 +68,22 @@ class SmsChannel:
 
 
 def _refused(status: object, code: object) -> SendResult:
-    """Say what a refusal by HTTP means. Only an answer below 500 says for sure that no message was made."""
-    certain = isinstance(status, int) and 400 <= status < 500 and status != 408
+    """Say what a refusal by HTTP means. Only an answer below 500 says for sure that no message was made.
+
+    The account's trouble (credentials, too much at once) may pass, so it is worth another try; the message's does not.
+    """
+    match status:
+        case 401 | 429:
+            delivery = Delivery.FAILED
+        case int() if 400 <= status < 500 and status != 408:
+            delivery = Delivery.REFUSED
+        case _:
+            delivery = Delivery.UNKNOWN
     reason = _REASONS.get(code if isinstance(code, int) else 0)
     if reason is None:
         reason = _REASONS[20429] if status == 429 else "Twilio did not take the message"
     numbers = f"HTTP {status}" + (f", error {code}" if isinstance(code, int) else "")
-    return SendResult(delivery=Delivery.FAILED if certain else Delivery.UNKNOWN, detail=f"{reason} ({numbers})")
+    return SendResult(delivery=delivery, detail=f"{reason} ({numbers})")
 
 
 def _ended(result: SendResult, sent: list[str], parts: int) -> SendResult:

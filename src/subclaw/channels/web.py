@@ -8,7 +8,6 @@ import random
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -20,7 +19,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from subclaw.channels.body import media_type, read_body
 from subclaw.channels.web_page import SecuredRoute, load_assets, page_renderer
 from subclaw.channels.web_person import is_same_origin, is_token, new_token, set_token, token_of, web_address
-from subclaw.core.channel import Address, Delivery, InboundMessage, Intake, OutboundMessage, SendResult
+from subclaw.core.channel import Address, InboundMessage, Intake
 from subclaw.core.errors import Invalid, Unavailable
 from subclaw.core.feed import ChatFeed, FeedItem, SaidByPerson, Typing
 
@@ -32,17 +31,6 @@ _LARGEST_SEQ = 2**63 - 1
 
 _SLOW_DOWN = "I can't take that just now. Your message is kept, and will be sent again in a moment."
 _RELOAD = "I no longer know who you are. Please reload the page (and allow cookies for it)."
-
-
-@dataclass(frozen=True, kw_only=True)
-class WebChannel:
-    """The way out by web chat. There is nothing to send: the stored reply is read by whoever follows the feed."""
-
-    name: str = "web"
-
-    async def send(self, message: OutboundMessage) -> SendResult:
-        """Tell that the reply is out."""
-        return SendResult(delivery=Delivery.SENT, provider_id=f"web:{message.id}")
 
 
 def web_router(*, intake: Intake, feed: ChatFeed, title: str, public_url: str, streams_limit: int = 2_000) -> APIRouter:

@@ -24,12 +24,14 @@ class StoreFeed:
         self._address = address
         self._followers: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._ended = False
+        self.listening = asyncio.Event()
 
     async def run(self) -> None:
         """Listen and wake followers, until cancelled. Errors: `Unavailable` when the connection is lost."""
         connection = await connect(self._address, Role.APP)
         async with connection:
             await listen(connection, Topic.FEED)
+            self.listening.set()
             try:
                 async for notification in notifications(connection):
                     for follower in self._followers.get(notification.payload, ()):

@@ -9,9 +9,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from subclaw.channels.web import BODY_LIMIT_BYTES, WebChannel, encode_item, web_router
+from subclaw.channels.web import BODY_LIMIT_BYTES, encode_item, web_router
 from subclaw.channels.web_person import cookie_name, is_same_origin, new_token, web_address
-from subclaw.core.channel import Address, Delivery, OutboundMessage
 from subclaw.core.feed import Typing
 from subclaw.testing.chat import MemoryChat
 
@@ -275,9 +274,3 @@ def test_same_origin_by_host_where_the_browser_sends_no_fetch_metadata() -> None
 
 def test_typing_has_no_id_so_that_a_browser_resumes_after_the_last_message() -> None:
     assert encode_item(Typing(on=True)).id is None
-
-
-def test_the_way_out_is_the_feed() -> None:
-    to = Address(channel="web", address="a")
-    result = asyncio.run(WebChannel().send(OutboundMessage(id=7, to=to, text="hi")))
-    assert result.delivery is Delivery.SENT
