@@ -35,9 +35,9 @@ class SmsChannel:
     async def send(self, message: OutboundMessage) -> SendResult:
         """Send a text in as many parts as it takes, each once, in order, until one fails.
 
-        `FAILED` and `REFUSED` mean that nothing of it went out. If a part fails after others were sent, it is `UNKNOWN`,
-        since sending the message again would double those; `detail` and `provider_id` say which were sent. Twilio has
-        no idempotency key, so whatever breaks off after the request was written is `UNKNOWN` too.
+        `FAILED` and `REFUSED` mean that nothing of it went out. If a part fails after others were sent, the result is
+        `UNKNOWN`, since sending the message again would double those; `detail` and `provider_id` say which were sent.
+        Twilio has no idempotency key, so whatever breaks off after the request was written is `UNKNOWN` too.
         """
         parts = split_text(message.text)
         sent: list[str] = []
