@@ -16,12 +16,12 @@ DEFAULT_PORT = 8080
 HOME_LIMIT_CHARACTERS = 60
 """Longest path of the state folder: unix sockets lie below it, and theirs may have 107 characters."""
 
-KEY_VARIABLES = {
+MODEL_KEY_VARIABLES = {
     "OPENAI_API_KEY": "openai.key",
     "ANTHROPIC_API_KEY": "anthropic.key",
     "GOOGLE_API_KEY": "google.key",
-    "TWILIO_AUTH_TOKEN": "twilio.token",
 }
+KEY_VARIABLES = {**MODEL_KEY_VARIABLES, "TWILIO_AUTH_TOKEN": "twilio.token"}
 """Environment variables that hold secrets, and the names under which they are sealed."""
 
 _SECRETS = "SUBCLAW_SECRETS"

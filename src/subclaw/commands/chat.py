@@ -46,7 +46,7 @@ async def _exchange(person: WebPerson, text: str, console: Console) -> None:
         await person.say(text)
         async with asyncio.timeout(REPLY_TIMEOUT_S):
             reply = await person.reply()
-    console.print(f"[green]agent[/]  {escape(reply)}")
+    console.print(f"[green]agent[/]  {escape(reply)}", soft_wrap=True)
 
 
 @asynccontextmanager

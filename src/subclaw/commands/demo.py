@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 import httpx2
 from rich.console import Console
 from rich.markup import escape
-from rich.padding import Padding
 
 from subclaw.channels.web_client import WebPerson, web_person
 from subclaw.commands.up import describe_model, started_box
@@ -28,7 +27,7 @@ FETCH_PAUSES_S = (0, 0.1, 0.5, 2)
 async def play(settings: Settings, environ: Mapping[str, str], console: Console) -> None:
     """Play the demo. Errors: `Unavailable` if the page did not come to be."""
     async with started_box(settings, environ, console) as box:
-        console.print(f"[bold]subclaw[/] at {box.url}/   model: {describe_model(settings)}\n")
+        console.print(f"[bold]subclaw[/] at {box.url}/   model: {describe_model(settings)}\n", soft_wrap=True)
         local = f"http://{settings.listen}:{box.port}"
         async with web_person(local, host=urlsplit(box.url).netloc) as person:
             reply = ""
@@ -42,13 +41,13 @@ async def play(settings: Settings, environ: Mapping[str, str], console: Console)
 
 
 async def _exchange(person: WebPerson, wish: str, settings: Settings, console: Console) -> str:
-    console.print(f"  [cyan]you[/]    {escape(wish)}")
+    console.print(f"  [cyan]you[/]    {escape(wish)}", soft_wrap=True)
     began = time.monotonic()
     with console.status("the agent is at work"):
         await person.say(wish)
         async with asyncio.timeout(REPLY_TIMEOUT_S):
             reply = await person.reply()
-    console.print(f"  [green]agent[/]  {escape(reply)}")
+    console.print(f"  [green]agent[/]  {escape(reply)}", soft_wrap=True)
     async with HostClient(Home(settings.home).host_socket) as host:
         awake = len(await host.statuses())
     console.print(f"         [dim]{time.monotonic() - began:.1f} s; machines awake: {awake}[/]\n")
@@ -69,9 +68,9 @@ async def _fetch(local: str, url: str) -> str:
 
 def _show_page(url: str, page: str, console: Console) -> None:
     title = re.search(r"<title>(.*?)</title>", page, re.S)
-    console.print(
-        f"  [bold]{escape(url)}[/]  {len(page.encode()):,} bytes: {escape(title[1]) if title else '(no title)'}"
-    )
+    words = escape(title[1]) if title else "(no title)"
+    console.print(f"  [bold]{escape(url)}[/]  {len(page.encode()):,} bytes: {words}\n", soft_wrap=True)
     lines = page.splitlines()
     more = [f"… {len(lines) - SHOWN_LINES} lines more"] if len(lines) > SHOWN_LINES else []
-    console.print(Padding(escape("\n".join([*lines[:SHOWN_LINES], *more])), (1, 4)), style="dim")
+    for line in [*lines[:SHOWN_LINES], *more]:
+        console.print(f"    {escape(line)}", style="dim", soft_wrap=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 import subclaw
-from subclaw.config import KEY_VARIABLES, Settings
+from subclaw.config import MODEL_KEY_VARIABLES, Settings
 from subclaw.core.errors import SubclawError
 from subclaw.doctor.facts import gather
 from subclaw.doctor.judgement import PROGRAMS, Level, Setting, examine
@@ -33,7 +33,7 @@ def report(settings: Settings, environ: Mapping[str, str], console: Console, *, 
     setting = Setting(
         image_built=_image_built(settings),
         kvm_works=_kvm_works(settings),
-        model_keys=[name for name in KEY_VARIABLES if environ.get(name)],
+        model_keys=[name for name in MODEL_KEY_VARIABLES if environ.get(name)],
     )
     findings = examine(facts, setting)
     if as_json:

@@ -15,7 +15,7 @@ async def serve_until_stopped(settings: Settings, environ: Mapping[str, str], co
     """Serve until cancelled."""
     async with started_box(settings, environ, console) as box:
         console.print(f"\n  Web chat   [bold]{box.url}/[/]")
-        console.print(f"  Model      {describe_model(settings)}")
+        console.print(f"  Model      {describe_model(settings)}", soft_wrap=True)
         if settings.twilio:
             console.print(f"  Text       {settings.twilio.number}  (webhook: {box.url}/webhooks/twilio/sms)")
         console.print(f"  State      {settings.home}")

@@ -23,7 +23,16 @@ FILES = (GOLDEN, KERNEL, INITRAMFS)
 CURRENT = "current"
 UNFINISHED = ".building-"
 
-__all__ = ["Image", "Progress", "build_image", "current_image", "load_image", "make_current", "recipe_digest"]
+__all__ = [
+    "Image",
+    "Progress",
+    "build_image",
+    "current_image",
+    "is_built",
+    "load_image",
+    "make_current",
+    "recipe_digest",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +76,11 @@ def build_image(recipe: Path, cache: Path, on_progress: Callable[[Progress], Non
             raise Unavailable(f"The golden image cannot be built: {error.strerror}.", internal=str(error)) from error
     on_progress(Progress(label="golden image", fraction=1.0))
     return load_image(cache, digest)
+
+
+def is_built(recipe: Path, cache: Path) -> bool:
+    """Return whether the image of a recipe is in the cache."""
+    return (cache / "images" / recipe_digest(recipe)).exists()
 
 
 def load_image(cache: Path, digest: str) -> Image:
