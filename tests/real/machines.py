@@ -76,17 +76,17 @@ def running_host(folder: Path, **settings: Any) -> Iterator[Host]:
     command = [sys.executable, "-X", "dev", "-W", "error", "-m", "tests.real.host_process", json.dumps(given)]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
-    try:
-        with process:
+    with process:
+        try:
             assert process.stdout is not None
             assert process.stdout.readline() == "ready\n", "the host did not begin"
             yield Host(process=process, home=home, socket=folder / "host.sock")
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
                 assert process.wait(STOP_S) == 0
-    finally:
-        process.kill()
-        eventually(lambda: not qemu_processes(home), "QEMU is left behind")
+        finally:
+            process.kill()
+            eventually(lambda: not qemu_processes(home), "QEMU is left behind")
 
 
 def qemu_processes(home: Path) -> list[psutil.Process]:

@@ -1,0 +1,304 @@
+"""Real machines: what survives, what is contained, and what a machine that dies or misbehaves does to its callers."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import psutil
+import pytest
+from tests.real.machines import Host, eventually, running_host
+
+from subclaw.core.errors import Exhausted, SubclawError, Unavailable
+from subclaw.core.machine import Command, CommandResult, Ended, MachineStatus
+from subclaw.core.tenant import TenantId
+from subclaw.machines.host_client import HostClient
+
+FLAT_BYTES = 30_000_000
+GIGABYTE = 1_000_000_000
+
+BREAK_PROTOCOL = """
+import ctypes, os
+libc = ctypes.CDLL(None)
+agent = os.pidfd_open(1)
+for number in os.listdir("/proc/1/fd"):
+    if "vport" in os.readlink(f"/proc/1/fd/{number}"):
+        port = libc.syscall(438, agent, int(number), 0)
+        os.write(port, b"\\xff" * 100)
+"""
+"""Root in a machine takes the agent's own port (pidfd_getfd(2)) and writes what is no frame."""
+
+CONNECT_OUT = """
+import socket
+for family, address in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET, "10.0.2.2"), (socket.AF_INET6, "2001:db8::1")):
+    connection = socket.socket(family)
+    connection.settimeout(5)
+    try:
+        connection.connect((address, 80))
+        print("connected")
+    except OSError as error:
+        print(error.errno)
+"""
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    with running_host(tmp_path_factory.mktemp("host")) as host:
+        yield host
+
+
+def status_of(host: Host, tenant_id: int) -> MachineStatus:
+    """Return the status of a tenant's machine, which must be awake."""
+    (status,) = [status for status in host.use(lambda client: client.statuses()) if status.tenant_id == tenant_id]
+    return status
+
+
+def fetch(socket: Path, path: str = "/") -> httpx2.Response:
+    """Fetch a page through a forward socket."""
+    with httpx2.Client(transport=httpx2.HTTPTransport(uds=str(socket)), timeout=60, trust_env=False) as client:
+        return client.get(f"http://site{path}")
+
+
+def test_changes_survive_stop_and_start(host: Host) -> None:
+    host.run(1, "echo mine > file; echo site > /srv/site/page; echo os > /etc/added; rm /etc/debian_version")
+    first = status_of(host, 1)
+    host.use(lambda client: client.sleep(TenantId(1)))
+    assert not psutil.pid_exists(first.process_id)
+    assert host.use(lambda client: client.statuses()) == ()
+    result = host.run(1, "cat file /srv/site/page /etc/added; ls /etc/debian_version; hostname")
+    assert result.output.startswith(b"mine\nsite\nos\n")
+    assert b"cannot access '/etc/debian_version'" in result.output
+    second = status_of(host, 1)
+    assert second.generation == first.generation + 1
+    assert second.accelerator in ("kvm", "tcg")
+
+
+def test_what_is_promised_is_there(host: Host) -> None:
+    result = host.run(
+        1,
+        "python3 -c 'print(1)' && bun -e 'console.log(2)' && echo '{\"a\": 3}' | jq .a && rg --version | head -1"
+        " && sqlite3 :memory: 'select 5' && git --version && curl --version | head -1",
+    )
+    assert result.exit_status == 0, result.output
+    assert result.output.startswith(b"1\n2\n3\nripgrep")
+
+
+def test_a_gigabyte_of_output_is_counted_and_thrown_away(host: Host) -> None:
+    process = psutil.Process(host.process.pid)
+    host.run(1, "true")
+    before = process.memory_info().rss
+    result = host.run(1, f"echo begin; head -c {GIGABYTE} /dev/zero; echo end", timeout_s=300)
+    assert result.output_bytes == GIGABYTE + len("begin\nend\n")
+    assert len(result.output) == 16_384
+    assert result.output.startswith(b"begin\n\0")
+    assert result.output.endswith(b"\0end\n")
+    assert process.memory_info().rss - before < FLAT_BYTES
+
+
+def test_command_that_never_ends_is_ended_with_its_children(host: Host) -> None:
+    result = host.run(1, "sleep 4321 & echo begun; while :; do :; done", timeout_s=1.0)
+    assert (result.ended, result.exit_status, result.output) == (Ended.TIMED_OUT, None, b"begun\n")
+    assert host.run(1, "pgrep -f 'sleep 4321$'").exit_status == 1
+
+
+def test_machine_killed_in_mid_command(host: Host) -> None:
+    async def scenario(client: HostClient) -> Exception:
+        await client.write(TenantId(2), "kept", b"content")
+        await client.run(TenantId(2), Command(text="echo synced > synced; sync", timeout_s=60))
+        task = asyncio.create_task(client.run(TenantId(2), Command(text="touch begun; sleep 600", timeout_s=900)))
+        await client.run(TenantId(2), Command(text="while ! [ -e begun ]; do sleep 0.05; done", timeout_s=60))
+        (status,) = [status for status in await client.statuses() if status.tenant_id == 2]
+        os.kill(status.process_id, signal.SIGKILL)
+        with pytest.raises(Unavailable) as caught:
+            await task
+        return caught.value
+
+    error = host.use(scenario)
+    assert isinstance(error, SubclawError)
+    assert "stopped" in error.public
+    assert "unknown" in error.public
+    assert host.run(2, "cat kept synced").output == b"contentsynced\n"
+
+
+def test_machine_that_breaks_its_protocol_is_ended(host: Host) -> None:
+    host.run(2, "true")
+    before = status_of(host, 2)
+
+    async def scenario(client: HostClient) -> None:
+        await client.write(TenantId(2), "break.py", BREAK_PROTOCOL.encode())
+        with pytest.raises(Unavailable):
+            await client.run(TenantId(2), Command(text="python3 break.py; sleep 60", timeout_s=120))
+
+    host.use(scenario)
+    assert host.run(2, "echo back").output == b"back\n"
+    assert status_of(host, 2).generation == before.generation + 1
+
+
+def test_machine_that_shuts_itself_down(host: Host) -> None:
+    with pytest.raises(Unavailable):
+        host.run(2, "echo b > /proc/sysrq-trigger; sleep 60")
+    assert host.run(2, "echo back").output == b"back\n"
+
+
+def test_there_is_no_network(host: Host) -> None:
+    assert host.run(1, "ls /sys/class/net").output == b"lo\n"
+    host.use(lambda client: client.write(TenantId(1), "connect.py", CONNECT_OUT.encode()))
+    assert b"connected" not in host.run(1, "python3 connect.py").output
+
+
+def test_two_tenants_have_different_disks(host: Host) -> None:
+    host.run(1, "echo one > who; echo one > /etc/who")
+    host.run(2, "echo two > who; echo two > /etc/who")
+    assert host.run(1, "cat who /etc/who").output == b"one\none\n"
+    assert host.run(2, "cat who /etc/who").output == b"two\ntwo\n"
+    ids = {
+        host.run(tenant, "cat /etc/machine-id /proc/sys/kernel/random/boot_id; hostname").output for tenant in (1, 2)
+    }
+    assert len(ids) == 2
+
+
+def test_qemu_has_no_privileges(host: Host) -> None:
+    host.run(1, "true")
+    status = Path(f"/proc/{status_of(host, 1).process_id}/status").read_text("utf-8")
+    fields = dict(line.split(":\t", 1) for line in status.splitlines())
+    assert set(fields["Uid"].split()) == {"65534"}
+    assert set(fields["Gid"].split()) == {"65534"}
+    assert fields["Groups"].strip() == ""
+    assert int(fields["CapEff"], 16) == int(fields["CapPrm"], 16) == 0
+    assert fields["NoNewPrivs"] == "1"
+    assert fields["Seccomp"] == "2"
+
+
+def test_page_is_served_through_a_socket_that_wakes_the_machine(host: Host) -> None:
+    async def scenario(client: HostClient) -> Path:
+        await client.write(TenantId(1), "www/index.html", b"<h1>hello</h1>")
+        await client.write(TenantId(1), "www/large", bytes(3_000_000))
+        command = "cd www; python3 -m http.server 8000 & until curl -s localhost:8000 >/dev/null; do sleep 0.1; done"
+        await client.run(TenantId(1), Command(text=command, timeout_s=60))
+        return await client.forward(TenantId(1), 8000)
+
+    socket = host.use(scenario)
+    assert fetch(socket).text == "<h1>hello</h1>"
+    assert fetch(socket, "/large").content == bytes(3_000_000)
+    host.use(lambda client: client.sleep(TenantId(1)))
+    # The program inside is gone with the sleep, but the connection has woken the machine.
+    with pytest.raises(httpx2.RemoteProtocolError):
+        fetch(socket)
+    assert status_of(host, 1).idle_s < 60
+
+
+def test_connection_nobody_reads_holds_nothing_up(host: Host) -> None:
+    async def scenario(client: HostClient) -> None:
+        await client.write(TenantId(1), "flood/large", bytes(5_000_000))
+        command = "cd flood; python3 -m http.server 8001 & until curl -s localhost:8001 >/dev/null; do sleep 0.1; done"
+        await client.run(TenantId(1), Command(text=command, timeout_s=60))
+        socket = await client.forward(TenantId(1), 8001)
+        reader, writer = await asyncio.open_unix_connection(str(socket), limit=1_000)
+        writer.write(b"GET /large HTTP/1.0\r\n\r\n")
+        assert await reader.read(10)
+        content = bytes(range(256)) * 4_000
+        await client.write(TenantId(1), "other", content)
+        assert (await client.read(TenantId(1), "other", offset_bytes=0, limit_bytes=2_000_000)).content == content
+        left = 5_000_000
+        while piece := await reader.read(100_000):
+            left -= len(piece)
+        assert left < 0  # the headers are on top of the content
+        writer.close()
+        await writer.wait_closed()
+
+    host.use(scenario)
+
+
+def test_half_closed_connection_still_gets_its_answer(host: Host) -> None:
+    program = (
+        "import socket\ns = socket.create_server(('127.0.0.1', 8002))\nopen('listening', 'w').close()\n"
+        "c = s.accept()[0]\nd = b''\nwhile p := c.recv(9999): d += p\nc.sendall(str(len(d)).encode())\n"
+    )
+
+    async def scenario(client: HostClient) -> bytes:
+        await client.write(TenantId(1), "count.py", program.encode())
+        command = "python3 count.py & while ! [ -e listening ]; do sleep 0.1; done"
+        await client.run(TenantId(1), Command(text=command, timeout_s=60))
+        socket = await client.forward(TenantId(1), 8002)
+        reader, writer = await asyncio.open_unix_connection(str(socket))
+        writer.write(bytes(700_000))
+        writer.write_eof()
+        answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        return answer
+
+    assert host.use(scenario) == b"700000"
+
+
+def test_many_callers_wake_one_machine(host: Host) -> None:
+    async def scenario(client: HostClient) -> list[CommandResult]:
+        await client.sleep(TenantId(3))
+        command = Command(text="cat /proc/sys/kernel/random/boot_id", timeout_s=60)
+        return list(await asyncio.gather(*(client.run(TenantId(3), command) for _ in range(4))))
+
+    assert len({result.output for result in host.use(scenario)}) == 1
+    assert status_of(host, 3).generation == 1
+    assert len(host.processes()) == len(host.use(lambda client: client.statuses()))
+
+
+def test_fresh_disk_is_small(host: Host) -> None:
+    host.run(3, "sync")
+    blocks = (host.home / "machines" / "3" / "disk.raw").stat().st_blocks
+    assert blocks * 512 < 2_000_000
+
+
+def test_broken_record_is_said_and_nothing_is_started(host: Host) -> None:
+    folder = host.home / "machines" / "9"
+    folder.mkdir()
+    (folder / "machine.json").write_text('{"version": 1}', "utf-8")
+    with pytest.raises(SubclawError) as caught:
+        host.run(9, "true")
+    assert "record" in caught.value.public
+    assert not [process for process in host.processes() if "-9-" in " ".join(process.cmdline())]
+
+
+def test_idle_machines_sleep_and_make_room(tmp_path: Path) -> None:
+    with running_host(tmp_path, awake_limit=1, idle_timeout_s=2.0) as host:
+
+        async def scenario(client: HostClient) -> None:
+            held = asyncio.create_task(client.run(TenantId(1), Command(text="touch up; sleep 600", timeout_s=900)))
+            await client.run(TenantId(1), Command(text="while ! [ -e up ]; do sleep 0.1; done", timeout_s=60))
+            with pytest.raises(Exhausted) as caught:
+                await client.run(TenantId(2), Command(text="true", timeout_s=60))
+            assert "busy" in caught.value.public
+            held.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await held
+            # The first machine is idle now, so it makes room.
+            await client.run(TenantId(2), Command(text="true", timeout_s=60))
+            assert [status.tenant_id for status in await client.statuses()] == [2]
+
+        host.use(scenario)
+        eventually(lambda: not host.processes(), "an idle machine does not go to sleep")
+        assert host.use(lambda client: client.statuses()) == ()
+
+
+def test_host_killed_leaves_no_machine_and_no_loss(tmp_path: Path) -> None:
+    with running_host(tmp_path) as host:
+        host.use(lambda client: client.write(TenantId(1), "kept", b"content"))
+        host.process.kill()
+        host.process.wait()
+        eventually(lambda: not host.processes(), "QEMU outlives its host")
+    with running_host(tmp_path) as host:
+        assert host.run(1, "cat kept").output == b"content"
+        assert status_of(host, 1).generation == 2
+
+
+def test_stop_is_clean_and_quick(tmp_path: Path) -> None:
+    with running_host(tmp_path) as host:
+        host.run(1, "echo not synced by hand > file")
+        began = time.monotonic()
+        host.process.send_signal(signal.SIGTERM)
+        assert host.process.wait(30) == 0
+        assert time.monotonic() - began < 15
+    with running_host(tmp_path) as host:
+        assert host.run(1, "cat file").output == b"not synced by hand\n"

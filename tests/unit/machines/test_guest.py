@@ -1,0 +1,133 @@
+"""The host's end against an agent that answers what it should not, over the real wire."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from subclaw.core.errors import Invalid, NotFound, SubclawError
+from subclaw.core.machine import Command
+from subclaw.machines.guest import Guest, GuestBroken
+from subclaw_guest.frames import Frame, Kind, Parser, encode
+from subclaw_guest.link import Link
+
+Call = Callable[[Guest], Awaitable[object]]
+
+
+def run(guest: Guest) -> Awaitable[object]:
+    return guest.run(Command(text="true", timeout_s=5, output_limit_bytes=100))
+
+
+def read(guest: Guest) -> Awaitable[object]:
+    return guest.read("path", offset_bytes=0, limit_bytes=100)
+
+
+def search(guest: Guest) -> Awaitable[object]:
+    return guest.search("pattern", "path", limit=2)
+
+
+async def archive(guest: Guest) -> object:
+    return [piece async for piece in guest.archive("path", limit_bytes=100)]
+
+
+def answered(call: Call, *frames: Frame) -> Any:
+    """Make a call whose agent answers with the given frames, whatever it is asked."""
+
+    async def scenario() -> object:
+        host_side, agent_side = asyncio.Queue[bytes](), asyncio.Queue[bytes]()
+        link = Link(agent_side.put)
+
+        async def agent() -> None:
+            parser = Parser()
+            while not parser.feed(await agent_side.get()):
+                pass
+            for frame in frames:
+                await host_side.put(encode(frame))
+            while True:
+                await agent_side.get()
+
+        async with asyncio.timeout(10):
+            tasks = [asyncio.ensure_future(agent()), asyncio.ensure_future(link.pump(host_side.get))]
+            try:
+                return await call(Guest(link))
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks)
+
+    return asyncio.run(scenario())
+
+
+def data(content: bytes) -> Frame:
+    return Frame(stream=1, kind=Kind.DATA, payload=content)
+
+
+def result(value: object) -> Frame:
+    return Frame(stream=1, kind=Kind.RESULT, payload=json.dumps(value).encode())
+
+
+def refusal(value: object) -> Frame:
+    return Frame(stream=1, kind=Kind.ERROR, payload=json.dumps(value).encode())
+
+
+def test_true_answer() -> None:
+    answer = answered(run, data(b"out"), result({"exit_status": 3, "output_bytes": 5}))
+    assert (answer.exit_status, answer.output, answer.output_bytes) == (3, b"out", 5)
+
+
+@pytest.mark.parametrize(
+    ("call", "frames"),
+    [
+        (run, [data(bytes(101)), result({"exit_status": 0, "output_bytes": 101})]),
+        (run, [data(bytes(50)), result({"exit_status": 0, "output_bytes": 49})]),
+        (run, [result({"exit_status": 256, "output_bytes": 0})]),
+        (run, [result({"exit_status": -1, "output_bytes": 0})]),
+        (run, [result({"exit_status": True, "output_bytes": 0})]),
+        (run, [result({"output_bytes": 2**64, "exit_status": 0})]),
+        (run, [result({"exit_status": "0", "output_bytes": 0})]),
+        (run, [result([])]),
+        (run, [Frame(stream=1, kind=Kind.RESULT, payload=b"\xff")]),
+        (run, [Frame(stream=1, kind=Kind.RESULT, payload=b"[" * 60_000)]),
+        (run, [refusal({"reason": "because"})]),
+        (run, [refusal({"reason": ["missing"]})]),
+        (read, [data(bytes(101)), result({"size_bytes": 200})]),
+        (read, [result({})]),
+        (search, [data(b'["a", 1, "b"]\n' * 3), result({"more": False})]),
+        (search, [data(b'["a", -1, "b"]\n'), result({"more": False})]),
+        (search, [data(b'["a", 1]\n'), result({"more": False})]),
+        (search, [data(b'[["a"], 1, "b"]\n'), result({"more": False})]),
+        (search, [data(b"x\n"), result({"more": False})]),
+        (archive, [data(bytes(101)), result({})]),
+    ],
+)
+def test_answer_that_cannot_be(call: Call, frames: list[Frame]) -> None:
+    with pytest.raises(GuestBroken):
+        answered(call, *frames)
+
+
+def test_matches_are_cut() -> None:
+    found = answered(search, data(json.dumps(["p" * 6000, 1, "t" * 900]).encode()), result({"more": 1}))
+    assert (len(found.matches[0].path), len(found.matches[0].text), found.more) == (4096, 300, False)
+
+
+@pytest.mark.parametrize(("reason", "error"), [("missing", NotFound), ("is_folder", Invalid)])
+def test_refusals_are_in_the_hosts_own_words(reason: str, error: type[SubclawError]) -> None:
+    with pytest.raises(error) as caught:
+        answered(read, refusal({"reason": reason, "detail": "words of the agent"}))
+    assert "words of the agent" not in caught.value.public
+
+
+def test_only_a_patterns_fault_is_told_and_made_printable() -> None:
+    with pytest.raises(Invalid) as caught:
+        answered(search, refusal({"reason": "bad_pattern", "detail": "unclosed\x1b[31m group\n" + "x" * 9000}))
+    assert "unclosed[31m group\nxxx" in caught.value.public
+    assert "\x1b" not in caught.value.public
+    assert len(caught.value.public) < 700
+    assert "unclosed" not in caught.value.internal
+
+
+def test_paths_that_do_not_fit_a_frame() -> None:
+    with pytest.raises(Invalid):
+        answered(lambda guest: guest.read("\x01" * 20_000, offset_bytes=0, limit_bytes=1))
