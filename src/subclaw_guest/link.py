@@ -9,10 +9,23 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from subclaw_guest.frames import WINDOW_BYTES, Frame, FrameError, Kind, Parser, credit, credit_bytes, encode
+from subclaw_guest.frames import (
+    MAX_PAYLOAD_BYTES,
+    WINDOW_BYTES,
+    Frame,
+    FrameError,
+    Kind,
+    Parser,
+    credit,
+    credit_bytes,
+    encode,
+)
 
 PIECE_BYTES = 32_768
 """The most that one DATA frame carries: small enough for streams to take turns."""
+
+LATE_BYTES = WINDOW_BYTES + 2 * MAX_PAYLOAD_BYTES
+"""What may come for a stream after this end has closed it: all the credit that was given, and a result."""
 
 Write = Callable[[bytes], Awaitable[None]]
 Read = Callable[[], Awaitable[bytes]]
@@ -103,14 +116,19 @@ class Stream:
             case Kind.DATA:
                 self._take(frame.payload)
             case Kind.CREDIT:
-                self._credit_bytes += credit_bytes(frame)
-                if self._credit_bytes > WINDOW_BYTES:
-                    raise FrameError("more credit was granted than there can be")
+                self._grant(credit_bytes(frame))
+            case Kind.END if self._ended:
+                raise FrameError("the end came twice")
             case Kind.END:
                 self._ended = True
             case _:
                 self._final = frame
         self._changed.set()
+
+    def _grant(self, size_bytes: int) -> None:
+        self._credit_bytes += size_bytes
+        if not size_bytes or self._credit_bytes > WINDOW_BYTES:
+            raise FrameError("no credit was granted, or more than there can be")
 
     def _take(self, data: bytes) -> None:
         if self._ended:
@@ -144,6 +162,7 @@ class Link:
         self._on_cancel = on_cancel
         self._streams: dict[int, Stream] = {}
         self._last_number = 0
+        self._late_bytes = 0
         self._closed = False
         self._writing = asyncio.Lock()
 
@@ -172,8 +191,11 @@ class Link:
                 raise LinkClosed from error
 
     def forget(self, number: int) -> bool:
-        """Drop a stream; say whether it was there. What still comes for it is ignored."""
-        return self._streams.pop(number, None) is not None
+        """Drop a stream; say whether it was there. What the other end had under way for it is ignored."""
+        if self._streams.pop(number, None) is None:
+            return False
+        self._late_bytes += LATE_BYTES
+        return True
 
     async def pump(self, read: Read) -> None:
         """Read frames until the channel ends, then fail every stream. Raises `FrameError` if a rule is broken."""
@@ -207,16 +229,23 @@ class Link:
             raise FrameError("a frame is for a stream that was never opened")
         stream = self._streams.get(frame.stream)
         if stream is None:
+            self._ignore(frame)
             return
         if frame.kind is Kind.CANCEL:
-            self._streams.pop(frame.stream)
+            self.forget(frame.stream)
             stream.close()
             if self._on_cancel is not None:
                 self._on_cancel(stream)
             return
         stream.deliver(frame)
         if frame.kind in (Kind.RESULT, Kind.ERROR):
-            self._streams.pop(frame.stream)
+            del self._streams[frame.stream]
+
+    def _ignore(self, frame: Frame) -> None:
+        """Take no notice of what comes late for a closed stream, but not of more than can have been under way."""
+        self._late_bytes -= max(1, len(frame.payload))
+        if self._late_bytes < 0:
+            raise FrameError("too much came for streams that are closed")
 
     def _accept(self, frame: Frame) -> None:
         assert self._on_open is not None

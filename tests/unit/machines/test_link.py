@@ -136,21 +136,51 @@ def data(size: int, stream: int = 1) -> Frame:
     [
         [data(60_000) for _ in range(5)],
         [Frame(stream=1, kind=Kind.END), data(1)],
+        [Frame(stream=1, kind=Kind.END)] * 2,
         [credit(1, 1)],
+        [credit(1, 0)],
+        [Frame(stream=1, kind=Kind.RESULT), data(1)],
         [data(1, stream=2)],
         [Frame(stream=2, kind=Kind.RESULT)],
         [Frame(stream=2, kind=Kind.OPEN)],
         [Frame(stream=1, kind=Kind.CANCEL)],
     ],
-    ids=["flood", "after end", "too much credit", "data unasked", "result unasked", "opens", "cancels"],
+    ids=[
+        "flood",
+        "after end",
+        "two ends",
+        "too much credit",
+        "no credit",
+        "after result",
+        "data unasked",
+        "result unasked",
+        "opens",
+        "cancels",
+    ],
 )
 def test_agent_that_breaks_a_rule(frames: list[Frame]) -> None:
     with pytest.raises(FrameError):
         received(*frames)
 
 
-def test_frames_of_a_stream_that_is_closed_are_ignored() -> None:
-    received(Frame(stream=1, kind=Kind.RESULT), data(10), Frame(stream=1, kind=Kind.END), credit(1, 5))
+def test_late_frames_are_ignored_within_what_can_have_been_under_way() -> None:
+    async def run(frames: list[Frame]) -> None:
+        async def write(data: bytes) -> None:
+            pass
+
+        link = Link(write)
+        await (await link.open(b"{}")).cancel()
+        pieces = [*(encode(frame) for frame in frames), b""]
+
+        async def read() -> bytes:
+            return pieces.pop(0)
+
+        await link.pump(read)
+
+    under_way = [data(65_536)] * 4 + [Frame(stream=1, kind=Kind.END), Frame(stream=1, kind=Kind.RESULT)]
+    asyncio.run(run(under_way))
+    with pytest.raises(FrameError):
+        asyncio.run(run(under_way * 2))
 
 
 def test_host_may_not_send_results() -> None:
