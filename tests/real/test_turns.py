@@ -11,8 +11,7 @@ import pytest
 from subclaw.core.channel import Address, InboundMessage
 from subclaw.core.errors import SubclawError, Unauthenticated, Unavailable
 from subclaw.core.model import ModelReply, Prompt, ToolSaid, UserSaid
-from subclaw.core.tenant import TenantId
-from subclaw.core.tool import ToolDefinition
+from subclaw.core.tool import Caller, ToolDefinition
 from subclaw.core.transcript import OUTCOME_UNKNOWN, STEP_LIMIT
 from subclaw.store.database import Database, DatabaseAddress, Role, open_database
 from subclaw.testing.models import ScriptedModel, calls, words
@@ -28,7 +27,7 @@ def toolbox(perform: Perform, *, idempotent: bool = False) -> BuiltInToolbox:
     return BuiltInToolbox([Tool(definition=definition, perform=perform)])
 
 
-async def done(tenant_id: TenantId, arguments: Mapping[str, Any]) -> str:
+async def done(caller: Caller, arguments: Mapping[str, Any]) -> str:
     return "done"
 
 
@@ -128,7 +127,7 @@ def test_messages_that_arrive_meanwhile_are_folded_in(address: DatabaseAddress) 
     async def scenario() -> None:
         async with open_database(address, Role.APP) as database:
 
-            async def slow(tenant_id: TenantId, arguments: Mapping[str, Any]) -> str:
+            async def slow(caller: Caller, arguments: Mapping[str, Any]) -> str:
                 for number in range(2, 5):
                     await say(database, f"message {number}", str(number))
                 return "done"
@@ -153,7 +152,7 @@ def test_a_call_that_a_dead_worker_had_started(
         started = asyncio.Event()
         count = 0
 
-        async def act(tenant_id: TenantId, arguments: Mapping[str, Any]) -> str:
+        async def act(caller: Caller, arguments: Mapping[str, Any]) -> str:
             nonlocal count
             count += 1
             if count == 1:

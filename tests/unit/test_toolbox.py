@@ -9,14 +9,14 @@ import pytest
 from subclaw.core.errors import NotFound
 from subclaw.core.machine import Command, CommandResult, Ended, FileSlice
 from subclaw.core.tenant import TenantId
-from subclaw.core.tool import RESULT_LIMIT_CHARACTERS, ToolCall, ToolDefinition, ToolResult
+from subclaw.core.tool import RESULT_LIMIT_CHARACTERS, Caller, ToolCall, ToolDefinition, ToolResult
 from subclaw.tools.machine import describe_command, describe_file
 from subclaw.tools.toolbox import BuiltInToolbox, Tool
 
-TENANT = TenantId(1)
+CALLER = Caller(tenant_id=TenantId(1), conversation_id=1, call_id="1")
 
 
-async def echo(tenant_id: TenantId, arguments: Mapping[str, Any]) -> str:
+async def echo(caller: Caller, arguments: Mapping[str, Any]) -> str:
     match arguments["text"]:
         case "missing":
             raise NotFound("There is no such file.")
@@ -47,7 +47,7 @@ TOOLBOX = BuiltInToolbox(
 
 
 def perform(arguments: str, name: str = "echo") -> ToolResult:
-    return asyncio.run(TOOLBOX.perform(TENANT, ToolCall(id="1", name=name, arguments=arguments)))
+    return asyncio.run(TOOLBOX.perform(CALLER, ToolCall(id="1", name=name, arguments=arguments)))
 
 
 def test_a_call_that_fits() -> None:

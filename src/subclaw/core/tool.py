@@ -40,6 +40,18 @@ class ToolResult:
     is_error: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """Whose call it is: a tenant's agent, in one of its conversations.
+
+    `call_id` names the call, and is the same when one that was interrupted is made again: an idempotency key.
+    """
+
+    tenant_id: TenantId
+    conversation_id: int
+    call_id: str
+
+
 class Toolbox(Protocol):
     """The tools of an agent."""
 
@@ -47,6 +59,6 @@ class Toolbox(Protocol):
         """List what the model may call, in a stable order."""
         ...
 
-    async def perform(self, tenant_id: TenantId, call: ToolCall) -> ToolResult:
+    async def perform(self, caller: Caller, call: ToolCall) -> ToolResult:
         """Check a call against its schema and perform it. Whatever goes wrong is a result, not an exception."""
         ...

@@ -5,8 +5,7 @@ from typing import Any
 
 from subclaw.core.errors import Invalid
 from subclaw.core.machine import Command, CommandResult, Ended, FileSlice, Machines, SearchResult
-from subclaw.core.tenant import TenantId
-from subclaw.core.tool import ToolDefinition
+from subclaw.core.tool import Caller, ToolDefinition
 from subclaw.tools.toolbox import Tool
 
 COMMAND_TIME_S = 60
@@ -19,23 +18,23 @@ SEARCH_LIMIT = 100
 def machine_tools(machines: Machines) -> tuple[Tool, ...]:
     """Return the tools `shell_exec`, `read_file`, `write_file` and `search_files`."""
 
-    async def shell_exec(tenant_id: TenantId, arguments: Mapping[str, Any]) -> str:
+    async def shell_exec(caller: Caller, arguments: Mapping[str, Any]) -> str:
         command = Command(text=arguments["command"], timeout_s=arguments.get("timeout_s", COMMAND_TIME_S))
-        return describe_command(await machines.run(tenant_id, command), command)
+        return describe_command(await machines.run(caller.tenant_id, command), command)
 
-    async def read_file(tenant_id: TenantId, arguments: Mapping[str, Any]) -> str:
+    async def read_file(caller: Caller, arguments: Mapping[str, Any]) -> str:
         offset = arguments.get("offset_bytes", 0)
-        part = await machines.read(tenant_id, arguments["path"], offset_bytes=offset, limit_bytes=READ_LIMIT_BYTES)
+        part = await machines.read(caller.tenant_id, arguments["path"], offset_bytes=offset, limit_bytes=READ_LIMIT_BYTES)
         return describe_file(part)
 
-    async def write_file(tenant_id: TenantId, arguments: Mapping[str, Any]) -> str:
+    async def write_file(caller: Caller, arguments: Mapping[str, Any]) -> str:
         content = arguments["content"].encode("utf-8", "replace")
-        await machines.write(tenant_id, arguments["path"], content)
+        await machines.write(caller.tenant_id, arguments["path"], content)
         return f"Wrote {len(content):,} bytes."
 
-    async def search_files(tenant_id: TenantId, arguments: Mapping[str, Any]) -> str:
+    async def search_files(caller: Caller, arguments: Mapping[str, Any]) -> str:
         where = arguments.get("path", ".")
-        return describe_search(await machines.search(tenant_id, arguments["pattern"], where, limit=SEARCH_LIMIT))
+        return describe_search(await machines.search(caller.tenant_id, arguments["pattern"], where, limit=SEARCH_LIMIT))
 
     return (
         Tool(definition=_SHELL_EXEC, perform=shell_exec),

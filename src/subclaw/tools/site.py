@@ -5,8 +5,7 @@ from typing import Any
 
 from subclaw.core.machine import SITE, Machines
 from subclaw.core.route import Publisher
-from subclaw.core.tenant import TenantId
-from subclaw.core.tool import ToolDefinition
+from subclaw.core.tool import Caller, ToolDefinition
 from subclaw.tools.toolbox import Tool
 
 SITE_LIMIT_BYTES = 64 * 1024 * 1024
@@ -15,12 +14,12 @@ SITE_LIMIT_BYTES = 64 * 1024 * 1024
 def site_tools(machines: Machines, publisher: Publisher) -> tuple[Tool, ...]:
     """Return the tool `publish_site`."""
 
-    async def publish_site(tenant_id: TenantId, arguments: Mapping[str, Any]) -> str:
+    async def publish_site(caller: Caller, arguments: Mapping[str, Any]) -> str:
         if port := arguments.get("port"):
-            published = await publisher.publish_port(tenant_id, port)
+            published = await publisher.publish_port(caller.tenant_id, port)
             return f"Live at {published.url}, served by port {port} of your machine, which wakes for visitors."
-        tar = machines.archive(tenant_id, arguments.get("folder", SITE), limit_bytes=SITE_LIMIT_BYTES)
-        published = await publisher.publish_folder(tenant_id, tar)
+        tar = machines.archive(caller.tenant_id, arguments.get("folder", SITE), limit_bytes=SITE_LIMIT_BYTES)
+        published = await publisher.publish_folder(caller.tenant_id, tar)
         return f"Live at {published.url}: {published.files} files, {published.size_bytes:,} bytes."
 
     return (Tool(definition=_PUBLISH_SITE, perform=publish_site),)

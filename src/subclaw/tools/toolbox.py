@@ -9,12 +9,11 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 from subclaw.core.errors import SubclawError
-from subclaw.core.tenant import TenantId
-from subclaw.core.tool import RESULT_LIMIT_CHARACTERS, ToolCall, ToolDefinition, ToolResult
+from subclaw.core.tool import RESULT_LIMIT_CHARACTERS, Caller, ToolCall, ToolDefinition, ToolResult
 
 log = logging.getLogger(__name__)
 
-Perform = Callable[[TenantId, Mapping[str, Any]], Awaitable[str]]
+Perform = Callable[[Caller, Mapping[str, Any]], Awaitable[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +38,7 @@ class BuiltInToolbox:
         """See `core.tool.Toolbox.definitions`."""
         return self._definitions
 
-    async def perform(self, tenant_id: TenantId, call: ToolCall) -> ToolResult:
+    async def perform(self, caller: Caller, call: ToolCall) -> ToolResult:
         """See `core.tool.Toolbox.perform`."""
         tool = self._tools.get(call.name)
         if tool is None:
@@ -48,7 +47,7 @@ class BuiltInToolbox:
         if isinstance(arguments, ToolResult):
             return arguments
         try:
-            return ToolResult(content=shorten(await tool.perform(tenant_id, arguments)))
+            return ToolResult(content=shorten(await tool.perform(caller, arguments)))
         except SubclawError as error:
             return _error(shorten(error.public))
         except Exception as error:  # a tool's defect is the model's to hear of and ours to find

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from subclaw.core.errors import SubclawError, Unavailable
 from subclaw.core.model import Model, ModelReply
-from subclaw.core.tool import Toolbox, ToolCall
+from subclaw.core.tool import Caller, Toolbox, ToolCall
 from subclaw.core.transcript import (
     OUTCOME_UNKNOWN,
     AskModel,
@@ -187,7 +187,8 @@ async def _perform(turns: Turns, lease: Lease, journal: _Journal, call: ToolCall
         return
     journal.unwritten.append(ToolStarted(call_id=call.id))
     await journal.write()
-    result = await turns.toolbox.perform(lease.tenant_id, call)
+    caller = Caller(tenant_id=lease.tenant_id, conversation_id=lease.conversation_id, call_id=call.id)
+    result = await turns.toolbox.perform(caller, call)
     journal.unwritten.append(ToolFinished(call_id=call.id, content=result.content, is_error=result.is_error))
 
 
