@@ -143,12 +143,13 @@ async def run_turn(turns: Turns, lease: Lease) -> bool:
     """Run one turn, or the rest of it, to its end. Returns whether the lease was given back."""
     opened = await conversations.open_turn(turns.database, lease)
     conversation = opened.conversation
+    instructions = turns.instructions(conversation)  # once: what a model is sent again, it is sent unchanged
     journal = _Journal(turns.database, lease, opened.events)
     while True:
         match next_step(journal.events()):
             case AskModel():
                 await journal.write(drain=True)
-                journal.unwritten.append(await _ask(turns, conversation, journal.events()))
+                journal.unwritten.append(await _ask(turns, lease, instructions, journal.events()))
             case PerformCalls(calls=(call, *_), interrupted=interrupted):
                 await _perform(turns, lease, journal, call, interrupted=call.id in interrupted)
             case FinishTurn(reply=reply, outcome=outcome):
@@ -159,12 +160,12 @@ async def run_turn(turns: Turns, lease: Lease) -> bool:
                 return await conversations.finish(turns.database, lease, journal.unwritten, reply="", send=False)
 
 
-async def _ask(turns: Turns, conversation: Conversation, events: Sequence[Event]) -> Event:
-    prompt = make_prompt(turns.instructions(conversation), turns.toolbox.definitions(), events)
+async def _ask(turns: Turns, lease: Lease, instructions: str, events: Sequence[Event]) -> Event:
+    prompt = make_prompt(instructions, turns.toolbox.definitions(), events)
     try:
         reply = await turns.model.ask(prompt)
     except SubclawError as error:
-        log.error("conversation %d: model: %s", conversation.lease.conversation_id, error.internal)
+        log.error("conversation %d: model: %s", lease.conversation_id, error.internal)
         return ModelFailed(public=_apology(error))
     return ModelReplied(text=reply.text, calls=_with_own_ids(reply), usage=reply.usage)
 
