@@ -17,6 +17,7 @@ from subclaw.core.transcript import (
     PerformCalls,
     ReplyQueued,
     Rest,
+    ScheduleDue,
     Step,
     ToolFinished,
     ToolStarted,
@@ -29,6 +30,8 @@ from subclaw.core.transcript import (
 
 USAGE = Usage(model="m", input_tokens=1, output_tokens=1)
 HELLO = MessageReceived(text="hello", provider_id="1")
+DUE = ScheduleDue(schedule_id=7, text="water the plants")
+REMINDED = ReplyQueued(text="drink", schedule_id=8)
 
 
 def replied(text: str = "", *calls: ToolCall) -> ModelReplied:
@@ -51,6 +54,11 @@ ONE, TWO = call("1"), call("2")
     [
         ([], Rest()),
         ([TurnStarted(), HELLO], AskModel()),
+        ([TurnStarted(), DUE], AskModel()),
+        ([TurnStarted(), HELLO, replied("hi"), DUE], AskModel()),
+        ([TurnStarted(), HELLO, REMINDED, replied("hi")], FinishTurn(reply="hi", outcome=TurnOutcome.ANSWERED)),
+        ([TurnStarted(), HELLO, replied("hi"), REMINDED], FinishTurn(reply="hi", outcome=TurnOutcome.ANSWERED)),
+        ([REMINDED], Rest()),
         ([TurnStarted(), HELLO, replied("hi")], FinishTurn(reply="hi", outcome=TurnOutcome.ANSWERED)),
         ([TurnStarted(), HELLO, replied("", ONE)], PerformCalls(calls=(ONE,), interrupted=frozenset())),
         (
@@ -121,3 +129,15 @@ def test_history_pairs_every_call_with_its_result() -> None:
         ToolSaid(call=TWO, content=OUTCOME_UNKNOWN),
         ModelSaid(text="done"),
     )
+
+
+def test_history_tells_what_schedules_did_as_what_nobody_wrote() -> None:
+    events: list[Event] = [TurnStarted(), HELLO, replied("", ONE), REMINDED, finished("1"), DUE]
+    said = history(events)
+    assert said[:3] == (UserSaid(text="hello"), ModelSaid(text="", calls=(ONE,)), ToolSaid(call=ONE, content="ok"))
+    for told, id, text in zip(said[3:], ("8", "7"), ("drink", "water the plants"), strict=True):
+        assert isinstance(told, UserSaid)
+        note, kept = told.text.split("\n")
+        assert note.startswith("[Nobody wrote.")
+        assert f"Schedule {id}" in note
+        assert kept == text

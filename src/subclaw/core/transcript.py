@@ -27,6 +27,14 @@ class MessageReceived:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ScheduleDue:
+    """A schedule that the agent had set for itself came due, and its text was taken from the inbox into the turn."""
+
+    schedule_id: int
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class TurnStarted:
     """A turn began; the messages that follow belong to it."""
 
@@ -65,9 +73,13 @@ class ToolFinished:
 
 @dataclass(frozen=True, kw_only=True)
 class ReplyQueued:
-    """A reply was put in the outbox, in the same transaction as this event."""
+    """A reply was put in the outbox, in the same transaction as this event.
+
+    `schedule_id` is set if it is no turn's, but the text of a schedule that came due.
+    """
 
     text: str
+    schedule_id: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +107,7 @@ class TurnFinished:
 
 Event = (
     MessageReceived
+    | ScheduleDue
     | TurnStarted
     | ModelReplied
     | ModelFailed
@@ -182,6 +195,11 @@ def history(events: Sequence[Event]) -> tuple[Utterance, ...]:
         match event:
             case MessageReceived(text=text):
                 said.append(UserSaid(text=text))
+            case ScheduleDue(schedule_id=id, text=text):
+                said.append(UserSaid(text=f"[Nobody wrote. Schedule {id}, which you set, is due:]\n{text}"))
+            case ReplyQueued(text=text, schedule_id=int(id)):
+                # Not as the model's own words: a history that ends with those has nothing to answer.
+                said.append(UserSaid(text=f"[Nobody wrote. Schedule {id} was due; the person got its text:]\n{text}"))
             case ModelReplied(text=text, calls=calls):
                 said.append(ModelSaid(text=text, calls=calls))
                 said.extend(ToolSaid(call=call, content=results.get(call.id, OUTCOME_UNKNOWN)) for call in calls)
@@ -206,7 +224,7 @@ def _interrupted(turn: Sequence[Event], open_calls: Sequence[ToolCall]) -> froze
 
 
 def _last_of_weight(turn: Sequence[Event]) -> Event | None:
-    weighty = (MessageReceived, ModelReplied, ModelFailed, ToolFinished)
+    weighty = (MessageReceived, ScheduleDue, ModelReplied, ModelFailed, ToolFinished)
     return next((event for event in reversed(turn) if isinstance(event, weighty)), None)
 
 

@@ -12,6 +12,7 @@ from subclaw.core.transcript import Event
 
 _TYPES: Mapping[str, type[Event]] = {
     "message.received": transcript.MessageReceived,
+    "schedule.due": transcript.ScheduleDue,
     "turn.started": transcript.TurnStarted,
     "model.replied": transcript.ModelReplied,
     "model.failed": transcript.ModelFailed,

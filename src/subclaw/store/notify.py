@@ -16,6 +16,7 @@ class Topic(StrEnum):
     WAKE = "subclaw_wake"
     OUTBOX = "subclaw_outbox"
     FEED = "subclaw_feed"
+    SCHEDULE = "subclaw_schedule"
 
 
 async def listen(connection: Connection, *topics: Topic) -> None:

@@ -1,0 +1,1 @@
+"""Schedules: what agents set for later happens when it is due."""

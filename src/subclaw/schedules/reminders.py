@@ -1,0 +1,48 @@
+"""Reminders: sleeps until the next schedule is due, and lets it happen.
+
+Any number of replicas may keep time at once: the store lets each schedule happen in one transaction, in one of them.
+"""
+
+import asyncio
+from collections.abc import Collection
+from contextlib import suppress
+
+from subclaw.store.database import Database, DatabaseAddress, Role, connect
+from subclaw.store.notify import Topic, listen, notifications
+from subclaw.store.schedules import fire_due, next_due_s
+
+BATCH = 100
+TICK_S = 5.0
+"""Longest sleep: a schedule is found without a notification too."""
+PAUSE_S = 0.05
+"""Shortest sleep, when what is due is in somebody else's hands for a moment."""
+
+
+async def keep_time(database: Database, address: DatabaseAddress, *, read_in_place: Collection[str]) -> None:
+    """Let schedules happen as they come due, until cancelled.
+
+    `read_in_place` are the channels whose replies are read from the transcript; those of others go to the outbox.
+    Errors: `Unavailable` if the database is lost.
+    """
+    async with await connect(address, Role.APP) as session:
+        await listen(session, Topic.SCHEDULE)
+        awake = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_fire(database, read_in_place, awake))
+            async for _ in notifications(session):
+                awake.set()
+
+
+async def _fire(database: Database, read_in_place: Collection[str], awake: asyncio.Event) -> None:
+    while True:
+        awake.clear()
+        while await fire_due(database, BATCH, read_in_place) == BATCH:
+            pass
+        next_s = await next_due_s(database)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_sleep_s(next_s)):
+                await awake.wait()
+
+
+def _sleep_s(next_s: float | None) -> float:
+    return TICK_S if next_s is None else min(max(next_s, PAUSE_S), TICK_S)
