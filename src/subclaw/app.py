@@ -7,6 +7,7 @@ import pwd
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
 
 import uvicorn
 from fastapi import FastAPI
@@ -37,13 +38,16 @@ from subclaw.routes.config import CaddySettings
 from subclaw.routes.hostname import site_hostname, site_url
 from subclaw.routes.publisher import SiteAddress, SitePublisher
 from subclaw.routes.releases import Releases
+from subclaw.schedules.reminders import keep_time
 from subclaw.sockets import bind_unix
 from subclaw.store.cluster import private_address
 from subclaw.store.database import DatabaseAddress, Role, open_database
 from subclaw.store.feed import StoreFeed
+from subclaw.store.schedules import StoreSchedules
 from subclaw.store.secrets import load_secrets, save_secret
 from subclaw.store.sites import StoreSites
 from subclaw.tools.machine import machine_tools
+from subclaw.tools.schedule import schedule_tools
 from subclaw.tools.site import site_tools
 from subclaw.tools.toolbox import BuiltInToolbox
 from subclaw.turns.intake import StoreIntake
@@ -51,6 +55,8 @@ from subclaw.turns.outbox import deliver
 from subclaw.turns.worker import Turns, work
 
 TURNS_AT_ONCE = 256
+READ_IN_PLACE = frozenset({"web"})
+"""Channels whose replies are read from the transcript; those of others go out by the outbox."""
 TITLE = "subclaw"
 PLACEHOLDER = "subclaw-placeholder"
 
@@ -130,7 +136,7 @@ class _Server(uvicorn.Server):
 
 
 async def run_worker(settings: Settings, port: int) -> None:
-    """Run turns, send replies and keep the router's routes, until cancelled."""
+    """Run turns, send replies, keep time and the router's routes, until cancelled."""
     home, address = Home(settings.home), database_address(settings)
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(address, Role.APP))
@@ -148,20 +154,33 @@ async def run_worker(settings: Settings, port: int) -> None:
 
         def instructions(conversation: Conversation) -> str:
             hostname = site_hostname(conversation.tenant_name, sites.domain)
-            return system_text(name=conversation.tenant_name, url=site_url(hostname, port=sites.port))
+            url = site_url(hostname, port=sites.port)
+            return system_text(name=conversation.tenant_name, url=url, today=utc_now().date())
 
         turns = Turns(
             database=database,
             model=open_model(settings.model, home.egress_socket),
-            toolbox=BuiltInToolbox([*machine_tools(machines), *site_tools(machines, publisher)]),
+            toolbox=BuiltInToolbox(
+                [
+                    *machine_tools(machines),
+                    *site_tools(machines, publisher),
+                    *schedule_tools(StoreSchedules(database), utc_now),
+                ]
+            ),
             instructions=instructions,
-            sends=lambda channel: channel != "web",
+            sends=lambda channel: channel not in READ_IN_PLACE,
         )
         channels = await stack.enter_async_context(_channels(settings, home))
         async with asyncio.TaskGroup() as group:
             group.create_task(work(turns, address, limit=TURNS_AT_ONCE))
             group.create_task(deliver(database, address, channels))
+            group.create_task(keep_time(database, address, read_in_place=READ_IN_PLACE))
             group.create_task(keep_routes(routes, publisher.restore_routes))
+
+
+def utc_now() -> datetime:
+    """Return the time."""
+    return datetime.now(UTC)
 
 
 @asynccontextmanager

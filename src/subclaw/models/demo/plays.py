@@ -30,6 +30,8 @@ class Play:
 def choose_play(wish: str) -> Play:
     """Return the play for a person's message."""
     words = wish.lower()
+    if reminder := re.search(r"remind me in (an?|\d{1,5}) (minute|hour)s? (?:to |that )?(.+)", wish, re.I | re.S):
+        return _reminder_play(*reminder.groups())
     if "invoice" in words:
         return _site_play("Your invoice generator is live at {url}", _page("invoice.html"))
     if re.search(r"\b(clock|server|dynamic)\b", words):
@@ -54,6 +56,16 @@ def _site_play(closing: str, page: str) -> Play:
             Act(tool="shell_exec", arguments={"command": f"ls -l {SITE}"}, expect=r"index\.html"),
             Act(tool="publish_site", arguments={"folder": SITE}, expect="^Live at "),
         ),
+    )
+
+
+def _reminder_play(amount: str, unit: str, what: str) -> Play:
+    count = int(amount) if amount.isdecimal() else 1
+    minutes = count * (60 if unit.lower() == "hour" else 1)
+    arguments = {"in_minutes": minutes, "text": f"Reminder: {what.strip()[:500]}"}
+    return Play(
+        closing=f"I will remind you in {count} {unit.lower()}{'' if count == 1 else 's'}.",
+        acts=(Act(tool="schedule_notification", arguments=arguments, expect="^Set"),),
     )
 
 
