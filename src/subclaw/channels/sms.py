@@ -13,10 +13,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from twilio.twiml.messaging_response import MessagingResponse  # type: ignore[import-untyped]
 
-from subclaw.channels.body import media_type, read_body
 from subclaw.channels.sms_text import is_reserved
 from subclaw.core.channel import Address, InboundMessage, Intake
 from subclaw.core.errors import Invalid, Unavailable
+from subclaw.pages.request import media_type, read_body
 
 WEBHOOK_PATH = "/webhooks/twilio/sms"
 _BODY_LIMIT_BYTES = 64_000

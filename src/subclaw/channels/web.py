@@ -9,20 +9,22 @@ import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
-from subclaw.channels.body import media_type, read_body
-from subclaw.channels.web_page import SecuredRoute, load_assets, page_renderer
-from subclaw.channels.web_person import is_same_origin, is_token, new_token, set_token, token_of, web_address
+from subclaw.channels.web_person import is_token, new_token, set_token, token_of, web_address
 from subclaw.core.channel import Address, InboundMessage, Intake
 from subclaw.core.errors import Invalid, Unavailable
 from subclaw.core.feed import ChatFeed, FeedItem, SaidByPerson, Typing
+from subclaw.pages.page import Assets, SecuredRoute, asset_response, load_assets, templates
+from subclaw.pages.request import is_same_origin, media_type, read_body
 
+_FOLDER = Path(__file__).parent / "web"
 BODY_LIMIT_BYTES = 1_000_000
 _RETRY_AFTER_S = 2
 _RECONNECT_MS = (1_000, 3_000)
@@ -50,8 +52,8 @@ def web_router(*, intake: Intake, feed: ChatFeed, title: str, public_url: str, s
 
 
 def _add_page(router: APIRouter, title: str, public_url: str) -> None:
-    assets = load_assets()
-    render = page_renderer(title, assets)
+    assets = load_assets(_FOLDER)
+    render = _page_renderer(title, assets)
 
     @router.get("/")
     async def page(request: Request) -> Response:
@@ -62,21 +64,26 @@ def _add_page(router: APIRouter, title: str, public_url: str) -> None:
 
     @router.get("/chat/assets/{digest}/{name}")
     async def asset(digest: str, name: str) -> Response:
-        found = assets.files.get(name)
-        if found is None or digest != assets.digest:
-            return Response(status_code=404)
-        return Response(
-            found.content, media_type=found.media_type, headers={"Cache-Control": "public, max-age=31536000, immutable"}
-        )
+        return asset_response(assets, digest, name)
 
     @router.get("/favicon.ico")
     async def favicon() -> Response:
         return RedirectResponse(f"/chat/assets/{assets.digest}/favicon.svg", status_code=302)
 
 
+def _page_renderer(title: str, assets: Assets) -> Callable[..., HTMLResponse]:
+    environment, path = templates(_FOLDER), f"/chat/assets/{assets.digest}"
+
+    def render(template: str, *, status: int = 200, **names: object) -> HTMLResponse:
+        html = environment.get_template(template).render(title=title, base=path, **names)
+        return HTMLResponse(html, status_code=status, headers={"Cache-Control": "private, no-cache"})
+
+    return render
+
+
 def _add_link(router: APIRouter, title: str, public_url: str) -> None:
     """Add "one link a person": the way from one browser to another."""
-    render = page_renderer(title, load_assets())
+    render = _page_renderer(title, load_assets(_FOLDER))
 
     def follow(token: str) -> Response:
         response = RedirectResponse("/", status_code=303)

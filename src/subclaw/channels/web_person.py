@@ -7,11 +7,11 @@ import hashlib
 import re
 import secrets
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from starlette.responses import Response
 
 from subclaw.core.channel import Address
+from subclaw.pages.request import is_https
 
 _TOKEN_BYTES = 32
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -41,7 +41,7 @@ def cookie_name(public_url: str) -> str:
     that a visitor would go on in somebody else's conversation. With https the `__Host-` prefix forbids it
     (RFC 6265bis, section 4.1.3.2).
     """
-    return "__Host-subclaw_web" if _is_https(public_url) else "subclaw_web"
+    return "__Host-subclaw_web" if is_https(public_url) else "subclaw_web"
 
 
 def token_of(cookies: Mapping[str, str], public_url: str) -> str | None:
@@ -57,24 +57,7 @@ def set_token(response: Response, token: str, public_url: str) -> None:
         token,
         max_age=_COOKIE_AGE_S,
         path="/",
-        secure=_is_https(public_url),
+        secure=is_https(public_url),
         httponly=True,
         samesite="lax",
     )
-
-
-def is_same_origin(headers: Mapping[str, str]) -> bool:
-    """Tell whether a request comes from a page of this very origin, or from a program that is not a browser.
-
-    `Sec-Fetch-Site` decides where the browser sends it; elsewhere `Origin` must name the host that was asked. Requests
-    with neither carry no ambient cookie. `SameSite` alone would not do: a tenant's site may be same-site.
-    """
-    site = headers.get("sec-fetch-site")
-    if site is not None:
-        return site == "same-origin"
-    origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc.lower() == headers.get("host", "").lower()
-
-
-def _is_https(public_url: str) -> bool:
-    return public_url.lower().startswith("https://")

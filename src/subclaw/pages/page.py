@@ -1,4 +1,4 @@
-"""What the web chat sends to a browser: its page, its files, and the headers that keep both what they are."""
+"""What is sent to a browser: pages, their files, and the headers that keep both what they are."""
 
 import hashlib
 from collections.abc import Callable, Coroutine, Mapping
@@ -9,9 +9,9 @@ from typing import Any
 from fastapi.routing import APIRoute
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 
-_FOLDER = Path(__file__).parent / "web"
+_LOOK = Path(__file__).parent / "look"
 _MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 SECURITY_HEADERS: Mapping[str, str] = {
@@ -26,7 +26,7 @@ SECURITY_HEADERS: Mapping[str, str] = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=()",
 }
-"""Sent with every response of the web chat."""
+"""Sent with every response to a browser."""
 
 
 class SecuredRoute(APIRoute):
@@ -60,9 +60,9 @@ class Assets:
     files: Mapping[str, Asset]
 
 
-def load_assets() -> Assets:
-    """Read the page's files, which are few and small, once."""
-    paths = sorted(path for path in _FOLDER.iterdir() if path.suffix in _MEDIA_TYPES)
+def load_assets(folder: Path) -> Assets:
+    """Read the files of the pages in `folder`, and those that all pages share. They are few and small: read once."""
+    paths = sorted(path for place in (_LOOK, folder) for path in place.iterdir() if path.suffix in _MEDIA_TYPES)
     files = {path.name: Asset(content=path.read_bytes(), media_type=_MEDIA_TYPES[path.suffix]) for path in paths}
     digest = hashlib.sha256()
     for name, asset in files.items():
@@ -70,19 +70,22 @@ def load_assets() -> Assets:
     return Assets(digest=digest.hexdigest()[:16], files=files)
 
 
-def page_renderer(title: str, assets: Assets) -> Callable[..., HTMLResponse]:
-    """Return a function that renders a template of the folder `web` with the names it is given."""
-    environment = Environment(
-        loader=FileSystemLoader(_FOLDER),
+def asset_response(assets: Assets, digest: str, name: str) -> Response:
+    """Answer a request for a file: the file, to be kept for good, or 404."""
+    found = assets.files.get(name)
+    if found is None or digest != assets.digest:
+        return Response(status_code=404)
+    return Response(
+        found.content, media_type=found.media_type, headers={"Cache-Control": "public, max-age=31536000, immutable"}
+    )
+
+
+def templates(folder: Path) -> Environment:
+    """Return a folder's templates: what they are given is shown as text, and a name that is missing is an error."""
+    return Environment(
+        loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    base = f"/chat/assets/{assets.digest}"
-
-    def render(template: str, *, status: int = 200, **names: object) -> HTMLResponse:
-        html = environment.get_template(template).render(title=title, base=base, **names)
-        return HTMLResponse(html, status_code=status, headers={"Cache-Control": "private, no-cache"})
-
-    return render
