@@ -1,20 +1,19 @@
 """One box: all that `subclaw up` runs, in the order in which each needs the one before."""
 
 import asyncio
-import fcntl
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from subclaw.accounts import CADDY_USER, CONTROL_USER, DATABASE_USER, EGRESS_USER
 from subclaw.app import caddy_settings, database_address, group_id, public_url, seal_keys, user_id
 from subclaw.config import DEFAULT_PORT, Settings, process_environment
-from subclaw.core.errors import Conflict, Denied
+from subclaw.core.errors import Denied
 from subclaw.egress.destination import destination
 from subclaw.egress.keys import ensure_key
-from subclaw.home import Home, choose_port, prepare_home
+from subclaw.home import Home, choose_port, held, prepare_home
 from subclaw.machines.image import current_image
 from subclaw.routes.process import caddy_command, spare_waiting_connections, wait_ready, write_caddy_files
 from subclaw.store.cluster import cluster_command, make_cluster
@@ -53,7 +52,7 @@ async def box_up(settings: Settings, environ: Mapping[str, str], on_step: OnStep
         destination(upstream)
     home = Home(settings.home)
     prepare_home(home)
-    with _only_one(home):
+    with held(home):
         current_image(settings.cache)
         port = choose_port(home, settings.listen, settings.port, DEFAULT_PORT)
         ensure_key(home.keys, user_id(EGRESS_USER), group_id(EGRESS_USER))
@@ -122,22 +121,3 @@ async def _worker_ready(settings: Settings) -> None:
     async with open_database(database_address(settings), Role.OPERATOR, size=1) as operator:
         while not await workers_alive(operator):  # noqa: ASYNC110  # another process's state
             await asyncio.sleep(READY_POLL_S)
-
-
-@contextmanager
-def _only_one(home: Home) -> Iterator[None]:
-    """Let one supervisor have a state folder. Errors: `Conflict`, which names the other."""
-    with (home.path / "lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            other = lock.read().strip() or "?"
-            raise Conflict(
-                f"subclaw already runs with the state folder {home.path} (process {other}). "
-                "Stop it, or set SUBCLAW_HOME to another folder."
-            ) from error
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield

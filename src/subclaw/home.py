@@ -1,15 +1,18 @@
 """The state folder: what lies where, who owns it, and the port that this folder's router has."""
 
+import fcntl
 import grp
 import os
 import pwd
 import shutil
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from subclaw.accounts import CADDY_USER, CONTROL_USER, DATABASE_USER, EGRESS_USER, MACHINE_USER
-from subclaw.core.errors import Conflict, Unavailable
+from subclaw.core.errors import Conflict, Denied, Unavailable
 
 FREE_BYTES = 500 * 1024 * 1024
 """Least free disk to start with: below it a full disk would stop the database in the middle of somebody's turn."""
@@ -84,6 +87,11 @@ class Home:
         return self.path / "log"
 
     @property
+    def lock_file(self) -> Path:
+        """Held by the supervisor of this folder, whose process id it names."""
+        return self.path / "lock"
+
+    @property
     def port_file(self) -> Path:
         """The router's port, once chosen."""
         return self.path / "port"
@@ -96,6 +104,40 @@ class Home:
     def port(self) -> int | None:
         """Return the router's port, if one was chosen."""
         return int(self.port_file.read_text()) if self.port_file.exists() else None
+
+
+@contextmanager
+def held(home: Home) -> Iterator[None]:
+    """Hold the folder as its only supervisor. Errors: `Conflict`, which names the other."""
+    with home.lock_file.open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            other = lock.read().strip() or "?"
+            raise Conflict(
+                f"subclaw already runs with the state folder {home.path} (process {other}). "
+                "Stop it, or set SUBCLAW_HOME to another folder."
+            ) from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def require_running(home: Home) -> int:
+    """Return the port of the box that runs with this folder. Errors: `Unavailable` if there is none, `Denied`."""
+    try:
+        with home.lock_file.open("r") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if port := home.port():
+            return port
+    except PermissionError as error:
+        raise Denied(f"The state folder {home.path} is root's. Use sudo.") from error
+    except FileNotFoundError:
+        pass
+    raise Unavailable(f"subclaw does not run with the state folder {home.path}. Start it with: subclaw up")
 
 
 def prepare_home(home: Home) -> None:

@@ -14,8 +14,8 @@ from rich.markup import escape
 from subclaw.app import public_url
 from subclaw.channels.web_client import WebPerson, web_person
 from subclaw.config import Settings
-from subclaw.core.errors import SubclawError, Unavailable
-from subclaw.home import Home
+from subclaw.core.errors import SubclawError
+from subclaw.home import Home, require_running
 
 REPLY_TIMEOUT_S = 600
 
@@ -53,9 +53,7 @@ async def _exchange(person: WebPerson, text: str, console: Console) -> None:
 async def _person(settings: Settings) -> AsyncIterator[WebPerson]:
     """Be the same person as the last time, and begin after what was said then."""
     home = Home(settings.home)
-    port = settings.port or home.port()
-    if port is None:
-        raise Unavailable("subclaw does not run with this state folder. Start it with: subclaw up")
+    port = require_running(home)
     known = _read(home.chat_file)
     netloc = urlsplit(public_url(settings, port)).netloc
     async with web_person(f"http://{settings.listen}:{port}", cookies=known["cookies"], host=netloc) as person:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from datetime import UTC
 from typing import Any
 
 from rich.console import Console
@@ -9,23 +10,25 @@ from rich.table import Table
 
 from subclaw.app import database_address
 from subclaw.config import Settings
-from subclaw.home import Home
+from subclaw.home import Home, require_running
 from subclaw.machines.host_client import HostClient
 from subclaw.store.database import Role, open_database
-from subclaw.store.tenants import tenant_summaries
+from subclaw.store.tenants import tenant_names, tenant_summaries
 
 Row = dict[str, Any]
 
 
 async def list_tenants(settings: Settings, console: Console, *, limit: int, as_json: bool) -> None:
     """List tenants, the newest first."""
+    if settings.database_url is None:
+        require_running(Home(settings.home))
     async with open_database(database_address(settings), Role.OPERATOR, size=1) as operator:
         found = await tenant_summaries(operator, limit=limit)
     rows = [
         {
             "id": tenant.id,
             "name": tenant.name,
-            "since": tenant.created_at.isoformat(timespec="seconds"),
+            "since": tenant.created_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%MZ"),
             "channels": ", ".join(tenant.channels),
             "messages": tenant.messages,
             "tokens": tenant.tokens,
@@ -37,12 +40,17 @@ async def list_tenants(settings: Settings, console: Console, *, limit: int, as_j
 
 
 async def list_machines(settings: Settings, console: Console, *, as_json: bool) -> None:
-    """List the machines that are awake."""
-    async with HostClient(Home(settings.home).host_socket) as host:
+    """List the machines that are awake, and whose they are."""
+    home = Home(settings.home)
+    require_running(home)
+    async with HostClient(home.host_socket) as host:
         found = await host.statuses()
+    async with open_database(database_address(settings), Role.OPERATOR, size=1) as operator:
+        names = await tenant_names(operator, [machine.tenant_id for machine in found])
     rows = [
         {
-            "tenant": machine.tenant_id,
+            "tenant": names.get(machine.tenant_id, "?"),
+            "id": machine.tenant_id,
             "process": machine.process_id,
             "accelerator": machine.accelerator,
             "image": machine.image[:12],

@@ -1,5 +1,6 @@
 """What the operator sees of tenants: figures and names, never their words."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,6 +19,12 @@ class TenantSummary:
     messages: int
     tokens: int
     site: str
+
+
+async def tenant_names(operator: Database, ids: Sequence[TenantId]) -> Mapping[TenantId, str]:
+    """Return the names of tenants. The database is open in the operator's role."""
+    rows = await operator.rows("SELECT id, name FROM tenant WHERE id = ANY (%s)", list(ids))
+    return {TenantId(id): name for id, name in rows}
 
 
 _SUMMARIES = """
