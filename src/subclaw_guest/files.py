@@ -67,6 +67,7 @@ class Replacement:
         os.fsync(self._descriptor)
         os.rename(self._temporary, self._target)
         self._temporary = ""
+        sync_folder(os.path.dirname(self._target))
 
     def close(self) -> None:
         """Let go of the file."""
@@ -74,6 +75,15 @@ class Replacement:
         if self._temporary:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._temporary)
+
+
+def sync_folder(path: str) -> None:
+    """Make a change of a folder's entries outlast a crash."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def mode_of(path: str) -> int:
