@@ -17,7 +17,7 @@ from subclaw.core.errors import SubclawError, Unavailable
 from subclaw.core.tenant import TenantId
 from subclaw.machines.disk import formatted_disk, start_generation
 from subclaw.machines.image import Image
-from subclaw.machines.qemu import PROGRAM, Acceleration, Accelerator, Launch, Owner
+from subclaw.machines.qemu import KVM, PROGRAM, Acceleration, Accelerator, Launch, Owner
 from subclaw.machines.running import running
 
 VERDICT = "accelerator.json"
@@ -109,7 +109,7 @@ def digest_of_host(image: Image) -> str:
 
 def has_kvm() -> bool:
     """Say whether this host has KVM's device, which does not mean that it works."""
-    return Path("/dev/kvm").exists()
+    return KVM.exists()
 
 
 def read_verdict(cache: Path, key: str) -> Acceleration | None:

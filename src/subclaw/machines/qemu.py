@@ -10,7 +10,7 @@ import contextlib
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +20,7 @@ from subclaw.machines.image import Image
 from subclaw_guest.port import NAME as AGENT_PORT
 
 PROGRAM = "qemu-system-x86_64"
+KVM = Path("/dev/kvm")
 CONSOLE = "console"
 CONSOLE_BYTES = 65_536
 TRANSLATION_MB = 64
@@ -90,10 +91,13 @@ class Qemu:
     agent: socket.socket
 
 
-def arguments(launch: Launch, descriptors: Descriptors) -> list[str]:
-    """Return the command line. Devices, their order and their ids are part of what a template is keyed by."""
+def arguments(launch: Launch, descriptors: Descriptors, groups: Sequence[int]) -> list[str]:
+    """Return the command line. `groups` are all that an owner other than this user is in, beside its own.
+
+    Devices, their order and their ids are part of what a template is keyed by.
+    """
     return [
-        *privileges(launch.owner),
+        *privileges(launch.owner, groups),
         *(PROGRAM, "-name", launch.name, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *("-sandbox", DENIED, "-M", MACHINE, "-m", f"{launch.memory_mb}M", "-smp", "1"),
         *acceleration(launch.accelerator),
@@ -110,10 +114,24 @@ def arguments(launch: Launch, descriptors: Descriptors) -> list[str]:
     ]
 
 
-def privileges(owner: Owner | None) -> list[str]:
+def privileges(owner: Owner | None, groups: Sequence[int]) -> list[str]:
     """Return what QEMU is started through: it ends with the thread that started it, and can never gain a privilege."""
-    changed = [f"--reuid={owner.user_id}", f"--regid={owner.group_id}", "--clear-groups"] if owner else []
+    changed: list[str] = []
+    if owner is not None:
+        others = f"--groups={','.join(map(str, groups))}" if groups else "--clear-groups"
+        changed = [f"--reuid={owner.user_id}", f"--regid={owner.group_id}", others]
     return ["setpriv", *changed, "--no-new-privs", "--pdeathsig=KILL", "--"]
+
+
+def groups_for(accelerator: Accelerator) -> list[int]:
+    """Return the group that may open KVM's device, if QEMU needs it and there is one but root's."""
+    if accelerator.kind is not Acceleration.KVM:
+        return []
+    try:
+        group = KVM.stat().st_gid
+    except OSError:
+        return []
+    return [group] if group else []
 
 
 def acceleration(accelerator: Accelerator) -> list[str]:
@@ -152,7 +170,7 @@ async def spawn(launch: Launch) -> Qemu:
         try:
             with opened(launch, monitor_inside.fileno(), agent_inside.fileno()) as descriptors:
                 process = await asyncio.create_subprocess_exec(
-                    *arguments(launch, descriptors),
+                    *arguments(launch, descriptors, groups_for(launch.accelerator)),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.DEVNULL,
                     stderr=asyncio.subprocess.PIPE,

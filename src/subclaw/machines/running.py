@@ -51,7 +51,7 @@ async def running(
     tasks = [group.create_task(errors.keep(qemu.process.stderr))]
     try:
         on_spawned(qemu.process.pid)
-        async with monitor(qemu) as client, agent_channel(qemu) as (reader, write):
+        async with monitor(qemu, errors) as client, agent_channel(qemu) as (reader, write):
             link = Link(write)
             tasks.append(group.create_task(pump(link, reader, gone)))
             guest = Guest(link)
@@ -96,14 +96,16 @@ async def pump(link: Link, reader: asyncio.StreamReader, gone: asyncio.Event) ->
 
 
 @asynccontextmanager
-async def monitor(qemu: Qemu) -> AsyncIterator[QMPClient]:
+async def monitor(qemu: Qemu, errors: "Tail") -> AsyncIterator[QMPClient]:
     """Connect to QEMU's monitor (QMP). Raises `Unavailable`."""
     client = QMPClient()
     try:
         async with asyncio.timeout(MONITOR_S):
             await client.connect(qemu.monitor)
     except (QMPError, OSError, TimeoutError) as error:
-        raise Unavailable("The machine could not be started.", internal=f"QEMU's monitor: {error}") from error
+        await end(qemu)
+        said = f"QEMU's monitor: {error}; QEMU: {await errors.whole_text()}"
+        raise Unavailable("The machine could not be started.", internal=said) from error
     try:
         yield client
     finally:
@@ -145,11 +147,20 @@ class Tail:
 
     def __init__(self) -> None:
         self._kept = b""
+        self._ended = asyncio.Event()
 
     async def keep(self, reader: asyncio.StreamReader | None) -> None:
         """Read until the end."""
         while reader is not None and (data := await reader.read(TAIL_BYTES)):
             self._kept = (self._kept + data)[-TAIL_BYTES:]
+        self._ended.set()
+
+    async def whole_text(self) -> str:
+        """Return what was kept once the process, which must have ended, is read to its end."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await self._ended.wait()
+        return self.text()
 
     def text(self) -> str:
         """Return what was kept."""

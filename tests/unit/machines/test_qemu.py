@@ -6,7 +6,7 @@ import pytest
 
 from subclaw.machines.accelerator import measure_tsc_khz, read_verdict, write_verdict
 from subclaw.machines.image import Image
-from subclaw.machines.qemu import Acceleration, Accelerator, Descriptors, Launch, Owner, arguments
+from subclaw.machines.qemu import Acceleration, Accelerator, Descriptors, Launch, Owner, arguments, groups_for
 
 DESCRIPTORS = Descriptors(kernel=10, initramfs=11, golden=12, disk=13, monitor=14, agent=15)
 
@@ -23,7 +23,7 @@ def launch(kind: Acceleration, owner: Owner | None) -> Launch:
 
 
 def test_qemu_gives_up_every_privilege_and_is_told_no_path() -> None:
-    line = arguments(launch(Acceleration.TCG, Owner(user_id=12, group_id=34)), DESCRIPTORS)
+    line = arguments(launch(Acceleration.TCG, Owner(user_id=12, group_id=34)), DESCRIPTORS, [])
     assert line[:7] == "setpriv --reuid=12 --regid=34 --clear-groups --no-new-privs --pdeathsig=KILL --".split()
     text = " ".join(line)
     assert "elevateprivileges=deny,spawn=deny,resourcecontrol=deny" in text
@@ -33,8 +33,17 @@ def test_qemu_gives_up_every_privilege_and_is_told_no_path() -> None:
     assert line[line.index("-name") + 1] == "subclaw-1"
 
 
+def test_qemu_is_in_no_group_but_kvms() -> None:
+    tcg = launch(Acceleration.TCG, Owner(user_id=12, group_id=34))
+    assert groups_for(tcg.accelerator) == []
+    kvm = launch(Acceleration.KVM, Owner(user_id=12, group_id=34))
+    line = arguments(kvm, DESCRIPTORS, [108])
+    assert line[:4] == ["setpriv", "--reuid=12", "--regid=34", "--groups=108"]
+    assert 0 not in groups_for(kvm.accelerator)
+
+
 def test_golden_image_is_the_first_disk_and_read_only() -> None:
-    line = arguments(launch(Acceleration.TCG, None), DESCRIPTORS)
+    line = arguments(launch(Acceleration.TCG, None), DESCRIPTORS, [])
     drives = [part for part in line if part.startswith("virtio-blk-device")]
     assert [drive.split(",")[1] for drive in drives] == ["drive=golden", "drive=disk"]
     nodes = [part for part in line if part.startswith("driver=")]
@@ -43,7 +52,7 @@ def test_golden_image_is_the_first_disk_and_read_only() -> None:
 
 @pytest.mark.parametrize(("kind", "told"), [(Acceleration.TCG, True), (Acceleration.KVM, False)])
 def test_only_tcg_is_told_the_clock(kind: Acceleration, told: bool) -> None:
-    line = arguments(launch(kind, None), DESCRIPTORS)
+    line = arguments(launch(kind, None), DESCRIPTORS, [])
     assert ("tsc_early_khz=2500000" in line[line.index("-append") + 1]) is told
 
 
