@@ -23,8 +23,8 @@ def machine_tools(machines: Machines) -> tuple[Tool, ...]:
         return describe_command(await machines.run(caller.tenant_id, command), command)
 
     async def read_file(caller: Caller, arguments: Mapping[str, Any]) -> str:
-        offset = arguments.get("offset_bytes", 0)
-        part = await machines.read(caller.tenant_id, arguments["path"], offset_bytes=offset, limit_bytes=READ_LIMIT_BYTES)
+        path, offset = arguments["path"], arguments.get("offset_bytes", 0)
+        part = await machines.read(caller.tenant_id, path, offset_bytes=offset, limit_bytes=READ_LIMIT_BYTES)
         return describe_file(part)
 
     async def write_file(caller: Caller, arguments: Mapping[str, Any]) -> str:
