@@ -298,6 +298,17 @@ def test_host_killed_leaves_no_machine_and_no_loss(tmp_path: Path) -> None:
         assert status_of(host, 1).generation == 2
 
 
+def test_host_that_comes_back_listens_where_the_router_sends_visitors(tmp_path: Path) -> None:
+    with running_host(tmp_path) as host:
+        socket = host.use(lambda client: client.forward(TenantId(1), 8000))
+        host.process.kill()
+        host.process.wait()
+    with running_host(tmp_path) as host:
+        with pytest.raises(httpx2.RemoteProtocolError):  # it was accepted, and nothing listens inside
+            fetch(socket)
+        assert status_of(host, 1).generation == 1
+
+
 def test_stop_is_clean_and_quick(tmp_path: Path) -> None:
     with running_host(tmp_path) as host:
         host.run(1, "echo not synced by hand > file")

@@ -67,7 +67,6 @@ NEEDS = (
     Need(program="mmdebstrap", package="mmdebstrap", purpose="builds the golden image that machines start from"),
     Need(program="mkfs.erofs", package="erofs-utils", purpose="packs the golden image"),
     Need(program="cpio", package="cpio", purpose="packs what a machine boots first"),
-    Need(program="busybox", package="busybox-static", purpose="is what a machine boots first"),
 )
 PROGRAMS = tuple(need.program for need in NEEDS)
 """What to ask `gather` about."""

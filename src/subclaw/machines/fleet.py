@@ -47,6 +47,7 @@ class Fleet:
             folder, group_id = settings.forward_folder, settings.forward_group_id
             self._forwards = Forwards(folder, group_id, group, self._machines.connected)
             stack.push_async_callback(self._forwards.close)
+            await self._forwards.reopen()
             self._stack = stack.pop_all()
         return self
 

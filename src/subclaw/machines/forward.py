@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import os
-import socket
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -12,12 +10,12 @@ from pathlib import Path
 from subclaw.core.errors import Exhausted, SubclawError, Unavailable
 from subclaw.core.tenant import TenantId
 from subclaw.machines.guest import Guest, result
+from subclaw.sockets import bind_unix
 from subclaw_guest.link import LinkClosed, Stream, StreamCancelled
 
 PIECE_BYTES = 32_768
 SOCKETS_PER_TENANT = 32
 CONNECTIONS_PER_TENANT = 256
-BACKLOG = 256
 HALF_OPEN_S = 60.0
 """How long a connection may stay open inward after the program inside has sent all it will."""
 
@@ -52,12 +50,19 @@ class Forwards:
                 self._accept(tenant_id, port, reader, writer)
 
             try:
-                listening = listen(path, self._group_id)
-                server = await asyncio.start_unix_server(accept, sock=listening, limit=PIECE_BYTES, backlog=BACKLOG)
+                listening = bind_unix(path, self._group_id)
+                server = await asyncio.start_unix_server(accept, sock=listening, limit=PIECE_BYTES)
             except OSError as error:
                 raise Unavailable("The port cannot be reached from the host.", internal=str(error)) from error
             self._servers[tenant_id, port] = server
         return path
+
+    async def reopen(self) -> None:
+        """Listen again on the sockets of a host that was killed: the router still sends visitors there."""
+        for path in self._folder.glob("*.sock"):
+            tenant_id, _, port = path.stem.partition("-")
+            if tenant_id.isdecimal() and port.isdecimal():
+                await self.socket_for(TenantId(int(tenant_id)), int(port))
 
     async def remove(self, tenant_id: TenantId) -> None:
         """Close a tenant's sockets and connections."""
@@ -137,20 +142,3 @@ async def carry_outward(stream: Stream, writer: asyncio.StreamWriter, used: Used
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(HALF_OPEN_S):
             await result(stream)
-
-
-def listen(path: Path, group_id: int | None) -> socket.socket:
-    """Make a unix socket that this user and a group may connect to. Raises `OSError`."""
-    path.unlink(missing_ok=True)
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        listening.bind(str(path))
-        # Nobody can connect before `listen`, so nobody does with the permissions that the socket was made with.
-        if group_id is not None:
-            os.chown(path, -1, group_id)
-        path.chmod(0o660)
-        listening.listen(BACKLOG)
-    except BaseException:
-        listening.close()
-        raise
-    return listening

@@ -15,10 +15,10 @@ from starlette.applications import Starlette
 from subclaw.core.errors import Unavailable
 from subclaw.machines.accelerator import probe_accelerator
 from subclaw.machines.fleet import Fleet, FleetSettings
-from subclaw.machines.forward import listen
 from subclaw.machines.host_api import host_api
 from subclaw.machines.image import Image
 from subclaw.machines.qemu import Accelerator, Owner
+from subclaw.sockets import bind_unix
 
 DRAIN_S = 5
 
@@ -91,12 +91,8 @@ def make_folders(settings: HostSettings) -> None:
 
 @contextmanager
 def listening(path: Path, group_id: int | None) -> Iterator[socket.socket]:
-    """Listen on the API's socket, and remove it at the end. Raises `Unavailable`."""
-    try:
-        listener = listen(path, group_id)
-    except OSError as error:
-        raise Unavailable("The socket for machines cannot be made.", internal=str(error)) from error
-    with listener:
+    """Listen on the API's socket, and remove it at the end. Raises `Unavailable`, `Conflict`."""
+    with bind_unix(path, group_id) as listener:
         try:
             yield listener
         finally:
