@@ -19,6 +19,8 @@ from subclaw.channels.sms_channel import SmsChannel
 from subclaw.channels.twilio_client import twilio_client
 from subclaw.channels.web import web_router
 from subclaw.config import KEY_VARIABLES, Settings
+from subclaw.console.keyfile import read_key_hash
+from subclaw.console.router import ConsoleSettings, console_router
 from subclaw.core.channel import Channel
 from subclaw.core.secret import SealedSecret
 from subclaw.core.turn import Conversation
@@ -55,6 +57,7 @@ from subclaw.turns.outbox import deliver
 from subclaw.turns.worker import Turns, work
 
 TURNS_AT_ONCE = 256
+CONSOLE_POOL_SIZE = 2
 READ_IN_PLACE = frozenset({"web"})
 """Channels whose replies are read from the transcript; those of others go out by the outbox."""
 TITLE = "subclaw"
@@ -102,13 +105,21 @@ async def seal_keys(settings: Settings, environ: Mapping[str, str]) -> tuple[str
 
 
 async def run_web(settings: Settings, port: int) -> None:
-    """Serve the channels' doors and the web chat, until cancelled."""
+    """Serve the channels' doors, the web chat and the operator's console, until cancelled."""
     home, address = Home(settings.home), database_address(settings)
-    async with open_database(address, Role.APP) as database, gateway_client(home.egress_socket) as gateway:
+    async with (
+        open_database(address, Role.APP) as database,
+        open_database(address, Role.OPERATOR, size=CONSOLE_POOL_SIZE) as operator,
+        HostClient(home.host_socket) as machines,
+        gateway_client(home.egress_socket) as gateway,
+    ):
         feed = StoreFeed(database, address)
         intake = StoreIntake(database)
         url = public_url(settings, port)
-        routers = [web_router(intake=intake, feed=feed, title=TITLE, public_url=url)]
+        routers = [
+            web_router(intake=intake, feed=feed, title=TITLE, public_url=url),
+            console_router(_console_settings(settings, url), operator, machines),
+        ]
         if settings.twilio:
 
             async def check(url: str, params: Mapping[str, str], signature: str) -> bool:
@@ -121,6 +132,22 @@ async def run_web(settings: Settings, port: int) -> None:
             listening = group.create_task(feed.run())
             await server.serve(sockets=[bind_unix(home.web_socket)])
             listening.cancel()
+
+
+def _console_settings(settings: Settings, url: str) -> ConsoleSettings:
+    home = Home(settings.home)
+    return ConsoleSettings(
+        key_hash=read_key_hash(home.console_key_hash),
+        public_url=url,
+        title=TITLE,
+        model=str(settings.model),
+        channels=("web chat", *([f"SMS {settings.twilio.number}"] if settings.twilio else [])),
+        parts={
+            "Machine host": home.host_socket,
+            "Egress gateway": home.egress_socket,
+            "Router": home.caddy_socket,
+        },
+    )
 
 
 class _Server(uvicorn.Server):

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from subclaw.accounts import CADDY_USER, CONTROL_USER, DATABASE_USER, EGRESS_USER
 from subclaw.app import caddy_settings, database_address, group_id, public_url, seal_keys, user_id
 from subclaw.config import DEFAULT_PORT, Settings, process_environment
+from subclaw.console.gate import console_link
+from subclaw.console.keyfile import fresh_key
 from subclaw.core.errors import Denied
 from subclaw.egress.destination import destination
 from subclaw.egress.keys import ensure_key
@@ -33,9 +35,13 @@ OnStep = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Box:
-    """A box that serves. `url` is the address of the web chat, as people know it; `port` is the router's here."""
+    """A box that serves. `url` is the address of the web chat, as people know it; `port` is the router's here.
+
+    `console` is the link that signs in to the operator's console, a credential.
+    """
 
     url: str
+    console: str
     port: int
     keys: tuple[str, ...]
 
@@ -61,6 +67,7 @@ async def box_up(settings: Settings, environ: Mapping[str, str], on_step: OnStep
         write_caddy_files(router, user_id=user_id(CADDY_USER), group_id=group_id(CONTROL_USER))
         environment = process_environment(settings) | {"SUBCLAW_PORT": str(port)}
         async with AsyncExitStack() as stack:
+            key = stack.enter_context(fresh_key(home.console_key, home.console_key_hash, group_id(CONTROL_USER)))
             on_step("the database")
             if settings.database_url is None:
                 await stack.enter_async_context(running(_database(home, environment), home.logs))
@@ -69,7 +76,8 @@ async def box_up(settings: Settings, environ: Mapping[str, str], on_step: OnStep
             for process in _processes(settings, home, port, environment):
                 on_step(process.name)
                 await stack.enter_async_context(running(process, home.logs))
-            yield Box(url=public_url(settings, port), port=port, keys=keys)
+            url = public_url(settings, port)
+            yield Box(url=url, console=console_link(url, key), port=port, keys=keys)
 
 
 def _database(home: Home, environment: Mapping[str, str]) -> Process:

@@ -89,6 +89,14 @@ def machines(as_json: AsJson = False) -> None:
     _run(list_machines(_settings(), console, as_json=as_json))
 
 
+@cli.command(name="console")
+def console_() -> None:
+    """Print the link to the operator's console of a running subclaw. Whoever has the link is signed in."""
+    from subclaw.commands.console import print_link
+
+    print_link(_settings(), console)
+
+
 @image.command("build")
 def image_build(
     recipe: Annotated[Path, typer.Option(help="The folder with the recipe.")] = Path("image"),

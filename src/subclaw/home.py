@@ -82,6 +82,16 @@ class Home:
         return self.path / "run" / "web" / "web.sock"
 
     @property
+    def console_key(self) -> Path:
+        """The key of the operator's console, for root alone; there while the box runs."""
+        return self.path / "console" / "key"
+
+    @property
+    def console_key_hash(self) -> Path:
+        """Its SHA-256, by which the control plane knows it."""
+        return self.path / "console" / "key.sha256"
+
+    @property
     def logs(self) -> Path:
         """One bounded log a process."""
         return self.path / "log"
@@ -155,6 +165,7 @@ def prepare_home(home: Home) -> None:
         (home.doors, "root", CADDY_USER, 0o2750),
         (home.releases, CONTROL_USER, CADDY_USER, 0o2750),
         (home.web_socket.parent, CONTROL_USER, CADDY_USER, 0o2750),
+        (home.console_key.parent, "root", CONTROL_USER, 0o2750),
     )
     try:
         for folder, owner, group, mode in folders:

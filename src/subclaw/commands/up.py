@@ -16,6 +16,9 @@ async def serve_until_stopped(settings: Settings, environ: Mapping[str, str], co
     async with started_box(settings, environ, console) as box:
         console.print(f"\n  Web chat   [bold]{box.url}/[/]")
         console.print(f"  Model      {describe_model(settings)}", soft_wrap=True)
+        # What is not a terminal may be a log, and the link is a credential.
+        link = box.console if console.is_terminal else "(subclaw console prints the link)"
+        console.print(f"  Console    {link}", soft_wrap=True)
         if settings.twilio:
             console.print(f"  Text       {settings.twilio.number}  (webhook: {box.url}/webhooks/twilio/sms)")
         console.print(f"  State      {settings.home}")

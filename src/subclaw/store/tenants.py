@@ -1,9 +1,10 @@
 """What the operator sees of tenants: figures and names, never their words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from subclaw.core.errors import NotFound
 from subclaw.core.tenant import TenantId
 from subclaw.store.database import Database
 
@@ -21,12 +22,6 @@ class TenantSummary:
     site: str
 
 
-async def tenant_names(operator: Database, ids: Sequence[TenantId]) -> Mapping[TenantId, str]:
-    """Return the names of tenants. The database is open in the operator's role."""
-    rows = await operator.rows("SELECT id, name FROM tenant WHERE id = ANY (%s)", list(ids))
-    return {TenantId(id): name for id, name in rows}
-
-
 _SUMMARIES = """
     SELECT t.id, t.name, t.created_at,
            ARRAY(SELECT DISTINCT i.channel FROM identity i WHERE i.tenant_id = t.id ORDER BY 1),
@@ -34,12 +29,20 @@ _SUMMARIES = """
            (SELECT coalesce(sum(u.input_tokens + u.output_tokens), 0) FROM usage u WHERE u.tenant_id = t.id)::bigint,
            (SELECT CASE WHEN s.port IS NULL THEN 'static' ELSE 'port ' || s.port END FROM site s
              WHERE s.tenant_id = t.id)
-    FROM tenant t ORDER BY t.id DESC LIMIT %s
+    FROM tenant t WHERE t.id < %s AND starts_with(t.name, %s) ORDER BY t.id DESC LIMIT %s
 """
 
+LAST_ID = 2**63 - 1
+"""No row's id is greater."""
 
-async def tenant_summaries(operator: Database, *, limit: int) -> tuple[TenantSummary, ...]:
-    """List tenants, the newest first. The database is open in the operator's role."""
+
+async def tenant_summaries(
+    operator: Database, *, limit: int, before: int = LAST_ID, prefix: str = ""
+) -> tuple[TenantSummary, ...]:
+    """List tenants with ids below `before` and names that begin with `prefix`, the newest first.
+
+    The database is open in the operator's role, here and below.
+    """
     return tuple(
         TenantSummary(
             id=TenantId(id),
@@ -50,5 +53,20 @@ async def tenant_summaries(operator: Database, *, limit: int) -> tuple[TenantSum
             tokens=tokens,
             site=site or "",
         )
-        for id, name, created_at, channels, messages, tokens, site in await operator.rows(_SUMMARIES, limit)
+        for id, name, created_at, channels, messages, tokens, site in await operator.rows(
+            _SUMMARIES, before, prefix, limit
+        )
     )
+
+
+async def find_tenant(operator: Database, tenant_id: int) -> TenantSummary:
+    """Return one tenant's line. Errors: `NotFound`."""
+    for tenant in await tenant_summaries(operator, limit=1, before=tenant_id + 1):
+        if tenant.id == tenant_id:
+            return tenant
+    raise NotFound("There is no such tenant.")
+
+
+async def tenant_names(operator: Database, ids: Collection[int]) -> Mapping[int, str]:
+    """Return the names of tenants."""
+    return dict(await operator.rows("SELECT id, name FROM tenant WHERE id = ANY (%s)", list(ids)))
