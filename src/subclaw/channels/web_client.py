@@ -30,7 +30,8 @@ class WebPerson:
     @property
     def cookies(self) -> dict[str, str]:
         """What makes this person known again."""
-        return dict(self._client.cookies)
+        # Those of the last visit and those that the page has set since differ in their domain only; `dict` would raise.
+        return {cookie.name: cookie.value or "" for cookie in self._client.cookies.jar}
 
     async def say(self, text: str) -> None:
         """Send a message. Errors: `Invalid`, with the words that a person would read; `Unavailable`."""
