@@ -85,7 +85,7 @@ def _repeatable(arguments: str) -> str:
     """Return a call's arguments as providers accept them back: what was not a JSON object becomes an empty one."""
     try:
         return arguments if isinstance(json.loads(arguments), dict) else "{}"
-    except ValueError:
+    except (ValueError, RecursionError):
         return "{}"
 
 
@@ -95,7 +95,7 @@ def _reply(response: said.ModelResponse) -> ModelReply:
     return ModelReply(
         text="\n\n".join(text.strip() for text in texts if text.strip()),
         calls=tuple(
-            ToolCall(id=part.tool_call_id, name=part.tool_name, arguments=part.args_as_json_str())
+            ToolCall(id=part.tool_call_id, name=part.tool_name, arguments=_arguments(part))
             for part in calls[:CALL_LIMIT]
         ),
         usage=Usage(
@@ -104,6 +104,11 @@ def _reply(response: said.ModelResponse) -> ModelReply:
             output_tokens=response.usage.output_tokens,
         ),
     )
+
+
+def _arguments(part: said.ToolCallPart) -> str:
+    """Return a call's arguments as the model wrote them: pydantic-ai's own JSON wraps up what was none."""
+    return part.args if isinstance(part.args, str) else part.args_as_json_str()
 
 
 def _ours(error: Exception) -> SubclawError:

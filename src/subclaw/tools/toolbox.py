@@ -57,7 +57,7 @@ class BuiltInToolbox:
     def _arguments(self, call: ToolCall) -> Mapping[str, Any] | ToolResult:
         try:
             arguments = json.loads(call.arguments or "{}")
-        except ValueError:
+        except (ValueError, RecursionError):  # the latter for what is nested too deeply
             return _error(f"The arguments of {call.name} were not JSON.")
         problem = next(self._validators[call.name].iter_errors(arguments), None)
         if problem is None:
