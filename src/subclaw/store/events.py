@@ -40,6 +40,12 @@ def decode(rows: Sequence[Mapping[str, Any]]) -> tuple[Event, ...]:
         raise Corrupt("This conversation cannot be read.", internal=f"event: {type(error).__name__}") from error
 
 
+def storable_event(event: Event) -> Event:
+    """Return an event as it comes back from the store."""
+    adapter = _ADAPTERS[_NAMES[type(event)]]
+    return adapter.validate_python(storable(adapter.dump_python(event)))
+
+
 def storable(value: Any) -> Any:
     """Return a JSON value without what PostgreSQL's jsonb refuses: NUL and lone surrogates become U+FFFD."""
     match value:

@@ -30,6 +30,7 @@ from subclaw.core.transcript import (
 from subclaw.core.turn import Conversation, Lease
 from subclaw.store import conversations
 from subclaw.store.database import Database, DatabaseAddress, LeaseLost
+from subclaw.store.events import storable_event
 from subclaw.store.notify import Topic, listen, notifications, worker_life
 from subclaw.turns.prompt import make_prompt
 
@@ -119,13 +120,20 @@ def _internal(error: Exception) -> str:
 
 
 class _Journal:
-    """The events of a conversation: those that the store has, and those that it is still to be told of."""
+    """The events of a conversation: those that the store has, and those that it is still to be told of.
+
+    The latter are kept as the store will give them back, so that whoever takes a turn over is told what this one was.
+    """
 
     def __init__(self, database: Database, lease: Lease, written: Sequence[Event]) -> None:
         self._database = database
         self._lease = lease
         self._written = list(written)
         self.unwritten: list[Event] = []
+
+    def add(self, event: Event) -> None:
+        """Take an event, to be written with the next ones."""
+        self.unwritten.append(storable_event(event))
 
     def events(self) -> list[Event]:
         return [*self._written, *self.unwritten]
@@ -149,7 +157,7 @@ async def run_turn(turns: Turns, lease: Lease) -> bool:
         match next_step(journal.events()):
             case AskModel():
                 await journal.write(drain=True)
-                journal.unwritten.append(await _ask(turns, lease, instructions, journal.events()))
+                journal.add(await _ask(turns, lease, instructions, journal.events()))
             case PerformCalls(calls=(call, *_), interrupted=interrupted):
                 await _perform(turns, lease, journal, call, interrupted=call.id in interrupted)
             case FinishTurn(reply=reply, outcome=outcome):
@@ -184,13 +192,13 @@ def _with_own_ids(reply: ModelReply) -> tuple[ToolCall, ...]:
 async def _perform(turns: Turns, lease: Lease, journal: _Journal, call: ToolCall, *, interrupted: bool) -> None:
     """Perform a call. That it starts is written before; what it came to is written with whatever happens next."""
     if interrupted and not _repeatable(turns.toolbox, call):
-        journal.unwritten.append(ToolFinished(call_id=call.id, content=OUTCOME_UNKNOWN, is_error=True))
+        journal.add(ToolFinished(call_id=call.id, content=OUTCOME_UNKNOWN, is_error=True))
         return
-    journal.unwritten.append(ToolStarted(call_id=call.id))
+    journal.add(ToolStarted(call_id=call.id))
     await journal.write()
     caller = Caller(tenant_id=lease.tenant_id, conversation_id=lease.conversation_id, call_id=call.id)
     result = await turns.toolbox.perform(caller, call)
-    journal.unwritten.append(ToolFinished(call_id=call.id, content=result.content, is_error=result.is_error))
+    journal.add(ToolFinished(call_id=call.id, content=result.content, is_error=result.is_error))
 
 
 def _repeatable(toolbox: Toolbox, call: ToolCall) -> bool:
