@@ -10,6 +10,7 @@ from pathlib import Path
 from subclaw.core.errors import Unavailable
 
 LINES_KEPT = 40
+LINE_LIMIT_CHARACTERS = 200
 HINTS = {
     "No space left on device": "the disk is full",
     "Temporary failure resolving": "there is no network",
@@ -63,6 +64,9 @@ def run_step(step: Step, on_line: Callable[[str], None] = lambda line: None) -> 
 
 
 def hint(lines: deque[str]) -> str:
-    """Say why, if a program's last lines tell."""
+    """Say why: in our words where a program's last lines have a known sign, else in its own last one."""
     text = "\n".join(lines)
-    return next((f": {words}" for sign, words in HINTS.items() if sign in text), "")
+    known = next((words for sign, words in HINTS.items() if sign in text), "")
+    last = next((line[:LINE_LIMIT_CHARACTERS] for line in reversed(lines) if line.strip()), "")
+    reason = known or last
+    return f": {reason}" if reason else ""
