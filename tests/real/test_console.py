@@ -218,7 +218,7 @@ def test_figures_states_and_reasons_are_shown(address: DatabaseAddress) -> None:
         assert "none: messages are kept, and nobody answers" in overview
         tenant = text_of((await client.get(f"/console/tenants/{tenant_id}")).text)
         assert "a turn runs 2 10" in tenant
-        assert "Model replied 1 tool call 1,200 34" in tenant
+        assert "Model replied 1 tool call 1,200 / 34" in tenant
         assert "Tool finished error" in tenant
         outbox = text_of((await client.get("/console/outbox")).text)
         assert "swift-lark" in outbox

@@ -39,7 +39,7 @@ def signed_in(key_hash: bytes, public_url: str) -> Callable[[Request], Awaitable
 
     async def check(request: Request) -> None:
         if not is_session(request.cookies.get(cookie_name(public_url), ""), key_hash, time.time()):
-            raise Unauthenticated("You are not signed in, or it was too long ago.")
+            raise Unauthenticated("Sign in to see this.")
 
     return check
 

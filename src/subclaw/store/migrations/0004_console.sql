@@ -3,6 +3,9 @@
 -- Nearly all replies are sent; those that never will be are few.
 CREATE INDEX outbox_undelivered ON outbox (id) WHERE state IN ('refused', 'failed', 'unknown');
 
+-- A tenant's own addresses are listed, and erased with it.
+CREATE INDEX identity_tenant ON identity (tenant_id);
+
 -- Usage is only ever appended, so block ranges find the last day at next to no cost for those who write.
 CREATE INDEX usage_at ON usage USING brin (at) WITH (pages_per_range = 16, autosummarize = on);
 
