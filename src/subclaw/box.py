@@ -24,6 +24,8 @@ from subclaw.store.notify import workers_alive
 from subclaw.store.provision import provision
 from subclaw.supervisor import Process, as_user, python_process, ready_at_once, running, socket_ready
 
+FIRST_FREE_PORT = 1024
+"""Ports below it need a right that only root has, and that the router is given."""
 DATABASE_START_S = 60.0
 START_S = 30.0
 READY_POLL_S = 0.05
@@ -119,6 +121,7 @@ def _processes(settings: Settings, home: Home, port: int, environment: Mapping[s
             ready=lambda: wait_ready(router.admin_socket),
             user=CADDY_USER,
             file_mask=caddy.umask,
+            capabilities=("net_bind_service",) if port < FIRST_FREE_PORT else (),
         ),
         python("worker", CONTROL_USER, lambda: _worker_ready(settings)),
     )

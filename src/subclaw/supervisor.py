@@ -28,7 +28,8 @@ STABLE_AFTER_S = 30.0
 class Process:
     """A process to run. `ready` returns once it serves; `user` is a system user, or None for the supervisor's own.
 
-    `file_mask` is its umask. `stop_signal` asks it to end within `stop_timeout_s`.
+    `file_mask` is its umask; `capabilities` are what it keeps of root's rights, by setpriv's names. `stop_signal` asks
+    it to end within `stop_timeout_s`.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Process:
     stop_signal: signal.Signals = signal.SIGTERM
     stop_timeout_s: float = 20.0
     file_mask: int = 0o027
+    capabilities: tuple[str, ...] = ()
 
 
 def python_process(subject: str) -> list[str]:
@@ -50,6 +52,11 @@ def python_process(subject: str) -> list[str]:
 def as_user(user: str) -> list[str]:
     """Return the command prefix that runs a program as another user, with nothing of the supervisor's rights."""
     return ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--no-new-privs"]
+
+
+def _kept(capabilities: Sequence[str]) -> list[str]:
+    named = ",".join(f"+{capability}" for capability in capabilities)
+    return [f"--inh-caps={named}", f"--ambient-caps={named}"] if named else []
 
 
 @asynccontextmanager
@@ -85,6 +92,7 @@ class _Keeper:
         prefix = as_user(process.user) if process.user else ["setpriv"]
         self._running = await asyncio.create_subprocess_exec(
             *prefix,
+            *_kept(process.capabilities),
             "--pdeathsig=KILL" if process.stop_signal != signal.SIGINT else "--pdeathsig=INT",
             "--",
             *process.command,
