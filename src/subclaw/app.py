@@ -76,6 +76,11 @@ def public_url(settings: Settings, port: int) -> str:
     return settings.public_url or f"http://{settings.domain}:{port}"
 
 
+def local_url(settings: Settings, port: int) -> str:
+    """Return where the router is reached from this host itself."""
+    return f"http://[{settings.listen}]:{port}" if ":" in settings.listen else f"http://{settings.listen}:{port}"
+
+
 def caddy_settings(settings: Settings, port: int) -> CaddySettings:
     """Return what the router is told at its start."""
     home = Home(settings.home)

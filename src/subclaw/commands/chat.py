@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from rich.console import Console
 from rich.markup import escape
 
-from subclaw.app import public_url
+from subclaw.app import local_url, public_url
 from subclaw.channels.web_client import WebPerson, web_person
 from subclaw.config import Settings
 from subclaw.core.errors import SubclawError
@@ -56,7 +56,7 @@ async def _person(settings: Settings) -> AsyncIterator[WebPerson]:
     port = require_running(home)
     known = _read(home.chat_file)
     netloc = urlsplit(public_url(settings, port)).netloc
-    async with web_person(f"http://{settings.listen}:{port}", cookies=known["cookies"], host=netloc) as person:
+    async with web_person(local_url(settings, port), cookies=known["cookies"], host=netloc) as person:
         person.seen = known["seen"]
         try:
             yield person

@@ -10,6 +10,7 @@ import httpx2
 from rich.console import Console
 from rich.markup import escape
 
+from subclaw.app import local_url
 from subclaw.channels.web_client import WebPerson, web_person
 from subclaw.commands.up import describe_model, started_box
 from subclaw.config import Settings
@@ -28,7 +29,7 @@ async def play(settings: Settings, environ: Mapping[str, str], console: Console)
     """Play the demo. Errors: `Unavailable` if the page did not come to be."""
     async with started_box(settings, environ, console) as box:
         console.print(f"[bold]subclaw[/] at {box.url}/   model: {describe_model(settings)}\n", soft_wrap=True)
-        local = f"http://{settings.listen}:{box.port}"
+        local = local_url(settings, box.port)
         async with web_person(local, host=urlsplit(box.url).netloc) as person:
             reply = ""
             for wish in WISHES:
