@@ -1,5 +1,6 @@
 """Configuration: environment variables in, one frozen value out. Nothing else reads the environment."""
 
+import ipaddress
 import os
 import re
 from collections.abc import Collection, Mapping
@@ -80,10 +81,10 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         home=_home(given),
         cache=Path(given.get("SUBCLAW_CACHE", DEFAULT_CACHE)).absolute(),
         domain=_domain(given.get("SUBCLAW_DOMAIN", "localhost")),
-        listen=given.get("SUBCLAW_LISTEN", "127.0.0.1"),
+        listen=_listen(given.get("SUBCLAW_LISTEN", "127.0.0.1")),
         port=_port(given["SUBCLAW_PORT"]) if "SUBCLAW_PORT" in given else None,
         public_url=_url(given, "SUBCLAW_PUBLIC_URL", ""),
-        database_url=given.get("DATABASE_URL"),
+        database_url=_database_url(given["DATABASE_URL"]) if "DATABASE_URL" in given else None,
         model=model,
         twilio=_twilio(given),
         upstreams=_upstreams(given, secrets),
@@ -112,11 +113,31 @@ def _home(given: Mapping[str, str]) -> Path:
             f"SUBCLAW_HOME is {home}, and unix sockets below it would have names that are too long: "
             f"choose a folder of at most {HOME_LIMIT_CHARACTERS} characters."
         )
+    if any(character in "{}\\" for character in str(home)):
+        raise Invalid(f"SUBCLAW_HOME is {home}; Caddy takes no path with braces or backslashes in it.")
     return home
 
 
+def _listen(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise Invalid(f"SUBCLAW_LISTEN is {text!r}; it must be an IP address, such as 127.0.0.1 or 0.0.0.0.") from None
+
+
+def _database_url(text: str) -> str:
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import conninfo_to_dict
+
+    try:
+        conninfo_to_dict(text)
+    except ProgrammingError:  # its words quote what was given, and that may hold a password
+        raise Invalid("DATABASE_URL must be of the form postgresql://USER:PASSWORD@HOST/NAME.") from None
+    return text
+
+
 def _port(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= 65535:
         raise Invalid(f"SUBCLAW_PORT is {text!r}; it must be a number from 1 to 65535.")
     return int(text)
 
@@ -130,7 +151,7 @@ def _domain(text: str) -> str:
 
 def _url(given: Mapping[str, str], name: str, default: str) -> str:
     url = given.get(name, default).rstrip("/")
-    if url and not re.fullmatch(r"https?://[A-Za-z0-9._\[\]:-]+(/[^\s?#]*)?", url):
+    if url and not re.fullmatch(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[^\s?#]*)?", url):
         raise Invalid(f"{name} is {url!r}; it must be an http or https URL.")
     return url
 

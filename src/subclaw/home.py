@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from subclaw.accounts import CADDY_USER, CONTROL_USER, DATABASE_USER, EGRESS_USER, MACHINE_USER
-from subclaw.core.errors import Conflict, Denied, Unavailable
+from subclaw.core.errors import Conflict, Denied, Invalid, Unavailable
 
 FREE_BYTES = 500 * 1024 * 1024
 """Least free disk to start with: below it a full disk would stop the database in the middle of somebody's turn."""
@@ -151,7 +151,10 @@ def require_running(home: Home) -> int:
 
 
 def prepare_home(home: Home) -> None:
-    """Make the folders with their owners. Errors: `Unavailable` for a full disk, or users that are missing."""
+    """Make the folders with their owners.
+
+    Errors: `Unavailable` for a full disk, or users that are missing; `Denied` for a place that those cannot reach.
+    """
     folders = (
         (home.path, "root", "root", 0o755),
         (home.path / "run", "root", "root", 0o755),
@@ -172,11 +175,17 @@ def prepare_home(home: Home) -> None:
             folder.mkdir(parents=True, exist_ok=True)
             os.chown(folder, pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid)
             folder.chmod(mode)
+        closed = next((folder for folder in home.path.resolve().parents if not folder.stat().st_mode & 0o001), None)
         free = shutil.disk_usage(home.path).free
     except KeyError as error:
         raise Unavailable("The system users of subclaw are missing. Make them with: make setup") from error
     except OSError as error:
         raise Unavailable(f"The state folder {home.path} cannot be made: {error.strerror}.") from error
+    if closed:
+        raise Denied(
+            f"The system users that subclaw's parts run as cannot enter {closed}, in which the state folder lies. "
+            f"Open it with: chmod o+x {closed}, or set SUBCLAW_HOME to another folder."
+        )
     if free < FREE_BYTES:
         raise Unavailable(
             f"The disk of {home.path} is full: {free // 2**20} MB are free and {FREE_BYTES // 2**20} MB are needed. "
@@ -187,8 +196,10 @@ def prepare_home(home: Home) -> None:
 def choose_port(home: Home, listen: str, wanted: int | None, default: int) -> int:
     """Return the router's port: the wanted one, else this folder's own, else the first free one from `default` on.
 
-    Errors: `Conflict` if the wanted or the folder's own port is taken.
+    Errors: `Conflict` if the wanted or the folder's own port is taken, `Invalid` for an address of another host.
     """
+    if not _is_free(listen, 0):
+        raise Invalid(f"SUBCLAW_LISTEN is {listen!r}, which is not an address of this host.")
     port = wanted or home.port()
     if port is None:
         tried = range(default, default + PORTS_TRIED)

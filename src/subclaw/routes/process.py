@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,7 +30,12 @@ class CaddyCommand:
 
 
 def caddy_command(settings: CaddySettings, *, program: str = "/usr/bin/caddy") -> CaddyCommand:
-    """Return how Caddy is started, after `write_caddy_files`. It runs in the foreground, and ends on SIGTERM."""
+    """Return how Caddy is started, after `write_caddy_files`. It runs in the foreground, and ends on SIGTERM.
+
+    Errors: `Unavailable` if it is not installed.
+    """
+    if not shutil.which(program):
+        raise Unavailable("Caddy is not installed. Install it with: apt-get install caddy")
     state = settings.state
     environment = {"HOME": str(state), "XDG_DATA_HOME": str(state / "data"), "XDG_CONFIG_HOME": str(state / "config")}
     argv = (program, "run", "--config", str(config_file(settings)))

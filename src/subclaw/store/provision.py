@@ -6,7 +6,7 @@ import psycopg
 from psycopg import sql
 from psycopg.conninfo import make_conninfo
 
-from subclaw.core.errors import Unavailable
+from subclaw.core.errors import Denied, Unavailable
 from subclaw.store.cluster import DATABASE
 from subclaw.store.database import DatabaseAddress, Role, connect, translated
 from subclaw.store.migrate import migrate
@@ -15,13 +15,31 @@ _POLL_S = 0.05
 
 
 async def provision(address: DatabaseAddress, *, timeout_s: float) -> None:
-    """Wait for the database, make what is missing in it, and migrate it. Errors: `Unavailable`, `Conflict`."""
-    if address.private:
-        await _wait_for_server(make_conninfo(address.url, dbname="postgres"), timeout_s)
-        await _make_database(make_conninfo(address.url, dbname="postgres"))
+    """Wait for the database, make what is missing in it, and migrate it.
+
+    Errors: `Unavailable`, `Conflict`, and `Denied` if its user may not do what that takes.
+    """
+    if not address.private:
+        await _migrate_shared(address)
+        return
+    await _wait_for_server(make_conninfo(address.url, dbname="postgres"), timeout_s)
+    await _make_database(make_conninfo(address.url, dbname="postgres"))
     await migrate(address)
-    if address.private:
-        await _let_roles_log_in(address)
+    await _let_roles_log_in(address)
+
+
+async def _migrate_shared(address: DatabaseAddress) -> None:
+    """Migrate the operator's own database, and say of one that cannot be used what is the matter with it."""
+    try:
+        await migrate(address)
+    except Unavailable as error:
+        reason = error.internal.rpartition("failed: ")[2].replace("\n", " ").strip()[:300]
+        raise Unavailable(f"The database of DATABASE_URL cannot be reached: {reason}.") from error
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise Denied(
+            "The user of DATABASE_URL needs CREATEROLE, and CREATE in the database and in its schema public.",
+            internal=str(error),
+        ) from error
 
 
 async def _wait_for_server(conninfo: str, timeout_s: float) -> None:
