@@ -77,7 +77,7 @@ def test_a_call_in_vain_does_not_spoil_those_beside_it(told: Told) -> None:
 def test_files_that_are_none_and_paths_that_lead_outside(scripted_box: ScriptedBox, told: Told) -> None:
     key = scripted_box.box.home / "egress"
     assert any(key.iterdir())
-    cases: list[tuple[Calls, str | Callable[[str], bool]]] = [
+    cases = [
         (
             call("read_file", path=f"{key}/{next(key.iterdir()).name}"),
             "There is no such file or folder in the machine.",
