@@ -13,6 +13,7 @@ EVENTS: Mapping[str, str] = {
     "model.failed": "Model failed",
     "tool.started": "Tool began",
     "tool.finished": "Tool finished",
+    "schedule.due": "Reminder came due",
     "reply.queued": "Reply written",
     "reply.sent": "Reply handed over",
     "turn.finished": "Turn ended",
