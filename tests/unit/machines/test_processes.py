@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from subclaw.core.tenant import TenantId
-from subclaw.machines.processes import end_orphans, name_prefix, process_name, record_process
+from subclaw.machines.processes import command_line, end_orphans, name_prefix, process_name, record_process
 
 NAME = "subclaw-0-1-1"
 
@@ -20,6 +20,8 @@ def sleeper(name: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run a process that has a name among its arguments."""
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "-name", name])
     try:
+        while name not in command_line(process.pid):  # it is there a moment after the program was started
+            assert process.poll() is None
         yield process
     finally:
         process.kill()
