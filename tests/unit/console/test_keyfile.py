@@ -1,20 +1,14 @@
-"""The key on disk: who can read it, when it is there, and the command that prints its link."""
+"""The key on disk: who can read it, and when it is there."""
 
-import io
 import os
 import stat
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from subclaw.commands.console import print_link
-from subclaw.config import load_settings
 from subclaw.console.access import hash_key, is_key
 from subclaw.console.keyfile import fresh_key, read_key, read_key_hash
 from subclaw.core.errors import Unavailable
-from subclaw.home import Home
 
 
 def mode(file: Path) -> int:
@@ -55,18 +49,3 @@ def test_without_a_box_there_is_no_key(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="cannot be written"), fresh_key(tmp_path / "a/b", tmp_path / "a/c", 0):
         pass
-
-
-def test_the_command_prints_the_link_in_one_line(tmp_path: Path) -> None:
-    home, said = Home(tmp_path), io.StringIO()
-    home.console_key.parent.mkdir()
-    settings = replace(load_settings({"SUBCLAW_PUBLIC_URL": "https://box.example/"}), home=tmp_path)
-    console = Console(file=said, width=20)
-    with fresh_key(home.console_key, home.console_key_hash, os.getegid()) as key:
-        with pytest.raises(Unavailable):
-            print_link(settings, console)
-        home.port_file.write_text("8080\n")
-        print_link(settings, console)
-    assert said.getvalue() == f"https://box.example/console/enter#{key}\n"
-    with pytest.raises(Unavailable):
-        print_link(settings, console)
