@@ -191,7 +191,7 @@ async def run_worker(settings: Settings, port: int) -> None:
 
         turns = Turns(
             database=database,
-            model=open_model(settings.model, home.egress_socket),
+            model=await stack.enter_async_context(open_model(settings.model, home.egress_socket)),
             toolbox=BuiltInToolbox(
                 [
                     *machine_tools(machines),

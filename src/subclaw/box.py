@@ -15,8 +15,9 @@ from subclaw.console.keyfile import fresh_key
 from subclaw.core.errors import Denied
 from subclaw.egress.destination import destination
 from subclaw.egress.keys import ensure_key
-from subclaw.home import Home, choose_port, held, prepare_home
+from subclaw.home import Home, held, prepare_home
 from subclaw.machines.image import current_image
+from subclaw.ports import reserved_port
 from subclaw.routes.process import caddy_command, spare_waiting_connections, wait_ready, write_caddy_files
 from subclaw.store.cluster import cluster_command, make_cluster
 from subclaw.store.database import Role, open_database
@@ -58,28 +59,32 @@ async def box_up(settings: Settings, environ: Mapping[str, str], on_step: OnStep
         raise Denied("subclaw must be started as root: it runs each of its parts as a user of its own. Use sudo.")
     for upstream in settings.upstreams:
         destination(upstream)
+    current_image(settings.cache)
     home = Home(settings.home)
     prepare_home(home)
-    with held(home):
-        current_image(settings.cache)
-        port = choose_port(home, settings.listen, settings.port, DEFAULT_PORT)
-        ensure_key(home.keys, user_id(EGRESS_USER), group_id(EGRESS_USER))
-        router = caddy_settings(settings, port)
-        spare_waiting_connections()
-        write_caddy_files(router, user_id=user_id(CADDY_USER), group_id=group_id(CONTROL_USER))
+    async with AsyncExitStack() as stack:
+        stack.enter_context(held(home))
+        port = stack.enter_context(reserved_port(home, settings.listen, settings.port, DEFAULT_PORT))
+        key = stack.enter_context(fresh_key(home.console_key, home.console_key_hash, group_id(CONTROL_USER)))
+        _make_ready(settings, home, port)
         environment = process_environment(settings) | {"SUBCLAW_PORT": str(port)}
-        async with AsyncExitStack() as stack:
-            key = stack.enter_context(fresh_key(home.console_key, home.console_key_hash, group_id(CONTROL_USER)))
-            on_step("the database")
-            if settings.database_url is None:
-                await stack.enter_async_context(running(_database(home, environment), home.logs))
-            await provision(database_address(settings), timeout_s=DATABASE_START_S)
-            keys = await seal_keys(settings, environ)
-            for process in _processes(settings, home, port, environment):
-                on_step(process.name)
-                await stack.enter_async_context(running(process, home.logs))
-            url = public_url(settings, port)
-            yield Box(url=url, console=console_link(url, key), port=port, keys=keys)
+        on_step("the database")
+        if settings.database_url is None:
+            await stack.enter_async_context(running(_database(home, environment), home.logs))
+        await provision(database_address(settings), timeout_s=DATABASE_START_S)
+        keys = await seal_keys(settings, environ)
+        for process in _processes(settings, home, port, environment):
+            on_step(process.name)
+            await stack.enter_async_context(running(process, home.logs))
+        url = public_url(settings, port)
+        yield Box(url=url, console=console_link(url, key), port=port, keys=keys)
+
+
+def _make_ready(settings: Settings, home: Home, port: int) -> None:
+    """Make what the gateway and the router need before they start."""
+    ensure_key(home.keys, user_id(EGRESS_USER), group_id(EGRESS_USER))
+    spare_waiting_connections()
+    write_caddy_files(caddy_settings(settings, port), user_id=user_id(CADDY_USER), group_id=group_id(CONTROL_USER))
 
 
 def _database(home: Home, environment: Mapping[str, str]) -> Process:

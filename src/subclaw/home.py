@@ -5,19 +5,16 @@ import grp
 import os
 import pwd
 import shutil
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from subclaw.accounts import CADDY_USER, CONTROL_USER, DATABASE_USER, EGRESS_USER, MACHINE_USER
-from subclaw.core.errors import Conflict, Denied, Invalid, Unavailable
+from subclaw.core.errors import Conflict, Denied, Unavailable
 
 FREE_BYTES = 500 * 1024 * 1024
 """Least free disk to start with: below it a full disk would stop the database in the middle of somebody's turn."""
-
-PORTS_TRIED = 50
 
 
 @dataclass(frozen=True)
@@ -191,33 +188,3 @@ def prepare_home(home: Home) -> None:
             f"The disk of {home.path} is full: {free // 2**20} MB are free and {FREE_BYTES // 2**20} MB are needed. "
             "Make room, or set SUBCLAW_HOME to a folder on another disk."
         )
-
-
-def choose_port(home: Home, listen: str, wanted: int | None, default: int) -> int:
-    """Return the router's port: the wanted one, else this folder's own, else the first free one from `default` on.
-
-    Errors: `Conflict` if the wanted or the folder's own port is taken, `Invalid` for an address of another host.
-    """
-    if not _is_free(listen, 0):
-        raise Invalid(f"SUBCLAW_LISTEN is {listen!r}, which is not an address of this host.")
-    port = wanted or home.port()
-    if port is None:
-        tried = range(default, default + PORTS_TRIED)
-        port = next((port for port in tried if _is_free(listen, port)), None)
-        if port is None:
-            raise Conflict(f"All ports from {default} on are in use. Set SUBCLAW_PORT to a free one.")
-    elif not _is_free(listen, port):
-        raise Conflict(f"Port {port} is in use by another program. Stop it, or set SUBCLAW_PORT to a free port.")
-    home.port_file.write_text(f"{port}\n")
-    return port
-
-
-def _is_free(listen: str, port: int) -> bool:
-    family = socket.AF_INET6 if ":" in listen else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((listen, port))
-        except OSError:
-            return False
-        return True

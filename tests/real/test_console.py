@@ -5,7 +5,7 @@ import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import httpx
+import httpx2
 import psycopg
 import pytest
 from tests.real.console_scene import CANARY, HOSTILE, NUMBER, Scene, answer, console, hear, links, machine, plant
@@ -20,14 +20,14 @@ URL = "https://box.example"
 FORM = {"content-type": "application/x-www-form-urlencoded", "origin": URL}
 PAGES = ("", "/", "/tenants", "/tenants/1", "/outbox", "/machines", "/nothing", "/tenants/x")
 
-Steps = Callable[[httpx.AsyncClient, Scene], Awaitable[None]]
+Steps = Callable[[httpx2.AsyncClient, Scene], Awaitable[None]]
 
 
 def play(address: DatabaseAddress, steps: Steps, *, sign_in: bool = True, parts: dict[str, Path] | None = None) -> None:
     async def run() -> None:
         async with console(address, URL, parts) as scene:
-            transport = httpx.ASGITransport(app=scene.app)
-            async with httpx.AsyncClient(transport=transport, base_url=URL) as client:
+            transport = httpx2.ASGITransport(app=scene.app)
+            async with httpx2.AsyncClient(transport=transport, base_url=URL) as client:
                 if sign_in:
                     assert (await enter(client, scene.key)).status_code == 303
                 await steps(client, scene)
@@ -35,11 +35,11 @@ def play(address: DatabaseAddress, steps: Steps, *, sign_in: bool = True, parts:
     asyncio.run(run())
 
 
-async def enter(client: httpx.AsyncClient, key: str, **headers: str) -> httpx.Response:
+async def enter(client: httpx2.AsyncClient, key: str, **headers: str) -> httpx2.Response:
     return await client.post("/console/enter", data={"key": key}, headers={**FORM, **headers})
 
 
-async def crawl(client: httpx.AsyncClient) -> dict[str, str]:
+async def crawl(client: httpx2.AsyncClient) -> dict[str, str]:
     """Follow every link from the overview on; return the pages by address."""
     seen: dict[str, str] = {}
     waiting = {"/console"}
@@ -53,7 +53,7 @@ async def crawl(client: httpx.AsyncClient) -> dict[str, str]:
 
 @pytest.mark.parametrize("session", ["", "x", "1.aaaaaaaaaaaaaaaaaaaaaa." + "b" * 43, "of another key"])
 def test_a_stranger_sees_the_door_and_nothing_else(address: DatabaseAddress, session: str) -> None:
-    async def steps(client: httpx.AsyncClient, scene: Scene) -> None:
+    async def steps(client: httpx2.AsyncClient, scene: Scene) -> None:
         tenant_id = await plant(scene)
         value = new_session(hash_key("another"), 2e9) if session == "of another key" else session
         client.cookies.set(cookie_name(URL), value)
@@ -72,7 +72,7 @@ def test_a_stranger_sees_the_door_and_nothing_else(address: DatabaseAddress, ses
 
 
 def test_the_key_opens_and_its_session_is_the_browsers_alone(address: DatabaseAddress) -> None:
-    async def steps(client: httpx.AsyncClient, scene: Scene) -> None:
+    async def steps(client: httpx2.AsyncClient, scene: Scene) -> None:
         entered = await enter(client, scene.key)
         assert (entered.status_code, entered.headers["location"]) == (303, "/console")
         cookie = entered.headers["set-cookie"]
@@ -89,7 +89,7 @@ def test_the_key_opens_and_its_session_is_the_browsers_alone(address: DatabaseAd
 
 
 def test_a_wrong_key_opens_nothing_and_few_may_be_tried(address: DatabaseAddress) -> None:
-    async def steps(client: httpx.AsyncClient, scene: Scene) -> None:
+    async def steps(client: httpx2.AsyncClient, scene: Scene) -> None:
         for key in ("", "x", scene.key[:-1], scene.key + "x", "\u00e9", "\0" * 300):
             wrong = await enter(client, key)
             assert wrong.status_code == 401, key
@@ -114,7 +114,7 @@ def test_a_wrong_key_opens_nothing_and_few_may_be_tried(address: DatabaseAddress
     ],
 )
 def test_what_is_no_form_is_refused(address: DatabaseAddress, body: bytes, kind: str) -> None:
-    async def steps(client: httpx.AsyncClient, scene: Scene) -> None:
+    async def steps(client: httpx2.AsyncClient, scene: Scene) -> None:
         refused = await client.post("/console/enter", content=body, headers={**FORM, "content-type": kind})
         assert refused.status_code == 422
         assert "not a form" in refused.text
@@ -132,7 +132,7 @@ def test_what_is_no_form_is_refused(address: DatabaseAddress, body: bytes, kind:
     ],
 )
 def test_no_other_page_can_press_a_button(address: DatabaseAddress, headers: dict[str, str]) -> None:
-    async def steps(client: httpx.AsyncClient, scene: Scene) -> None:
+    async def steps(client: httpx2.AsyncClient, scene: Scene) -> None:
         scene.fleet.awake = [machine(5)]
         for path in ("/console/machines/5/sleep", "/console/leave", "/console/enter"):
             refused = await client.post(path, data={"key": scene.key}, headers={**FORM, **headers})
@@ -146,7 +146,7 @@ def test_no_other_page_can_press_a_button(address: DatabaseAddress, headers: dic
 
 
 def test_a_machine_is_put_to_sleep(address: DatabaseAddress) -> None:
-    async def steps(client: httpx.AsyncClient, scene: Scene) -> None:
+    async def steps(client: httpx2.AsyncClient, scene: Scene) -> None:
         tenant_id = await plant(scene)
         listed = (await client.get("/console/machines")).text
         assert "in use" in listed
@@ -161,7 +161,7 @@ def test_a_machine_is_put_to_sleep(address: DatabaseAddress) -> None:
 
 
 def test_no_page_shows_a_tenants_words_or_whole_address(address: DatabaseAddress) -> None:
-    async def steps(client: httpx.AsyncClient, scene: Scene) -> None:
+    async def steps(client: httpx2.AsyncClient, scene: Scene) -> None:
         tenant_id = await plant(scene)
         pages = await crawl(client)
         for path in ("/console", "/console/tenants", "/console/outbox", "/console/machines"):
@@ -177,7 +177,7 @@ def test_no_page_shows_a_tenants_words_or_whole_address(address: DatabaseAddress
 
 
 def test_the_database_itself_refuses_the_operator_words(address: DatabaseAddress) -> None:
-    async def steps(client: httpx.AsyncClient, scene: Scene) -> None:
+    async def steps(client: httpx2.AsyncClient, scene: Scene) -> None:
         await plant(scene)
 
     play(address, steps)
@@ -194,7 +194,7 @@ def test_the_database_itself_refuses_the_operator_words(address: DatabaseAddress
 
 @pytest.mark.parametrize("outcome", list(TurnOutcome))
 def test_every_outcome_of_a_turn_is_told(address: DatabaseAddress, outcome: TurnOutcome) -> None:
-    async def steps(client: httpx.AsyncClient, scene: Scene) -> None:
+    async def steps(client: httpx2.AsyncClient, scene: Scene) -> None:
         tenant_id = await hear(scene.database, name="calm-otter")
         await answer(scene.database, outcome=outcome)
         page = (await client.get(f"/console/tenants/{tenant_id}")).text
@@ -205,7 +205,7 @@ def test_every_outcome_of_a_turn_is_told(address: DatabaseAddress, outcome: Turn
 
 
 def test_figures_states_and_reasons_are_shown(address: DatabaseAddress) -> None:
-    async def steps(client: httpx.AsyncClient, scene: Scene) -> None:
+    async def steps(client: httpx2.AsyncClient, scene: Scene) -> None:
         tenant_id = await plant(scene)
         overview = text_of((await client.get("/console")).text)
         assert "Tenants 3 3 new" in overview
@@ -228,7 +228,7 @@ def test_figures_states_and_reasons_are_shown(address: DatabaseAddress) -> None:
 
 
 def test_what_comes_from_outside_is_shown_as_text(address: DatabaseAddress) -> None:
-    async def steps(client: httpx.AsyncClient, scene: Scene) -> None:
+    async def steps(client: httpx2.AsyncClient, scene: Scene) -> None:
         await plant(scene)
         pages = "".join((await crawl(client)).values())
         assert HOSTILE not in pages
@@ -247,7 +247,7 @@ def test_lists_go_on_where_a_page_ends(address: DatabaseAddress, monkeypatch: py
     monkeypatch.setattr("subclaw.console.router.PAGE_ROWS", 2)
     monkeypatch.setattr("subclaw.console.router.EVENT_ROWS", 3)
 
-    async def steps(client: httpx.AsyncClient, scene: Scene) -> None:
+    async def steps(client: httpx2.AsyncClient, scene: Scene) -> None:
         for number in range(5):
             await hear(scene.database, name=f"calm-otter-{number}", address=f"address {number}")
         await answer(scene.database)
@@ -260,7 +260,7 @@ def test_lists_go_on_where_a_page_ends(address: DatabaseAddress, monkeypatch: py
     play(address, steps)
 
 
-async def turn_pages(client: httpx.AsyncClient, path: str) -> list[str]:
+async def turn_pages(client: httpx2.AsyncClient, path: str) -> list[str]:
     pages = [(await client.get(path)).text]
     while found := re.search(r'rel="next" href="([^"]+)"', pages[-1]):
         pages.append((await client.get(found[1].replace("&amp;", "&"))).text)
@@ -277,7 +277,7 @@ def timeline_of(page: str) -> str:
 
 
 def test_tenants_are_found_by_name_and_others_are_not(address: DatabaseAddress) -> None:
-    async def steps(client: httpx.AsyncClient, scene: Scene) -> None:
+    async def steps(client: httpx2.AsyncClient, scene: Scene) -> None:
         await plant(scene)
         found = (await client.get("/console/tenants", params={"name": " Calm% "})).text
         assert "calm-otter" in found
@@ -292,7 +292,7 @@ def test_tenants_are_found_by_name_and_others_are_not(address: DatabaseAddress) 
 
 
 def test_what_does_not_answer_is_said(address: DatabaseAddress, tmp_path: Path) -> None:
-    async def steps(client: httpx.AsyncClient, scene: Scene) -> None:
+    async def steps(client: httpx2.AsyncClient, scene: Scene) -> None:
         scene.fleet.up = False
         overview = text_of((await client.get("/console")).text)
         assert "Machines awake \u2013 their host does not answer" in overview
@@ -303,8 +303,8 @@ def test_what_does_not_answer_is_said(address: DatabaseAddress, tmp_path: Path) 
     async def run() -> None:
         server = await asyncio.start_unix_server(lambda _, writer: writer.close(), tmp_path / "router.sock")
         async with server, console(address, URL, parts) as scene:
-            transport = httpx.ASGITransport(app=scene.app)
-            async with httpx.AsyncClient(transport=transport, base_url=URL) as client:
+            transport = httpx2.ASGITransport(app=scene.app)
+            async with httpx2.AsyncClient(transport=transport, base_url=URL) as client:
                 await enter(client, scene.key)
                 await steps(client, scene)
 
@@ -313,7 +313,7 @@ def test_what_does_not_answer_is_said(address: DatabaseAddress, tmp_path: Path) 
 
 
 def test_a_database_that_is_gone_is_a_page_too(address: DatabaseAddress) -> None:
-    async def steps(client: httpx.AsyncClient, scene: Scene) -> None:
+    async def steps(client: httpx2.AsyncClient, scene: Scene) -> None:
         with psycopg.connect(address.conninfo(Role.OWNER), autocommit=True) as connection:
             connection.execute("ALTER ROLE subclaw_operator NOLOGIN")
             try:
@@ -330,7 +330,7 @@ def test_a_database_that_is_gone_is_a_page_too(address: DatabaseAddress) -> None
 
 
 def test_the_files_of_a_page_are_there(address: DatabaseAddress) -> None:
-    async def steps(client: httpx.AsyncClient, scene: Scene) -> None:
+    async def steps(client: httpx2.AsyncClient, scene: Scene) -> None:
         for path in ("/console", "/console/enter"):
             page = (await client.get(path)).text
             files = {link for link in links(page) if "/assets/" in link} | set(re.findall(r'src="([^"]+)"', page))

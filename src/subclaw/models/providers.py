@@ -3,11 +3,11 @@
 The keys here are placeholders: the gateway takes them out and puts the real ones in.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-import httpx
 import httpx2
-from pydantic_ai.models import Model as ProviderModel
 
 from subclaw.core.model import Model
 from subclaw.models.choice import ModelChoice
@@ -18,43 +18,38 @@ CONNECTIONS = 200
 GATEWAY = "http://egress"
 
 
-def open_model(choice: ModelChoice, gateway: Path) -> Model:
-    """Return the chosen model, reached through the gateway's socket."""
-    return PydanticAiModel(_provider_model(choice, gateway))
+@asynccontextmanager
+async def open_model(choice: ModelChoice, gateway: Path) -> AsyncIterator[Model]:
+    """Yield the chosen model, reached through the gateway's socket, for the life of the block.
 
-
-def _provider_model(choice: ModelChoice, gateway: Path) -> ProviderModel:
-    """Import only the provider that is used: each costs tens of megabytes."""
+    Only the provider that is used is imported: each costs tens of megabytes.
+    """
     match choice.provider:
         case "openai":
             from pydantic_ai.models.openai import OpenAIChatModel
             from pydantic_ai.providers.openai import OpenAIProvider
 
-            openai = OpenAIProvider(base_url=f"{GATEWAY}/openai", api_key=PLACEHOLDER, http_client=_client(gateway))
-            return OpenAIChatModel(choice.model, provider=openai)
+            async with _client(gateway) as client:
+                openai = OpenAIProvider(base_url=f"{GATEWAY}/openai", api_key=PLACEHOLDER, http_client=client)
+                yield PydanticAiModel(OpenAIChatModel(choice.model, provider=openai))
         case "anthropic":
             from pydantic_ai.models.anthropic import AnthropicModel
             from pydantic_ai.providers.anthropic import AnthropicProvider
 
-            anthropic = AnthropicProvider(
-                base_url=f"{GATEWAY}/anthropic", api_key=PLACEHOLDER, http_client=_client(gateway)
-            )
-            return AnthropicModel(choice.model, provider=anthropic)
+            async with _client(gateway) as client:
+                anthropic = AnthropicProvider(base_url=f"{GATEWAY}/anthropic", api_key=PLACEHOLDER, http_client=client)
+                yield PydanticAiModel(AnthropicModel(choice.model, provider=anthropic))
         case "google":
             from pydantic_ai.models.google import GoogleModel
             from pydantic_ai.providers.google import GoogleProvider
 
-            transport = httpx.AsyncHTTPTransport(uds=str(gateway), limits=httpx.Limits(max_connections=CONNECTIONS))
-            google = GoogleProvider(
-                base_url=f"{GATEWAY}/google",
-                api_key=PLACEHOLDER,
-                http_client=httpx.AsyncClient(transport=transport, timeout=TIMEOUT_S),
-            )
-            return GoogleModel(choice.model, provider=google)
+            async with _client(gateway) as client:
+                google = GoogleProvider(base_url=f"{GATEWAY}/google", api_key=PLACEHOLDER, http_client=client)
+                yield PydanticAiModel(GoogleModel(choice.model, provider=google))
         case _:
             from subclaw.models.demo.model import demo_model
 
-            return demo_model()
+            yield PydanticAiModel(demo_model())
 
 
 def _client(gateway: Path) -> httpx2.AsyncClient:

@@ -5,7 +5,7 @@ import json
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-import httpx
+import httpx2
 import pytest
 from fastapi import FastAPI
 
@@ -22,7 +22,7 @@ MESSAGE_ID = "8dd211b0-82dc-4c7f-b09c-e9c3679a33cb"
 
 
 def scenario(
-    steps: Callable[[httpx.AsyncClient, MemoryChat], Awaitable[None]],
+    steps: Callable[[httpx2.AsyncClient, MemoryChat], Awaitable[None]],
     *,
     public_url: str = URL,
     token: str | None = TOKEN,
@@ -32,8 +32,8 @@ def scenario(
         app = FastAPI()
         app.include_router(web_router(intake=chat, feed=chat, title="subclaw", public_url=public_url))
         cookies = {cookie_name(public_url): token} if token else {}
-        transport = httpx.ASGITransport(app=app)
-        async with httpx.AsyncClient(transport=transport, base_url=public_url, cookies=cookies) as client:
+        transport = httpx2.ASGITransport(app=app)
+        async with httpx2.AsyncClient(transport=transport, base_url=public_url, cookies=cookies) as client:
             await steps(client, chat)
 
     asyncio.run(run())
@@ -44,7 +44,7 @@ def message(text: str = "hello", message_id: str = "") -> dict[str, str]:
 
 
 def test_the_page_makes_a_token_that_only_the_browser_holds_and_stores_nothing() -> None:
-    async def steps(client: httpx.AsyncClient, chat: MemoryChat) -> None:
+    async def steps(client: httpx2.AsyncClient, chat: MemoryChat) -> None:
         first = await client.get("/")
         cookie = first.headers["set-cookie"]
         token = client.cookies[cookie_name(URL)]
@@ -60,7 +60,7 @@ def test_the_page_makes_a_token_that_only_the_browser_holds_and_stores_nothing()
 
 
 def test_without_https_the_cookie_works_without_secure() -> None:
-    async def steps(client: httpx.AsyncClient, chat: MemoryChat) -> None:
+    async def steps(client: httpx2.AsyncClient, chat: MemoryChat) -> None:
         cookie = (await client.get("/")).headers["set-cookie"]
         assert cookie.startswith("subclaw_web=")
         assert "Secure" not in cookie
@@ -69,7 +69,7 @@ def test_without_https_the_cookie_works_without_secure() -> None:
 
 
 def test_the_page_allows_no_foreign_code_and_no_frame() -> None:
-    async def steps(client: httpx.AsyncClient, chat: MemoryChat) -> None:
+    async def steps(client: httpx2.AsyncClient, chat: MemoryChat) -> None:
         page = await client.get("/")
         policy = page.headers["content-security-policy"]
         assert "default-src 'none'" in policy
@@ -84,7 +84,7 @@ def test_the_page_allows_no_foreign_code_and_no_frame() -> None:
 
 
 def test_every_file_that_the_page_names_is_there_and_kept_for_good() -> None:
-    async def steps(client: httpx.AsyncClient, chat: MemoryChat) -> None:
+    async def steps(client: httpx2.AsyncClient, chat: MemoryChat) -> None:
         page = (await client.get("/")).text
         paths = {part.split('"')[0] for part in page.replace('src="', 'href="').split('href="')[1:]}
         assert len(paths) >= 6
@@ -104,7 +104,7 @@ def test_a_title_is_shown_as_text() -> None:
     app.include_router(web_router(intake=chat, feed=chat, title="<i>Acme & Co", public_url=URL))
 
     async def run() -> str:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=URL) as client:
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url=URL) as client:
             return (await client.get("/")).text
 
     page = asyncio.run(run())
@@ -113,7 +113,7 @@ def test_a_title_is_shown_as_text() -> None:
 
 
 def test_a_message_is_stored_once_however_often_it_is_posted() -> None:
-    async def steps(client: httpx.AsyncClient, chat: MemoryChat) -> None:
+    async def steps(client: httpx2.AsyncClient, chat: MemoryChat) -> None:
         sent = message("hi")
         answers = [await client.post("/chat/messages", json=sent) for _ in range(3)]
         assert [answer.status_code for answer in answers] == [202, 202, 202]
@@ -127,7 +127,7 @@ def test_a_message_is_stored_once_however_often_it_is_posted() -> None:
 
 
 def test_one_persons_id_does_not_shadow_anothers() -> None:
-    async def steps(client: httpx.AsyncClient, chat: MemoryChat) -> None:
+    async def steps(client: httpx2.AsyncClient, chat: MemoryChat) -> None:
         sent = message("hi")
         for token in ("a" * 43, "b" * 43):
             client.cookies.set(cookie_name(URL), token)
@@ -157,7 +157,7 @@ def test_one_persons_id_does_not_shadow_anothers() -> None:
     ],
 )
 def test_what_is_no_message_is_refused_in_words(body: bytes) -> None:
-    async def steps(client: httpx.AsyncClient, chat: MemoryChat) -> None:
+    async def steps(client: httpx2.AsyncClient, chat: MemoryChat) -> None:
         answer = await client.post("/chat/messages", content=body, headers={"content-type": "application/json"})
         assert answer.status_code == 422
         assert answer.json()["error"].endswith((".", ")"))
@@ -172,7 +172,7 @@ def test_a_body_beyond_bounds_is_refused_in_words(declared: bool) -> None:
         for _ in range(100):
             yield b"x" * 100_000
 
-    async def steps(client: httpx.AsyncClient, chat: MemoryChat) -> None:
+    async def steps(client: httpx2.AsyncClient, chat: MemoryChat) -> None:
         content = b"x" * (BODY_LIMIT_BYTES + 1) if declared else endless()
         answer = await client.post("/chat/messages", content=content, headers={"content-type": "application/json"})
         assert answer.status_code == 413
@@ -182,7 +182,7 @@ def test_a_body_beyond_bounds_is_refused_in_words(declared: bool) -> None:
 
 
 def test_an_intake_that_is_down_is_asked_for_later() -> None:
-    async def steps(client: httpx.AsyncClient, chat: MemoryChat) -> None:
+    async def steps(client: httpx2.AsyncClient, chat: MemoryChat) -> None:
         chat.available = False
         answer = await client.post("/chat/messages", json=message())
         assert answer.status_code == 503
@@ -206,7 +206,7 @@ def test_an_intake_that_is_down_is_asked_for_later() -> None:
 )
 @pytest.mark.parametrize("path", ["/chat/messages", "/chat/link"])
 def test_no_other_page_can_speak_for_a_person(path: str, headers: dict[str, str]) -> None:
-    async def steps(client: httpx.AsyncClient, chat: MemoryChat) -> None:
+    async def steps(client: httpx2.AsyncClient, chat: MemoryChat) -> None:
         sent = {"content-type": "application/json"} | headers
         answer = await client.post(path, content=json.dumps(message()).encode(), headers=sent)
         assert answer.status_code in (403, 415)
@@ -216,7 +216,7 @@ def test_no_other_page_can_speak_for_a_person(path: str, headers: dict[str, str]
 
 
 def test_without_a_cookie_nobody_speaks_and_nobody_listens() -> None:
-    async def steps(client: httpx.AsyncClient, chat: MemoryChat) -> None:
+    async def steps(client: httpx2.AsyncClient, chat: MemoryChat) -> None:
         for token in (None, "short", "é" * 43):
             headers = {} if token is None else {b"cookie": f"{cookie_name(URL)}={token}".encode()}
             assert (await client.post("/chat/messages", json=message(), headers=headers)).status_code == 401
@@ -228,7 +228,7 @@ def test_without_a_cookie_nobody_speaks_and_nobody_listens() -> None:
 
 
 def test_the_link_leads_a_fresh_browser_into_the_conversation() -> None:
-    async def steps(client: httpx.AsyncClient, chat: MemoryChat) -> None:
+    async def steps(client: httpx2.AsyncClient, chat: MemoryChat) -> None:
         answer = await client.post("/chat/link", json={})
         assert answer.json() == {"url": f"{URL}/c/{TOKEN}"}
         assert answer.headers["cache-control"] == "no-store"
@@ -241,7 +241,7 @@ def test_the_link_leads_a_fresh_browser_into_the_conversation() -> None:
 
 
 def test_a_browser_in_another_conversation_is_asked_before_it_leaves_it() -> None:
-    async def steps(client: httpx.AsyncClient, chat: MemoryChat) -> None:
+    async def steps(client: httpx2.AsyncClient, chat: MemoryChat) -> None:
         other = new_token()
         asked = await client.get(f"/c/{other}")
         assert asked.status_code == 200
@@ -258,7 +258,7 @@ def test_a_browser_in_another_conversation_is_asked_before_it_leaves_it() -> Non
 
 @pytest.mark.parametrize("token", ["x", "t" * 44, "t" * 42 + "!", "%3Cscript%3E"])
 def test_a_link_that_was_cut_says_so(token: str) -> None:
-    async def steps(client: httpx.AsyncClient, chat: MemoryChat) -> None:
+    async def steps(client: httpx2.AsyncClient, chat: MemoryChat) -> None:
         answer = await client.get(f"/c/{token}")
         assert answer.status_code == 404
         assert "set-cookie" not in answer.headers
