@@ -1,5 +1,6 @@
 """`Machines` for the control plane: calls to the host's API over its unix socket."""
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
@@ -20,6 +21,9 @@ WAKE_S = 120.0
 """How long a call may wait for its machine to come up and answer, beside the time that the call itself allows."""
 CONNECT_S = 5.0
 CONNECTIONS = 512
+RESTART_S = 15.0
+"""How long a call waits for a host that does not run: its supervisor starts it anew within seconds."""
+RESTART_POLL_S = 0.1
 UNKNOWN_OUTCOME = "The host of machines does not answer; whether this was done is unknown."
 
 
@@ -134,7 +138,7 @@ class HostClient:
     async def _send(self, request: httpx2.Request) -> AsyncIterator[httpx2.Response]:
         """Send a request and give its answer, whose body may not have come yet. Raises what the host answered with."""
         try:
-            response = await self._client.send(request, stream=True)
+            response = await self._connected(request)
             try:
                 if response.status_code >= 400:
                     raise error_of(await json_of(response))
@@ -145,6 +149,17 @@ class HostClient:
             raise Unavailable("The host of machines is not running.", internal=str(error)) from error
         except httpx2.HTTPError as error:
             raise Unavailable(UNKNOWN_OUTCOME, internal=f"{type(error).__name__}: {error}") from error
+
+    async def _connected(self, request: httpx2.Request) -> httpx2.Response:
+        """Send a request, trying again while nobody listens: then nothing of it has reached the host."""
+        deadline_s = asyncio.get_running_loop().time() + RESTART_S
+        while True:
+            try:
+                return await self._client.send(request, stream=True)
+            except httpx2.ConnectError:
+                if asyncio.get_running_loop().time() > deadline_s:
+                    raise
+            await asyncio.sleep(RESTART_POLL_S)
 
 
 async def json_of(response: httpx2.Response) -> Any:
