@@ -174,6 +174,7 @@ async def run_worker(settings: Settings, port: int) -> None:
         database = await stack.enter_async_context(open_database(address, Role.APP))
         operator = await stack.enter_async_context(open_database(address, Role.OPERATOR, size=1))
         machines = await stack.enter_async_context(HostClient(home.host_socket))
+        gateway = await stack.enter_async_context(gateway_client(home.egress_socket, connections=TURNS_AT_ONCE))
         routes = CaddyRoutes(caddy_settings(settings, port))
         sites = site_address(settings, port)
         publisher = SitePublisher(
@@ -191,7 +192,7 @@ async def run_worker(settings: Settings, port: int) -> None:
 
         turns = Turns(
             database=database,
-            model=await stack.enter_async_context(open_model(settings.model, home.egress_socket)),
+            model=open_model(settings.model, gateway),
             toolbox=BuiltInToolbox(
                 [
                     *machine_tools(machines),

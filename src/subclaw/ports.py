@@ -1,7 +1,7 @@
 """The router's port: chosen once for a state folder, and reserved while a box runs.
 
-Caddy opens its port in a way that lets a second Caddy of the same user share it (`SO_REUSEPORT`), and each would get some
-of the visitors. So a box holds a lock on its port from before Caddy is started to the end.
+Caddy opens its port in a way that lets a second Caddy of the same user share it (`SO_REUSEPORT`), and each would get
+some of the visitors. So a box holds a lock on its port from before Caddy is started to the end.
 """
 
 import fcntl

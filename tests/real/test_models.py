@@ -11,6 +11,7 @@ from subclaw.config import KEY_VARIABLES, load_settings
 from subclaw.core.errors import Denied, Exhausted, Invalid, SubclawError, Unauthenticated, Unavailable
 from subclaw.core.model import Model, ModelSaid, Prompt, ToolSaid, Usage, UserSaid
 from subclaw.core.tool import ToolDefinition
+from subclaw.egress.client import gateway_client
 from subclaw.models.providers import open_model
 from subclaw.testing.egress import run, running_gateway
 from subclaw.testing.providers import CALL_ARGUMENTS, CALL_NAME, FakeProvider
@@ -39,9 +40,9 @@ async def opened(folder: Path, name: str, provider: FakeProvider) -> AsyncIterat
         secrets = {KEY_VARIABLES[f"{upper}_API_KEY"]: KEY}
         async with (
             running_gateway(folder, settings.upstreams, secrets) as socket,
-            open_model(settings.model, socket) as model,
+            gateway_client(socket) as gateway,
         ):
-            yield model
+            yield open_model(settings.model, gateway)
 
 
 @pytest.mark.parametrize("name", PATHS)
@@ -88,9 +89,9 @@ def test_a_provider_that_is_away_is_unavailable(tmp_path: Path, name: str) -> No
         secrets = {KEY_VARIABLES[f"{name.upper()}_API_KEY"]: KEY}
         async with (
             running_gateway(tmp_path, settings.upstreams, secrets) as socket,
-            open_model(settings.model, socket) as model,
+            gateway_client(socket) as gateway,
         ):
             with pytest.raises(Unavailable):
-                await model.ask(HELLO)
+                await open_model(settings.model, gateway).ask(HELLO)
 
     run(scenario)

@@ -13,6 +13,8 @@ BASE_URL = "http://egress"
 """What a provider's base URL begins with: `http://egress/<upstream>/…`. The host's name is never resolved."""
 
 VERIFY_TIMEOUT_S = 5.0
+CONNECT_RETRIES = 5
+"""A gateway that does not run is being started anew: tried again after 0, 0.5, 1, 2 and 4 seconds."""
 
 
 def gateway_client(socket_path: Path, *, timeout_s: float = 300.0, connections: int = 100) -> httpx2.AsyncClient:
@@ -24,6 +26,7 @@ def gateway_client(socket_path: Path, *, timeout_s: float = 300.0, connections: 
         uds=str(socket_path),
         verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # no TLS on a unix socket: spares loading the authorities
         trust_env=False,
+        retries=CONNECT_RETRIES,
         limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=60),
     )
     return httpx2.AsyncClient(transport=transport, base_url=BASE_URL, timeout=timeout_s, trust_env=False)
