@@ -106,6 +106,13 @@ class FakeOpenAi:
         self.plays[said] = Play(answers=answers)
         return self.plays[said]
 
+    def let_go(self) -> None:
+        """Let every held answer go."""
+        for play in self.plays.values():
+            for answer in play.answers:
+                if isinstance(answer, Held):
+                    answer.let_go.set()
+
     def app(self) -> Starlette:
         """Return the application."""
         return Starlette(
@@ -174,14 +181,7 @@ def running_openai() -> Iterator[FakeOpenAi]:
         try:
             yield fake
         finally:
-            for play in fake.plays.values():
-                _let_go(play.answers)
-
-
-def _let_go(answers: Sequence[Answer]) -> None:
-    for answer in answers:
-        if isinstance(answer, Held):
-            answer.let_go.set()
+            fake.let_go()
 
 
 async def _serve() -> None:

@@ -1,6 +1,7 @@
 """The boxes that several modules share: one with the demo model, one whose model is scripted and that takes SMS."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -33,6 +34,13 @@ def demo_box() -> Iterator[RunningBox]:
 
 @pytest.fixture(scope="session")
 def scripted_box() -> Iterator[ScriptedBox]:
+    with running_scripted_box() as scripted:
+        yield scripted
+
+
+@contextmanager
+def running_scripted_box() -> Iterator[ScriptedBox]:
+    """Run a box whose model is scripted and that takes SMS, and what is outside of it."""
     with (
         running_openai() as model,
         start_blocking_portal() as portal,
@@ -40,7 +48,10 @@ def scripted_box() -> Iterator[ScriptedBox]:
         state_folder() as home,
         running_box(home, **model_settings(model), **twilio_settings(twilio)) as box,
     ):
-        yield ScriptedBox(box=box, model=model, twilio=twilio)
+        try:
+            yield ScriptedBox(box=box, model=model, twilio=twilio)
+        finally:
+            model.let_go()
 
 
 def model_settings(model: FakeOpenAi) -> dict[str, str]:
@@ -49,6 +60,7 @@ def model_settings(model: FakeOpenAi) -> dict[str, str]:
 
 
 def twilio_settings(twilio: FakeTwilio) -> dict[str, str]:
+    """Return the settings that make the fake Twilio the operator's."""
     return {
         "TWILIO_ACCOUNT_SID": ACCOUNT,
         "TWILIO_AUTH_TOKEN": TOKEN,

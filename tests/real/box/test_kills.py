@@ -1,0 +1,138 @@
+"""`kill -9` in the middle of a turn, of one process and of all of them: the turn ends, with one reply."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from uuid import uuid4
+
+import psutil
+import pytest
+from tests.real.box.conftest import ScriptedBox, model_settings, running_scripted_box
+from tests.real.box.running import RunningBox, Somebody, next_reply, running_box, state_folder, wait_for
+from tests.real.machines import qemu_processes
+
+from subclaw.core.errors import NotFound
+from subclaw.core.transcript import OUTCOME_UNKNOWN
+from subclaw.testing.openai import Held, Play, Words, call, running_openai
+
+VICTIMS = ("web", "worker", "egress", "host", "caddy", "postgres")
+DONE = "It is done."
+LONG = call("shell_exec", command="echo once >> runs; sync; touch begun; sleep 5; echo over")
+
+
+@pytest.fixture(scope="module")
+def fragile_box() -> Iterator[ScriptedBox]:
+    """A box of this module's own: nobody else's turns are to suffer."""
+    with running_scripted_box() as scripted:
+        yield scripted
+
+
+def reply_in_spite_of(box: RunningBox, said: str, kill: Callable[[], None]) -> str:
+    """Say something, kill when the time has come, and return the reply."""
+
+    async def scenario() -> str:
+        async with Somebody().at(box) as person:
+            await person.say(said)
+            await asyncio.to_thread(kill)
+            return await next_reply(person)
+
+    return asyncio.run(scenario())
+
+
+def kill(process: psutil.Process) -> None:
+    process.kill()
+    process.wait(10)
+
+
+def assert_ended_once(box: RunningBox, said: str) -> None:
+    """Check that a turn is over, and has one reply."""
+    kinds = [kind for kind, _ in box.events(said)]
+    assert (kinds.count("turn.started"), kinds.count("reply.queued"), kinds.count("turn.finished")) == (1, 1, 1)
+
+
+@pytest.mark.parametrize("victim", VICTIMS)
+def test_a_process_dies_while_the_model_thinks(fragile_box: ScriptedBox, victim: str) -> None:
+    box, said = fragile_box.box, f"go on {uuid4()}"
+    before = box.children()
+    held = Held(answer=call("shell_exec", command="echo here"))
+    play = fragile_box.model.play(said, held, Words(text=DONE))
+
+    def kill_when_asked() -> None:
+        assert held.asked.wait(30)
+        kill(before[victim])
+        held.let_go.set()
+
+    assert reply_in_spite_of(box, said, kill_when_asked) == DONE
+    assert play.told() == ["here"]
+    assert_ended_once(box, said)
+    wait_for(lambda: set(box.children()) == set(VICTIMS), "a process was not started again")
+    assert box.children()[victim].pid != before[victim].pid
+
+
+@pytest.mark.parametrize(
+    ("victim", "words"),
+    [
+        ("worker", OUTCOME_UNKNOWN),
+        ("postgres", OUTCOME_UNKNOWN),
+        ("host", "The host of machines does not answer; whether this was done is unknown."),
+    ],
+)
+def test_a_process_dies_while_a_command_runs(fragile_box: ScriptedBox, victim: str, words: str) -> None:
+    box, said = fragile_box.box, f"go on {uuid4()}"
+    play = fragile_box.model.play(said, LONG, call("shell_exec", command="cat runs"), Words(text=DONE))
+
+    def kill_in_command() -> None:
+        wait_for(lambda: command_runs(box, said), "the command did not begin")
+        kill(box.children()[victim])
+
+    assert reply_in_spite_of(box, said, kill_in_command) == DONE
+    assert play.told() == [words, "once"], "the model is told, and the command ran once"
+    assert_ended_once(box, said)
+
+
+def command_runs(box: RunningBox, said: str) -> bool:
+    """Say whether the command that was asked for is under way in the tenant's machine."""
+    if "tool.started" not in [kind for kind, _ in box.events(said)]:
+        return False
+    tenant_id = box.tenant_that_said(said)
+    try:
+        box.use_host(lambda host: host.read(tenant_id, "begun", offset_bytes=0, limit_bytes=1))
+    except NotFound:
+        return False
+    return True
+
+
+def test_everything_dies_and_is_started_again() -> None:
+    said = f"go on {uuid4()}"
+    somebody = Somebody()
+
+    async def say(box: RunningBox) -> None:
+        async with somebody.at(box) as person:
+            await person.say(said)
+
+    async def hear(box: RunningBox) -> str:
+        async with somebody.at(box) as person:
+            return await next_reply(person)
+
+    with running_openai() as model, state_folder() as home:
+        read = call("shell_exec", command="cat runs")
+        play: Play = model.play(said, LONG, read, Words(text=DONE))
+        model.play("write more", call("shell_exec", command="echo twice >> runs"), Words(text=DONE))
+        again = model.play("read again", read, Words(text=DONE))
+        with running_box(home, **model_settings(model)) as box:
+            asyncio.run(say(box))
+            wait_for(lambda: command_runs(box, said), "the command did not begin")
+            processes = [*psutil.Process(box.process.pid).children(recursive=True), *qemu_processes(home)]
+            assert len(processes) > len(VICTIMS)
+            box.process.kill()
+            _, alive = psutil.wait_procs(processes, timeout=10)
+            assert alive == [], "nothing of it is left running"
+        with running_box(home, **model_settings(model)) as box:
+            assert asyncio.run(hear(box)) == DONE
+            assert play.told() == [OUTCOME_UNKNOWN, "once"]
+            assert_ended_once(box, said)
+            assert somebody.ask(box, "write more") == [DONE]
+            box.stop()
+            assert qemu_processes(home) == []
+        with running_box(home, **model_settings(model)) as box:
+            assert somebody.ask(box, "read again") == [DONE]
+            assert again.told() == ["once\ntwice"], "what was written without a sync is there after a stop in order"
