@@ -72,18 +72,17 @@ class RunningBox:
         ((tenant_id,),) = self.rows("SELECT DISTINCT tenant_id FROM inbox WHERE text = %s", text)
         return TenantId(tenant_id)
 
-    def events(self, said: str) -> list[tuple[str, dict[str, Any]]]:
-        """Return the transcript of the one conversation in which a text was said."""
-        conversation = "SELECT conversation_id FROM inbox WHERE text = %s"
-        found = self.rows(
-            f"SELECT type, body FROM event WHERE conversation_id = ({conversation}) ORDER BY seq",
+    def turn(self, said: str) -> list[tuple[str, dict[str, Any]]]:
+        """Return the events of the turn in which a text was said, from its start up to the next one's."""
+        ((conversation_id, before),) = self.rows(
+            "SELECT e.conversation_id, count(*) FROM event e JOIN event said USING (conversation_id)"
+            " WHERE said.type = 'message.received' AND said.body ->> 'text' = %s"
+            " AND e.type = 'turn.started' AND e.seq < said.seq GROUP BY 1",
             said,
-        )
-        return [(kind, body) for kind, body in found]
-
-    def replies(self, said: str) -> list[str]:
-        """Return the replies that were queued in the one conversation in which a text was said."""
-        return [body["text"] for kind, body in self.events(said) if kind == "reply.queued"]
+        ) or [(0, 0)]
+        events = self.rows("SELECT type, body FROM event WHERE conversation_id = %s ORDER BY seq", conversation_id)
+        starts = [index for index, (kind, _) in enumerate(events) if kind == "turn.started"]
+        return [(kind, body) for kind, body in events[starts[before - 1] : [*starts, None][before]]] if before else []
 
     def stop(self) -> None:
         """Stop it as an operator does."""

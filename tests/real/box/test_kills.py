@@ -12,11 +12,15 @@ from tests.real.machines import qemu_processes
 
 from subclaw.core.errors import NotFound
 from subclaw.core.transcript import OUTCOME_UNKNOWN
-from subclaw.testing.openai import Held, Play, Words, call, running_openai
+from subclaw.testing.openai import Calls, Held, Play, Words, call, running_openai
 
 VICTIMS = ("web", "worker", "egress", "host", "caddy", "postgres")
 DONE = "It is done."
-LONG = call("shell_exec", command="echo once >> runs; sync; touch begun; sleep 5; echo over")
+
+
+def long_command(runs: str) -> Calls:
+    """Return a call that writes down that it runs, safely on disk, and then takes its time."""
+    return call("shell_exec", command=f"echo once >> {runs}; sync; touch {runs}-begun; sleep 5; echo over")
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +30,16 @@ def fragile_box() -> Iterator[ScriptedBox]:
         yield scripted
 
 
-def reply_in_spite_of(box: RunningBox, said: str, kill: Callable[[], None]) -> str:
+@pytest.fixture(scope="module")
+def somebody() -> Somebody:
+    return Somebody()
+
+
+def reply_in_spite_of(box: RunningBox, somebody: Somebody, said: str, kill: Callable[[], None]) -> str:
     """Say something, kill when the time has come, and return the reply."""
 
     async def scenario() -> str:
-        async with Somebody().at(box) as person:
+        async with somebody.at(box) as person:
             await person.say(said)
             await asyncio.to_thread(kill)
             return await next_reply(person)
@@ -45,12 +54,12 @@ def kill(process: psutil.Process) -> None:
 
 def assert_ended_once(box: RunningBox, said: str) -> None:
     """Check that a turn is over, and has one reply."""
-    kinds = [kind for kind, _ in box.events(said)]
+    kinds = [kind for kind, _ in box.turn(said)]
     assert (kinds.count("turn.started"), kinds.count("reply.queued"), kinds.count("turn.finished")) == (1, 1, 1)
 
 
 @pytest.mark.parametrize("victim", VICTIMS)
-def test_a_process_dies_while_the_model_thinks(fragile_box: ScriptedBox, victim: str) -> None:
+def test_a_process_dies_while_the_model_thinks(fragile_box: ScriptedBox, somebody: Somebody, victim: str) -> None:
     box, said = fragile_box.box, f"go on {uuid4()}"
     before = box.children()
     held = Held(answer=call("shell_exec", command="echo here"))
@@ -61,7 +70,7 @@ def test_a_process_dies_while_the_model_thinks(fragile_box: ScriptedBox, victim:
         kill(before[victim])
         held.let_go.set()
 
-    assert reply_in_spite_of(box, said, kill_when_asked) == DONE
+    assert reply_in_spite_of(box, somebody, said, kill_when_asked) == DONE
     assert play.told() == ["here"]
     assert_ended_once(box, said)
     wait_for(lambda: set(box.children()) == set(VICTIMS), "a process was not started again")
@@ -76,33 +85,35 @@ def test_a_process_dies_while_the_model_thinks(fragile_box: ScriptedBox, victim:
         ("host", "The host of machines does not answer; whether this was done is unknown."),
     ],
 )
-def test_a_process_dies_while_a_command_runs(fragile_box: ScriptedBox, victim: str, words: str) -> None:
-    box, said = fragile_box.box, f"go on {uuid4()}"
-    play = fragile_box.model.play(said, LONG, call("shell_exec", command="cat runs"), Words(text=DONE))
+def test_a_process_dies_while_a_command_runs(
+    fragile_box: ScriptedBox, somebody: Somebody, victim: str, words: str
+) -> None:
+    box, said, runs = fragile_box.box, f"go on {uuid4()}", f"runs-{victim}"
+    play = fragile_box.model.play(said, long_command(runs), call("shell_exec", command=f"cat {runs}"), Words(text=DONE))
 
     def kill_in_command() -> None:
-        wait_for(lambda: command_runs(box, said), "the command did not begin")
+        wait_for(lambda: command_runs(box, said, runs), "the command did not begin")
         kill(box.children()[victim])
 
-    assert reply_in_spite_of(box, said, kill_in_command) == DONE
+    assert reply_in_spite_of(box, somebody, said, kill_in_command) == DONE
     assert play.told() == [words, "once"], "the model is told, and the command ran once"
     assert_ended_once(box, said)
 
 
-def command_runs(box: RunningBox, said: str) -> bool:
+def command_runs(box: RunningBox, said: str, runs: str) -> bool:
     """Say whether the command that was asked for is under way in the tenant's machine."""
-    if "tool.started" not in [kind for kind, _ in box.events(said)]:
+    if "tool.started" not in [kind for kind, _ in box.turn(said)]:
         return False
     tenant_id = box.tenant_that_said(said)
     try:
-        box.use_host(lambda host: host.read(tenant_id, "begun", offset_bytes=0, limit_bytes=1))
+        box.use_host(lambda host: host.read(tenant_id, f"{runs}-begun", offset_bytes=0, limit_bytes=1))
     except NotFound:
         return False
     return True
 
 
 def test_everything_dies_and_is_started_again() -> None:
-    said = f"go on {uuid4()}"
+    said, runs = f"go on {uuid4()}", "runs"
     somebody = Somebody()
 
     async def say(box: RunningBox) -> None:
@@ -115,12 +126,12 @@ def test_everything_dies_and_is_started_again() -> None:
 
     with running_openai() as model, state_folder() as home:
         read = call("shell_exec", command="cat runs")
-        play: Play = model.play(said, LONG, read, Words(text=DONE))
+        play: Play = model.play(said, long_command(runs), read, Words(text=DONE))
         model.play("write more", call("shell_exec", command="echo twice >> runs"), Words(text=DONE))
         again = model.play("read again", read, Words(text=DONE))
         with running_box(home, **model_settings(model)) as box:
             asyncio.run(say(box))
-            wait_for(lambda: command_runs(box, said), "the command did not begin")
+            wait_for(lambda: command_runs(box, said, runs), "the command did not begin")
             processes = [*psutil.Process(box.process.pid).children(recursive=True), *qemu_processes(home)]
             assert len(processes) > len(VICTIMS)
             box.process.kill()
