@@ -102,11 +102,14 @@ def _database(home: Home, environment: Mapping[str, str]) -> Process:
 
 
 def _processes(settings: Settings, home: Home, port: int, environment: Mapping[str, str]) -> tuple[Process, ...]:
+    # The address of an operator's database holds a password, and neither the host nor the router speaks to it.
+    apart = {name: value for name, value in environment.items() if name != "DATABASE_URL"}
+
     def python(name: str, user: str | None, ready: Callable[[], Awaitable[None]]) -> Process:
         return Process(
             name=name,
             command=python_process(name),
-            environment=environment,
+            environment=apart if name == "host" else environment,
             ready=ready,
             user=user,
             ready_timeout_s=PROBE_S if name == "host" else START_S,
@@ -122,7 +125,7 @@ def _processes(settings: Settings, home: Home, port: int, environment: Mapping[s
         Process(
             name="caddy",
             command=caddy.argv,
-            environment={**environment, **caddy.environment},
+            environment={**apart, **caddy.environment},
             ready=lambda: wait_ready(router.admin_socket),
             user=CADDY_USER,
             file_mask=caddy.umask,
