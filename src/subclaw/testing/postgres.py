@@ -1,45 +1,103 @@
-"""A private PostgreSQL cluster for the life of a block, and a fresh database in it for each test."""
+"""PostgreSQL clusters for the life of a block: a private one with a fresh database for each test, and an operator's."""
 
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
 import psycopg
 from psycopg import sql
 
-from subclaw.store.cluster import cluster_command, make_cluster, private_address
+from subclaw.store.cluster import cluster_command, find_binaries, make_cluster, private_address
 from subclaw.store.database import DatabaseAddress, Role
 from subclaw.store.provision import provision
 
 CLUSTER_USER = "subclaw-db"
 ROLES = (Role.APP, Role.OPERATOR, Role.EGRESS)
+START_S = 30
 
 
 @contextmanager
 def running_cluster() -> Iterator[DatabaseAddress]:
     """Run a cluster in a folder of its own; yields the address of its migrated database. Needs root."""
-    with tempfile.TemporaryDirectory(prefix="subclaw-db-") as name:
-        folder = Path(name)
-        as_user = ["setpriv", f"--reuid={CLUSTER_USER}", f"--regid={CLUSTER_USER}", "--clear-groups"]
-        subprocess.run(["chown", f"{CLUSTER_USER}:", folder], check=True)
+    with _folder() as folder:
         me = subprocess.run(["id", "-un"], check=True, capture_output=True, text=True).stdout.strip()
-        make_cluster(folder / "data", as_user=as_user, roles={me: ROLES}, owner_user=me)
-        command = [*as_user, "--pdeathsig=INT", *cluster_command(folder / "data", folder)]
-        with subprocess.Popen([*command, "-c", "fsync=off"], stderr=subprocess.DEVNULL) as process:
-            try:
-                address = private_address(folder)
-                asyncio.run(provision(address, timeout_s=30))
-                yield address
-            finally:
-                os.kill(process.pid, signal.SIGINT)
-                process.wait(timeout=30)
+        make_cluster(folder / "data", as_user=_AS_USER, roles={me: ROLES}, owner_user=me)
+        with _serving(folder):
+            address = private_address(folder)
+            asyncio.run(provision(address, timeout_s=START_S))
+            yield address
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedCluster:
+    """An operator's cluster. `url` is for a user with a password, who owns a database and may make roles, no more."""
+
+    url: str
+    administrator_url: str
+
+
+@contextmanager
+def running_shared_cluster(password: str) -> Iterator[SharedCluster]:
+    """Run a cluster as an operator's, reached by TCP with a password. Needs root."""
+    with _folder() as folder, socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+        probe.close()
+        made = [str(find_binaries() / "initdb"), f"--pgdata={folder / 'data'}", "--username=root", "--encoding=UTF8"]
+        made += ["--locale=C.UTF-8", "--auth-local=peer", "--auth-host=scram-sha-256"]
+        subprocess.run([*_AS_USER, *made], check=True, capture_output=True)
+        administrator_url = f"host={folder} port={port} user=root dbname=postgres"
+        with _serving(folder, "-c", "listen_addresses=127.0.0.1", "-p", str(port)):
+            _until_served(administrator_url)
+            with psycopg.connect(administrator_url, autocommit=True) as administrator:
+                user = sql.SQL("CREATE ROLE shared LOGIN CREATEROLE PASSWORD {}").format(sql.Literal(password))
+                administrator.execute(user)
+                administrator.execute("CREATE DATABASE shared OWNER shared")
+            yield SharedCluster(
+                url=f"postgresql://shared:{password}@127.0.0.1:{port}/shared", administrator_url=administrator_url
+            )
+
+
+_AS_USER = ["setpriv", f"--reuid={CLUSTER_USER}", f"--regid={CLUSTER_USER}", "--clear-groups"]
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="subclaw-db-") as name:
+        subprocess.run(["chown", f"{CLUSTER_USER}:", name], check=True)
+        yield Path(name)
+
+
+@contextmanager
+def _serving(folder: Path, *options: str) -> Iterator[None]:
+    command = [*_AS_USER, "--pdeathsig=INT", *cluster_command(folder / "data", folder), "-c", "fsync=off", *options]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield
+        finally:
+            os.kill(process.pid, signal.SIGINT)
+            process.wait(timeout=START_S)
+
+
+def _until_served(url: str) -> None:
+    deadline_s = time.monotonic() + START_S
+    while True:
+        try:
+            psycopg.connect(url).close()
+        except psycopg.OperationalError:
+            if time.monotonic() > deadline_s:
+                raise
+            time.sleep(0.05)
+        else:
+            return
 
 
 @contextmanager

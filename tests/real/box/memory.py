@@ -1,7 +1,8 @@
-"""Looking into processes as root can: their memory, their environments and their command lines."""
+"""Looking for secrets as root can: in processes' memory, environments and command lines, and in files."""
 
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import FileIO
 from pathlib import Path
 
@@ -40,8 +41,20 @@ def told_at_start(process: psutil.Process) -> str:
 
 def files_with(folder: Path, *secrets: bytes) -> list[Path]:
     """Return the files under a folder that hold any of these bytes."""
-    return [
-        path
-        for path in folder.rglob("*")
-        if path.is_file() and not path.is_symlink() and any(secret in path.read_bytes() for secret in secrets)
-    ]
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    return [path for path in files if any(secret in piece for piece in data_of(path, secrets) for secret in secrets)]
+
+
+def data_of(path: Path, secrets: Iterable[bytes]) -> Iterator[bytes]:
+    """Read a file in pieces that overlap by the length of what is looked for, without the holes of a sparse one."""
+    overlap = max(map(len, secrets))
+    with open(path, "rb", buffering=0) as file:
+        end = 0
+        while True:
+            try:
+                start = os.lseek(file.fileno(), end, os.SEEK_DATA)
+            except OSError:  # ENXIO: there is no more data
+                return
+            end = os.lseek(file.fileno(), start, os.SEEK_HOLE)
+            for at in range(start, end, CHUNK_BYTES):
+                yield os.pread(file.fileno(), min(CHUNK_BYTES + overlap, end - at), at)

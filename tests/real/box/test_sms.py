@@ -92,4 +92,5 @@ def test_nobody_but_the_gateway_holds_a_secret(scripted_box: ScriptedBox) -> Non
             assert not memory_has(child, TOKEN.encode()), name
             assert not memory_has(child, KEY.encode()), name
     basic = base64.b64encode(f"{ACCOUNT}:{TOKEN}".encode())
+    assert files_with(box.home, b"hello again") != [], "the search finds what is there"
     assert files_with(box.home, TOKEN.encode(), KEY.encode(), basic, base64.b64encode(TOKEN.encode())) == []
