@@ -44,6 +44,7 @@ test: setup-dev ## every test, the real ones included (ARGS=… goes to pytest)
 
 check: setup-python ## linters, types, import contracts
 	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 

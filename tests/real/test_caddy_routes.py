@@ -93,9 +93,7 @@ def test_a_place_that_moved_between_look_and_change_is_looked_up_again() -> None
             folder = folder_with(caddy, "x")
             wildcard = await ask(caddy.settings.admin_socket, "GET", f"/id/{WILDCARD_ID}")
             await caddy.routes.put(FolderRoute(hostname="ann.localhost", folder=folder))
-            late = await ask(
-                caddy.settings.admin_socket, "PUT", wildcard.path, {"handle": []}, if_match=wildcard.etag
-            )
+            late = await ask(caddy.settings.admin_socket, "PUT", wildcard.path, {"handle": []}, if_match=wildcard.etag)
             assert late.status == 412
             assert wildcard.path == f"{ROUTES_PATH}/2"
 

@@ -8,9 +8,7 @@ import regex  # type: ignore[import-untyped]
 PART_LIMIT = 1600
 """What Twilio takes in one message, counted here in UTF-16 units: an emoji counts twice, as it does on the air."""
 
-_RESERVED = frozenset(
-    "STOP STOPALL UNSUBSCRIBE CANCEL END QUIT REVOKE OPTOUT START YES UNSTOP HELP INFO".split()
-)
+_RESERVED = frozenset("STOP STOPALL UNSUBSCRIBE CANCEL END QUIT REVOKE OPTOUT START YES UNSTOP HELP INFO".split())
 """Twilio's default opt-out, opt-in and help words: it answers them itself, and then forwards them."""
 
 _GRAPHEME = regex.compile(r"\X")

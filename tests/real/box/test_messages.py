@@ -22,7 +22,7 @@ def test_hello_starts_no_machine_and_a_wish_for_a_page_does(demo_box: RunningBox
         async with Somebody().at(demo_box) as person:
             with watching_qemu(demo_box.home) as watch:
                 assert GREETING in await exchange(person, hello)
-            assert watch.looks > 1
+            assert watch.looks >= 1
             assert watch.started == set()
             with watching_qemu(demo_box.home) as watch:
                 assert "live at" in await exchange(person, "make me a page about tea")
