@@ -92,6 +92,21 @@ def test_a_table_without_protection_would_be_found(address: DatabaseAddress) -> 
         test_every_table_with_a_tenant_is_under_row_level_security(address)
 
 
+def test_functions_that_look_across_tenants_are_few_and_closed_to_others(address: DatabaseAddress) -> None:
+    with psycopg.connect(address.conninfo(Role.OWNER)) as connection:
+        definers = connection.execute(
+            """
+            SELECT p.proname, p.proconfig, has_function_privilege('subclaw_operator', p.oid, 'EXECUTE'),
+                   has_function_privilege('subclaw_egress', p.oid, 'EXECUTE')
+            FROM pg_proc p WHERE p.pronamespace = 'public'::regnamespace AND p.prosecdef
+            """
+        ).fetchall()
+    assert {name for name, *_ in definers} == {"claim", "claim_outbox", "fire_due", "next_due", "reap"}
+    for name, settings, *others in definers:
+        assert settings == ["search_path=public, pg_temp"], name
+        assert others == [False, False], name
+
+
 def test_a_query_with_no_where_sees_one_tenant(address: DatabaseAddress) -> None:
     async def scenario(database: Database) -> None:
         mine = await receive(database, "mine", sender="a")

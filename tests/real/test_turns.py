@@ -17,7 +17,7 @@ from subclaw.store.database import Database, DatabaseAddress, Role, open_databas
 from subclaw.testing.models import ScriptedModel, calls, words
 from subclaw.tools.toolbox import BuiltInToolbox, Perform, Tool
 from subclaw.turns.intake import StoreIntake
-from subclaw.turns.worker import Turns, work
+from subclaw.turns.worker import FAILURE_LIMIT, GIVEN_UP, Turns, work
 
 DEADLINE_S = 20
 
@@ -121,6 +121,16 @@ def test_a_defect_in_one_conversation_is_tried_again_later(
     monkeypatch.setattr("subclaw.turns.worker.RETRY_DELAY_S", 0.01)
     model = ScriptedModel([RuntimeError("a defect"), words("now")])
     assert asyncio.run(answer(address, model, "hello")) == ["now"]
+
+
+def test_a_defect_that_stays_ends_in_words_and_the_next_message_is_answered(
+    address: DatabaseAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("subclaw.turns.worker.RETRY_DELAY_S", 0.001)
+    defects = [RuntimeError("a defect")] * FAILURE_LIMIT
+    model = ScriptedModel([*defects, words("well again")])
+    assert asyncio.run(answer(address, model, "hello", "and now?")) == [GIVEN_UP, "well again"]
+    assert len(model.prompts) == FAILURE_LIMIT + 1
 
 
 def test_messages_that_arrive_meanwhile_are_folded_in(address: DatabaseAddress) -> None:

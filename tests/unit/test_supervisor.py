@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 
 from subclaw.core.errors import Unavailable
@@ -49,7 +50,11 @@ async def starts(folder: Path, count: int) -> list[int]:
 
 
 def alive(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
+    """Say whether a process runs; one that ended and waits for its new parent to notice does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_a_process_that_is_killed_is_started_anew_and_stopped_at_the_end(tmp_path: Path) -> None:

@@ -96,6 +96,7 @@ class TurnOutcome(StrEnum):
     ANSWERED = "answered"
     MODEL_FAILED = "model_failed"
     STUCK = "stuck"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,9 +19,10 @@ EVENT_LIMIT = 400
 
 @dataclass(frozen=True, kw_only=True)
 class OpenTurn:
-    """A conversation in the hands of a worker, with its latest events."""
+    """A conversation in the hands of a worker, with its latest events. `failures`: how often the turn began in vain."""
 
     conversation: Conversation
+    failures: int
     events: tuple[Event, ...]
 
 
@@ -54,9 +55,12 @@ async def reap(database: Database) -> int:
 async def open_turn(database: Database, lease: Lease) -> OpenTurn:
     """Begin a turn with what waits in the inbox, or take up the one that a dead worker left."""
     (row,) = await database.rows("SELECT * FROM open_turn(%s, %s, %s, %s)", *_key(lease), EVENT_LIMIT)
-    name, channel, address, events = row
-    reply_to = Address(channel=channel, address=address)
-    return OpenTurn(conversation=Conversation(lease=lease, tenant_name=name, reply_to=reply_to), events=decode(events))
+    name, channel, address, failures, events = row
+    return OpenTurn(
+        conversation=Conversation(lease=lease, tenant_name=name, reply_to=Address(channel=channel, address=address)),
+        failures=failures,
+        events=decode(events),
+    )
 
 
 async def append(
@@ -74,6 +78,12 @@ async def finish(database: Database, lease: Lease, events: Sequence[Event], *, r
     """
     ((done,),) = await database.rows("SELECT finish(%s, %s, %s, %s, %s, %s)", *_key(lease), encode(events), reply, send)
     return bool(done)
+
+
+async def fail_turn(database: Database, lease: Lease) -> tuple[int, str]:
+    """Count that the turn could not go on; return how often by now, and the conversation's channel."""
+    ((failures, channel),) = await database.rows("SELECT * FROM fail_turn(%s, %s, %s)", *_key(lease))
+    return failures, channel
 
 
 async def release(database: Database, lease: Lease, delay_s: float) -> None:

@@ -25,6 +25,7 @@ from subclaw.core.transcript import (
     ToolFinished,
     ToolStarted,
     TurnFinished,
+    TurnOutcome,
     next_step,
 )
 from subclaw.core.turn import Conversation, Lease
@@ -38,6 +39,10 @@ log = logging.getLogger(__name__)
 
 REAP_INTERVAL_S = 0.5
 RETRY_DELAY_S = 5.0
+FAILURE_LIMIT = 5
+"""How often a turn is begun: a defect that each try meets again must not cost a model call for ever."""
+
+GIVEN_UP = "Something keeps going wrong on my side with this, so I have stopped. Please write again, in other words."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,14 +110,24 @@ async def _run(turns: Turns, lease: Lease) -> None:
         log.warning("conversation %d: lease lost", lease.conversation_id)
     except Exception as error:  # one conversation's trouble is not the others'
         log.error("conversation %d: %s: %s", lease.conversation_id, type(error).__name__, _internal(error))
-        await _put_back(turns.database, lease)
+        await _set_aside(turns, lease)
 
 
-async def _put_back(database: Database, lease: Lease) -> None:
+async def _set_aside(turns: Turns, lease: Lease) -> None:
+    """Let the turn be tried again later, or give it up in words when it was begun in vain too often."""
     try:
-        await conversations.release(database, lease, RETRY_DELAY_S)
+        failures, channel = await conversations.fail_turn(turns.database, lease)
+        if failures < FAILURE_LIMIT:
+            await conversations.release(turns.database, lease, RETRY_DELAY_S * 2 ** (failures - 1))
+        else:
+            await _give_up(turns, lease, channel)
     except SubclawError as error:
-        log.warning("conversation %d: not released: %s", lease.conversation_id, error.internal)
+        log.warning("conversation %d: not set aside: %s", lease.conversation_id, error.internal)
+
+
+async def _give_up(turns: Turns, lease: Lease, channel: str) -> bool:
+    last: list[Event] = [ReplyQueued(text=GIVEN_UP), TurnFinished(outcome=TurnOutcome.FAILED)]
+    return await conversations.finish(turns.database, lease, last, reply=GIVEN_UP, send=turns.sends(channel))
 
 
 def _internal(error: Exception) -> str:
@@ -150,6 +165,8 @@ class _Journal:
 async def run_turn(turns: Turns, lease: Lease) -> bool:
     """Run one turn, or the rest of it, to its end. Returns whether the lease was given back."""
     opened = await conversations.open_turn(turns.database, lease)
+    if opened.failures >= FAILURE_LIMIT:
+        return await _give_up(turns, lease, opened.conversation.reply_to.channel)
     conversation = opened.conversation
     instructions = turns.instructions(conversation)  # once: what a model is sent again, it is sent unchanged
     journal = _Journal(turns.database, lease, opened.events)

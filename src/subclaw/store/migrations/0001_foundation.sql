@@ -18,7 +18,8 @@ CREATE TABLE identity (
 );
 
 -- owner and epoch are the lease: who may write, and since which claim. inbox_seq counts what came in, drained_seq what
--- went into the transcript; wake_at is set while there is something to do.
+-- went into the transcript; wake_at is set while there is something to do. failures counts how often the running turn
+-- was begun in vain.
 CREATE TABLE conversation (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     tenant_id   bigint NOT NULL REFERENCES tenant ON DELETE CASCADE,
@@ -31,6 +32,7 @@ CREATE TABLE conversation (
     epoch       bigint NOT NULL DEFAULT 0,
     owner       integer,
     wake_at     timestamptz,
+    failures    integer NOT NULL DEFAULT 0,
     UNIQUE (channel, address)
 ) WITH (fillfactor = 80);
 CREATE INDEX conversation_awake ON conversation (wake_at) WHERE owner IS NULL AND wake_at IS NOT NULL;

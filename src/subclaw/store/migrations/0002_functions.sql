@@ -120,7 +120,7 @@ $$;
 
 -- Begin a turn, or find the one that a dead worker left; returns the last p_limit events.
 CREATE FUNCTION open_turn(p_tenant bigint, p_conversation bigint, p_epoch bigint, p_limit integer)
-RETURNS TABLE (name text, channel text, address text, events jsonb) LANGUAGE plpgsql AS $$
+RETURNS TABLE (name text, channel text, address text, failures integer, events jsonb) LANGUAGE plpgsql AS $$
 DECLARE
     v conversation := hold(p_tenant, p_conversation, p_epoch);
     v_next bigint := v.next_seq;
@@ -131,7 +131,7 @@ BEGIN
         UPDATE conversation c SET next_seq = v_next, drained_seq = v.inbox_seq, turn_open = true WHERE c.id = v.id;
         PERFORM pg_notify('subclaw_feed', v.channel || ' ' || v.address);
     END IF;
-    RETURN QUERY SELECT t.name, v.channel, v.address, transcript(v.id, v_next - p_limit)
+    RETURN QUERY SELECT t.name, v.channel, v.address, v.failures, transcript(v.id, v_next - p_limit)
         FROM tenant t WHERE t.id = p_tenant;
 END $$;
 
@@ -162,7 +162,7 @@ DECLARE
     v_count bigint := write_events(v, v.next_seq, p_events);
 BEGIN
     UPDATE conversation c SET turn_open = false, next_seq = v.next_seq + v_count,
-        owner = CASE WHEN v_done THEN NULL ELSE v.owner END, wake_at = NULL WHERE c.id = v.id;
+        owner = CASE WHEN v_done THEN NULL ELSE v.owner END, wake_at = NULL, failures = 0 WHERE c.id = v.id;
     IF p_send THEN
         INSERT INTO outbox (tenant_id, conversation_id, channel, address, text)
             VALUES (v.tenant_id, v.id, v.channel, v.address, p_reply);
@@ -172,7 +172,16 @@ BEGIN
     RETURN v_done;
 END $$;
 
--- Give the lease back with the turn unfinished, to be taken up again at p_wake_at.
+-- Count that the turn could not go on. Returns how often by now, and the channel that a last word would go to.
+CREATE FUNCTION fail_turn(p_tenant bigint, p_conversation bigint, p_epoch bigint)
+RETURNS TABLE (failures integer, channel text) LANGUAGE plpgsql AS $$
+DECLARE v conversation := hold(p_tenant, p_conversation, p_epoch);
+BEGIN
+    UPDATE conversation c SET failures = v.failures + 1 WHERE c.id = v.id;
+    RETURN QUERY SELECT v.failures + 1, v.channel;
+END $$;
+
+-- Give the lease back with the turn unfinished, to be taken up again after p_delay.
 CREATE FUNCTION release(p_tenant bigint, p_conversation bigint, p_epoch bigint, p_delay interval)
 RETURNS void LANGUAGE plpgsql AS $$
 DECLARE v conversation := hold(p_tenant, p_conversation, p_epoch);
@@ -232,7 +241,7 @@ BEGIN
     END IF;
     v_live := ARRAY(SELECT objid::bigint::integer FROM pg_locks WHERE locktype = 'advisory' AND granted
         AND classid::bigint = p_class AND database = (SELECT oid FROM pg_database WHERE datname = current_database()));
-    UPDATE conversation SET owner = NULL, epoch = epoch + 1, wake_at = now()
+    UPDATE conversation SET owner = NULL, epoch = epoch + 1, wake_at = now(), failures = failures + turn_open::integer
         WHERE owner IS NOT NULL AND owner <> ALL (v_live);
     GET DIAGNOSTICS v_count = ROW_COUNT;
     UPDATE outbox SET state = 'unknown', owner = NULL, detail = 'the sender died in the middle of sending'

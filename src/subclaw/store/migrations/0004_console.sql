@@ -14,7 +14,7 @@ CREATE INDEX usage_at ON usage USING brin (at) WITH (pages_per_range = 16, autos
 CREATE VIEW operator_event AS
     SELECT conversation_id, seq, tenant_id, at, type,
            CASE
-               WHEN type = 'turn.finished' AND body ->> 'outcome' IN ('answered', 'model_failed', 'stuck')
+               WHEN type = 'turn.finished' AND body ->> 'outcome' IN ('answered', 'model_failed', 'stuck', 'failed')
                    THEN body ->> 'outcome'
                WHEN type = 'reply.sent' AND body ->> 'delivery' IN ('sent', 'refused', 'failed', 'unknown')
                    THEN body ->> 'delivery'
