@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 from anyio.from_thread import start_blocking_portal
-from tests.real.box.running import RunningBox, running_box, state_folder
+from tests.real.box.running import HOMES, RunningBox, processes_of, running_box, state_folder
 
 from subclaw.testing.openai import FakeOpenAi, running_openai
 from subclaw.testing.twilio import FakeTwilio, fake_twilio
@@ -24,6 +24,14 @@ class ScriptedBox:
     box: RunningBox
     model: FakeOpenAi
     twilio: FakeTwilio
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_is_left() -> Iterator[None]:
+    """Show at the end of the run that no process of any of its boxes lives."""
+    yield
+    left = [(process.name(), process.cmdline()) for process in processes_of(HOMES)]
+    assert left == []
 
 
 @pytest.fixture(scope="session")

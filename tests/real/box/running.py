@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from subclaw.core.errors import Unavailable
 from subclaw.core.tenant import TenantId
 from subclaw.home import Home
 from subclaw.machines.host_client import HostClient
+from subclaw.machines.processes import name_prefix
 from subclaw.store.cluster import private_address
 from subclaw.store.database import Role
 
@@ -32,6 +33,9 @@ REPLY_S = 90.0
 NAMES = ("egress", "host", "web", "caddy", "worker", "postgres")
 OPERATORS = ("SUBCLAW_", "OPENAI_", "ANTHROPIC_", "GOOGLE_", "TWILIO_", "DATABASE_URL")
 T = TypeVar("T")
+
+HOMES: set[Path] = set()
+"""The state folders of this run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +94,23 @@ class RunningBox:
         assert self.process.wait(STOP_S) == 0
 
 
+def processes_of(homes: Iterable[Path]) -> list[psutil.Process]:
+    """Return every process of a box on these state folders, whoever its parent is by now: all are told where that is.
+
+    QEMU is not, but carries a name that is made of it.
+    """
+    marks = [mark for home in homes for mark in (str(home), name_prefix(home))]
+    found = []
+    for process in psutil.process_iter():
+        try:
+            told = [*process.cmdline(), process.environ().get("SUBCLAW_HOME", "")]
+        except psutil.Error:  # it has just ended, or is a zombie
+            continue
+        if process.pid != os.getpid() and any(mark in text for mark in marks for text in told):
+            found.append(process)
+    return found
+
+
 def name_of(child: psutil.Process) -> str:
     """Return which of a box's processes this is; nothing if it is none, or not yet."""
     try:
@@ -114,6 +135,7 @@ def state_folder() -> Iterator[Path]:
     """Make a state folder that every user of the system can enter, with a short path; remove it at the end."""
     folder = Path(tempfile.mkdtemp(prefix="sc-", dir="/tmp"))
     folder.chmod(0o755)
+    HOMES.add(folder)
     try:
         yield folder
     finally:

@@ -7,8 +7,7 @@ from uuid import uuid4
 import psutil
 import pytest
 from tests.real.box.conftest import ScriptedBox, model_settings, running_scripted_box
-from tests.real.box.running import RunningBox, Somebody, next_reply, running_box, state_folder, wait_for
-from tests.real.machines import qemu_processes
+from tests.real.box.running import RunningBox, Somebody, next_reply, processes_of, running_box, state_folder, wait_for
 
 from subclaw.core.errors import NotFound
 from subclaw.core.transcript import OUTCOME_UNKNOWN
@@ -132,18 +131,16 @@ def test_everything_dies_and_is_started_again() -> None:
         with running_box(home, **model_settings(model)) as box:
             asyncio.run(say(box))
             wait_for(lambda: command_runs(box, said, runs), "the command did not begin")
-            processes = [*psutil.Process(box.process.pid).children(recursive=True), *qemu_processes(home)]
-            assert len(processes) > len(VICTIMS)
+            assert {"qemu-system-x86_64", "postgres", "caddy"} <= {process.name() for process in processes_of([home])}
             box.process.kill()
-            _, alive = psutil.wait_procs(processes, timeout=10)
-            assert alive == [], "nothing of it is left running"
+            wait_for(lambda: not processes_of([home]), "something of it is left running", timeout_s=10)
         with running_box(home, **model_settings(model)) as box:
             assert asyncio.run(hear(box)) == DONE
             assert play.told() == [OUTCOME_UNKNOWN, "once"]
             assert_ended_once(box, said)
             assert somebody.ask(box, "write more") == [DONE]
             box.stop()
-            assert qemu_processes(home) == []
+            assert processes_of([home]) == []
         with running_box(home, **model_settings(model)) as box:
             assert somebody.ask(box, "read again") == [DONE]
             assert again.told() == ["once\ntwice"], "what was written without a sync is there after a stop in order"
