@@ -13,7 +13,9 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
+import httpx2
 import psutil
 import psycopg
 from tests.real.machines import eventually
@@ -30,6 +32,7 @@ from subclaw.store.database import Role
 START_S = 90.0
 STOP_S = 60.0
 REPLY_S = 90.0
+VISIT_LIMIT_S = 30.0
 NAMES = ("egress", "host", "web", "caddy", "worker", "postgres")
 OPERATORS = ("SUBCLAW_", "OPENAI_", "ANTHROPIC_", "GOOGLE_", "TWILIO_", "DATABASE_URL")
 T = TypeVar("T")
@@ -219,6 +222,13 @@ async def next_reply(person: WebPerson) -> str:
 def ask(box: RunningBox, *texts: str) -> list[str]:
     """Be somebody new, say these, each after the reply to the one before, and return the replies."""
     return Somebody().ask(box, *texts)
+
+
+def visit(box: RunningBox, url: str) -> httpx2.Response:
+    """Visit a page through the router, as anybody's browser does."""
+    parts = urlsplit(url)
+    with httpx2.Client(trust_env=False, timeout=VISIT_LIMIT_S) as client:
+        return client.get(f"{box.url}{parts.path}", headers={"Host": parts.netloc})
 
 
 def wait_for(condition: Callable[[], object], complaint: str, *, timeout_s: float = 30.0) -> None:

@@ -8,10 +8,12 @@ import psutil
 import pytest
 from tests.real.box.conftest import ScriptedBox, model_settings, running_scripted_box
 from tests.real.box.running import RunningBox, Somebody, next_reply, processes_of, running_box, state_folder, wait_for
+from tests.real.box.texting import message, text_in
 
 from subclaw.core.errors import NotFound
 from subclaw.core.transcript import OUTCOME_UNKNOWN
-from subclaw.testing.openai import Calls, Held, Play, Words, call, running_openai
+from subclaw.testing.openai import ANSWER, Calls, Held, Play, Words, call, running_openai
+from subclaw.testing.twilio import Behaviour
 
 VICTIMS = ("web", "worker", "egress", "host", "caddy", "postgres")
 DONE = "It is done."
@@ -109,6 +111,22 @@ def command_runs(box: RunningBox, said: str, runs: str) -> bool:
     except NotFound:
         return False
     return True
+
+
+def test_the_worker_dies_while_a_text_message_is_sent(fragile_box: ScriptedBox) -> None:
+    """Nobody can tell whether it went out, so it is not sent again; the next one is."""
+    box, twilio = fragile_box.box, fragile_box.twilio
+    twilio.behaviours.append(Behaviour.HANG)
+    before = twilio.requests
+    ((status, _),) = text_in(box, message("hello"))
+    assert status == 200
+    wait_for(lambda: twilio.requests == before + 1, "the reply was not sent")
+    kill(box.children()["worker"])
+    text_in(box, message("and now?"))
+    wait_for(lambda: twilio.messages, "the next reply was not sent")
+    assert [one.text for one in twilio.messages] == [ANSWER]
+    assert twilio.requests == before + 2
+    assert box.rows("SELECT state FROM outbox ORDER BY id") == [("unknown",), ("sent",)]
 
 
 def test_everything_dies_and_is_started_again() -> None:

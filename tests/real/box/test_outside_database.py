@@ -7,9 +7,8 @@ from uuid import uuid4
 import psycopg
 import pytest
 from tests.real.box.memory import files_with, told_at_start
-from tests.real.box.running import RunningBox, Somebody, ask, running_box, state_folder
-from tests.real.box.test_sites import visit
-from tests.real.box.test_starts import refused
+from tests.real.box.running import RunningBox, Somebody, ask, running_box, state_folder, visit
+from tests.real.box.starting import refused
 
 from subclaw.store.database import DatabaseAddress, Role
 from subclaw.testing.postgres import SharedCluster, running_shared_cluster

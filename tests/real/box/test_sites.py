@@ -3,19 +3,16 @@
 import asyncio
 import re
 import time
-from urllib.parse import urlsplit
 
-import httpx2
 import pytest
 from playwright.async_api import async_playwright, expect
-from tests.real.box.running import RunningBox, ask, wait_for
+from tests.real.box.running import VISIT_LIMIT_S, RunningBox, ask, visit, wait_for
 from tests.real.box.watch import watching_qemu
 
 from subclaw.core.tenant import TenantId
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-VISIT_LIMIT_S = 30
 
 
 def site_of(box: RunningBox, wish: str) -> tuple[str, TenantId]:
@@ -24,13 +21,6 @@ def site_of(box: RunningBox, wish: str) -> tuple[str, TenantId]:
     url = re.search(r"http://[a-z0-9-]+\.localhost:\d+/", reply)
     assert url, reply
     return url[0], box.tenant_that_said(wish)
-
-
-def visit(box: RunningBox, url: str) -> httpx2.Response:
-    """Visit a page through the router, as anybody's browser does."""
-    parts = urlsplit(url)
-    with httpx2.Client(trust_env=False, timeout=VISIT_LIMIT_S) as client:
-        return client.get(f"{box.url}{parts.path}", headers={"Host": parts.netloc})
 
 
 def put_to_sleep(box: RunningBox, tenant_id: TenantId) -> None:

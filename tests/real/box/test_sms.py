@@ -1,21 +1,16 @@
 """Text messages to a real box, from a Twilio on loopback: what is stored, what goes out, and who holds the token."""
 
-import asyncio
 import base64
-from collections.abc import Mapping
 from uuid import uuid4
 
-import aiohttp
 import pytest
 from tests.real.box.conftest import ACCOUNT, KEY, NUMBER, TOKEN, ScriptedBox
 from tests.real.box.memory import files_with, memory_has, told_at_start
 from tests.real.box.running import RunningBox, ask, wait_for
+from tests.real.box.texting import PERSON, message, post, signed_url, text_in
 
-from subclaw.channels.sms import WEBHOOK_PATH
 from subclaw.testing.openai import Words
-from subclaw.testing.twilio import deliver, inbound_sms, sign
-
-PERSON = "+15550100001"
+from subclaw.testing.twilio import sign
 
 
 def stored(box: RunningBox) -> tuple[int, ...]:
@@ -23,30 +18,12 @@ def stored(box: RunningBox) -> tuple[int, ...]:
     return tuple(box.rows(f"SELECT count(*) FROM {table}")[0][0] for table in tables)
 
 
-def signed_url(box: RunningBox) -> str:
-    return f"http://localhost:{box.port}{WEBHOOK_PATH}"
-
-
-def post(box: RunningBox, params: Mapping[str, str], headers: Mapping[str, str]) -> tuple[int, str]:
-    async def scenario() -> tuple[int, str]:
-        url = box.url + WEBHOOK_PATH
-        async with aiohttp.ClientSession() as session, session.post(url, data=params, headers=headers) as response:
-            return response.status, await response.text()
-
-    return asyncio.run(scenario())
-
-
-def text_in(box: RunningBox, params: Mapping[str, str], copies: int = 1) -> list[tuple[int, str]]:
-    to_url, url = box.url + WEBHOOK_PATH, signed_url(box)
-    return asyncio.run(deliver(to_url=to_url, signed_url=url, auth_token=TOKEN, params=params, copies=copies))
-
-
 @pytest.mark.parametrize("signature", [None, "", "bm90IGEgc2lnbmF0dXJl", "with another token"])
 def test_a_message_without_its_signature_is_refused_and_not_stored(
     scripted_box: ScriptedBox, signature: str | None
 ) -> None:
     box = scripted_box.box
-    params = inbound_sms(account_sid=ACCOUNT, sender=PERSON, to=NUMBER, text="let me in")
+    params = message("let me in")
     if signature == "with another token":
         signature = sign("another token", signed_url(box), params)
     before, asked = stored(box), scripted_box.model.requests
@@ -60,15 +37,15 @@ def test_a_signed_message_is_answered_by_text_once_however_often_it_comes(script
     box, twilio = scripted_box.box, scripted_box.twilio
     text = f"hello by text {uuid4()}"
     play = scripted_box.model.play(text, Words(text="Hello by text 🎉"))
-    params = inbound_sms(account_sid=ACCOUNT, sender=PERSON, to=NUMBER, text=text)
+    params = message(text)
     assert [status for status, _ in text_in(box, params, copies=4)] == [200] * 4
     wait_for(lambda: box.rows("SELECT FROM outbox WHERE state = 'sent'"), "the reply did not go out")
     assert [status for status, _ in text_in(box, params, copies=2)] == [200] * 2
     # Another message's turn is over, so anything that the copies had set off would have shown by now.
     scripted_box.model.play("and then?", Words(text="Then nothing."))
-    text_in(box, inbound_sms(account_sid=ACCOUNT, sender=PERSON, to=NUMBER, text="and then?"))
+    text_in(box, message("and then?"))
     wait_for(lambda: len(twilio.messages) == 2, "the second reply did not go out")
-    sent = [(message.to, message.sender, message.text) for message in twilio.messages]
+    sent = [(one.to, one.sender, one.text) for one in twilio.messages]
     assert sent == [(PERSON, NUMBER, "Hello by text 🎉"), (PERSON, NUMBER, "Then nothing.")]
     assert len(play.prompts) == 1
     kinds = [kind for kind, _ in box.turn(text)]
@@ -78,7 +55,7 @@ def test_a_signed_message_is_answered_by_text_once_however_often_it_comes(script
 
 def test_nobody_but_the_gateway_holds_a_secret(scripted_box: ScriptedBox) -> None:
     box = scripted_box.box
-    text_in(box, inbound_sms(account_sid=ACCOUNT, sender="+15550100009", to=NUMBER, text="hello again"))
+    text_in(box, message("hello again", "+15550100009"))
     ask(box, "hello")
     wait_for(lambda: not box.rows("SELECT FROM outbox WHERE state <> 'sent'"), "a reply did not go out")
     assert f"Bearer {KEY}" in scripted_box.model.keys
