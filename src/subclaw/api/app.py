@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from starlette.requests import ClientDisconnect
 
 from subclaw.core.errors import (
     Conflict,
@@ -46,5 +47,10 @@ def make_app(routers: Sequence[APIRouter], *, check: Callable[[], Awaitable[obje
         status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
         headers = {"Retry-After": str(RETRY_AFTER_S)} if status in (429, 503) else {}
         return JSONResponse({"error": error.public}, status_code=status, headers=headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def forget(request: Request, error: ClientDisconnect) -> Response:
+        """Whoever asked has gone in the middle of asking: nobody reads the answer, and the log need not tell."""
+        return Response(status_code=400)
 
     return app
