@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from uuid import uuid4
 
 import httpx2
@@ -11,6 +12,7 @@ from tests.real.box.watch import watching_qemu
 
 from subclaw.core.errors import Invalid
 from subclaw.core.message import TEXT_LIMIT_CHARACTERS
+from subclaw.home import Home
 
 GREETING = "scripted stand-in"
 
@@ -105,3 +107,17 @@ def test_what_cannot_be_taken_is_refused_in_words_and_not_stored(demo_box: Runni
     before = stored()
     asyncio.run(scenario())
     assert stored() == before
+
+
+def test_a_client_that_goes_away_in_the_middle_is_no_fault_of_ours(demo_box: RunningBox) -> None:
+    home = Home(demo_box.home)
+    head = b"POST /chat/messages HTTP/1.1\r\nHost: localhost\r\nCookie: subclaw_web=%s\r\n" % (b"x" * 43)
+    head += b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+    for _ in range(5):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(home.web_socket))
+            client.sendall(head)
+    assert httpx2.get(f"{demo_box.url}/healthz", trust_env=False).status_code == 200
+    logged = (home.logs / "web.log").read_text()
+    assert "Traceback" not in logged
+    assert "ClientDisconnect" not in logged
