@@ -6,28 +6,9 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.requests import ClientDisconnect
 
-from subclaw.core.errors import (
-    Conflict,
-    Corrupt,
-    Denied,
-    Exhausted,
-    Invalid,
-    NotFound,
-    SubclawError,
-    Unauthenticated,
-    Unavailable,
-)
+from subclaw.core.errors import SubclawError
+from subclaw.statuses import status_of
 
-_STATUS: dict[type[SubclawError], int] = {
-    Invalid: 422,
-    NotFound: 404,
-    Conflict: 409,
-    Denied: 403,
-    Unauthenticated: 401,
-    Exhausted: 429,
-    Unavailable: 503,
-    Corrupt: 500,
-}
 RETRY_AFTER_S = 5
 
 
@@ -44,7 +25,7 @@ def make_app(routers: Sequence[APIRouter], *, check: Callable[[], Awaitable[obje
 
     @app.exception_handler(SubclawError)
     async def explain(request: Request, error: SubclawError) -> JSONResponse:
-        status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
+        status = status_of(error)
         headers = {"Retry-After": str(RETRY_AFTER_S)} if status in (429, 503) else {}
         return JSONResponse({"error": error.public}, status_code=status, headers=headers)
 

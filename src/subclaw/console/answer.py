@@ -9,18 +9,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from subclaw.console import display
-from subclaw.core.errors import Denied, Exhausted, Invalid, NotFound, SubclawError, Unauthenticated, Unavailable
+from subclaw.core.errors import SubclawError
 from subclaw.pages.page import SECURITY_HEADERS, Assets, SecuredRoute, templates
+from subclaw.statuses import status_of
 
 FOLDER = Path(__file__).parent / "pages"
-_STATUS: dict[type[SubclawError], int] = {
-    Unauthenticated: 401,
-    Denied: 403,
-    NotFound: 404,
-    Invalid: 422,
-    Exhausted: 429,
-    Unavailable: 503,
-}
 
 
 class Render(Protocol):
@@ -65,7 +58,7 @@ def console_route(render: Render) -> type[SecuredRoute]:
 
 def error_page(render: Render, error: SubclawError) -> Response:
     """Return what is shown instead of the page that was wanted."""
-    status = next((code for kind, code in _STATUS.items() if isinstance(error, kind)), 500)
+    status = status_of(error)
     if status in (401, 429):
         page = render("enter.html", status=status, notice=error.public)
     else:

@@ -18,7 +18,8 @@ from subclaw.core.errors import Invalid, SubclawError
 from subclaw.core.machine import Command, Machines
 from subclaw.core.tenant import TenantId
 from subclaw.machines.limits import CONTENT_LIMIT_BYTES
-from subclaw.machines.wire import LENGTH, STATUSES, error_fields
+from subclaw.machines.wire import LENGTH, error_fields
+from subclaw.statuses import status_of
 
 ARGUMENTS_LIMIT_BYTES = 1024**2
 T = TypeVar("T")
@@ -50,7 +51,7 @@ async def answer_error(request: Request, error: Exception) -> Response:
     """Answer with an error's class and public message; log the internal one."""
     assert isinstance(error, SubclawError)
     logger.info("%s: %s: %s", request.url.path, type(error).__name__, error.internal)
-    return JSONResponse(error_fields(error), status_code=STATUSES.get(type(error), 500))
+    return JSONResponse(error_fields(error), status_code=status_of(error))
 
 
 async def run(request: Request) -> Response:

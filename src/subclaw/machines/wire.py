@@ -9,30 +9,11 @@ off is never taken for whole.
 import struct
 from typing import Any
 
-from subclaw.core.errors import (
-    Conflict,
-    Corrupt,
-    Denied,
-    Exhausted,
-    Invalid,
-    NotFound,
-    SubclawError,
-    Unauthenticated,
-    Unavailable,
-)
+from subclaw.core.errors import SubclawError, Unavailable
+from subclaw.statuses import STATUSES
 
 LENGTH = struct.Struct("!I")
 RECORD_LIMIT_BYTES = 1024**2
-STATUSES: dict[type[SubclawError], int] = {
-    Invalid: 400,
-    Unauthenticated: 401,
-    Denied: 403,
-    NotFound: 404,
-    Conflict: 409,
-    Exhausted: 429,
-    Corrupt: 500,
-    Unavailable: 503,
-}
 CLASSES = {kind.__name__: kind for kind in STATUSES}
 
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from subclaw.core.errors import SubclawError, Unavailable
 from subclaw.machines import wire
+from subclaw.statuses import STATUSES
 from subclaw_guest.commands import Kept
 from subclaw_guest.search import Found, take
 
@@ -45,7 +46,7 @@ def test_lines_of_a_search(line: bytes, matches: list[tuple[str, int, str]], oth
     assert (found.matches, found.other) == (matches, other)
 
 
-@pytest.mark.parametrize("kind", wire.STATUSES)
+@pytest.mark.parametrize("kind", STATUSES)
 def test_errors_cross_the_wire_without_their_internals(kind: type[SubclawError]) -> None:
     error = wire.error_of(wire.error_fields(kind("public words", internal="internal words")))
     assert type(error) is kind
