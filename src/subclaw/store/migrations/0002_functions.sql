@@ -190,12 +190,15 @@ BEGIN
     NOTIFY subclaw_wake;
 END $$;
 
+-- Messages of one conversation go out one after the other, in order.
 CREATE FUNCTION claim_outbox(p_worker integer, p_limit integer)
 RETURNS TABLE (tenant_id bigint, id bigint) LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
     UPDATE outbox o SET state = 'sending', owner = p_worker, attempts = o.attempts + 1
     FROM (
-        SELECT id FROM outbox WHERE state = 'queued' AND send_at <= now()
-        ORDER BY send_at LIMIT p_limit FOR UPDATE SKIP LOCKED
+        SELECT queued.id FROM outbox queued WHERE queued.state = 'queued' AND queued.send_at <= now()
+            AND NOT EXISTS (SELECT FROM outbox earlier WHERE earlier.conversation_id = queued.conversation_id
+                            AND earlier.id < queued.id AND earlier.state IN ('queued', 'sending'))
+        ORDER BY queued.send_at LIMIT p_limit FOR UPDATE SKIP LOCKED
     ) due
     WHERE o.id = due.id RETURNING o.tenant_id, o.id
 $$;
