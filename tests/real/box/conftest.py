@@ -26,7 +26,7 @@ class ScriptedBox:
     twilio: FakeTwilio
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def _nothing_is_left() -> Iterator[None]:
     """Show at the end of the run that no process of any of its boxes lives."""
     yield
@@ -34,13 +34,13 @@ def _nothing_is_left() -> Iterator[None]:
     assert left == []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def demo_box() -> Iterator[RunningBox]:
     with state_folder() as home, running_box(home) as box:
         yield box
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def scripted_box() -> Iterator[ScriptedBox]:
     with running_scripted_box() as scripted:
         yield scripted
