@@ -18,6 +18,7 @@ from subclaw.core.tenant import TenantId
 DISK_BYTES = 8 * 1024**3
 DISK = "disk.raw"
 RECORD = "machine.json"
+PIECE_BYTES = 1024**2
 FORMAT_VERSION = 1
 FORMAT = "ext4-8GiB-2"
 """Names the formatted disk in the cache; changes with the options below."""
@@ -133,8 +134,9 @@ def copy_sparse(source: Path, target: Path) -> None:
         os.fchmod(writing.fileno(), 0o600)
         os.truncate(writing.fileno(), os.fstat(reading.fileno()).st_size)
         for start, end in data_ranges(reading.fileno()):
-            while start < end:
-                start += os.copy_file_range(reading.fileno(), writing.fileno(), end - start, start, start)
+            # Read and written, since the kernel's own copying may refuse to cross from one file system to another.
+            while piece := os.pread(reading.fileno(), min(PIECE_BYTES, end - start), start):
+                start += os.pwrite(writing.fileno(), piece, start)
     new.rename(target)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,15 @@ def test_copy_keeps_holes_and_data(tmp_path: Path) -> None:
     copy_sparse(source, tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == source.read_bytes()
     assert (tmp_path / "copy").stat().st_blocks * 512 < 100_000
+
+
+def test_copy_crosses_from_one_file_system_to_another() -> None:
+    with (
+        tempfile.TemporaryDirectory(dir="/var/tmp") as on_disk,
+        tempfile.TemporaryDirectory(dir="/dev/shm") as in_memory,
+    ):
+        source, target = Path(on_disk, "source"), Path(in_memory, "target")
+        assert source.parent.stat().st_dev != target.parent.stat().st_dev
+        source.write_bytes(bytes(range(256)) * 10_000)
+        copy_sparse(source, target)
+        assert target.read_bytes() == source.read_bytes()
