@@ -150,7 +150,8 @@ def require_running(home: Home) -> int:
 def prepare_home(home: Home) -> None:
     """Make the folders with their owners.
 
-    Errors: `Unavailable` for a full disk, or users that are missing; `Denied` for a place that those cannot reach.
+    Errors: `Conflict` for a folder that holds something else, `Unavailable` for a full disk or users that are missing,
+    `Denied` for a place that those cannot reach.
     """
     folders = (
         (home.path, "root", "root", 0o755),
@@ -168,6 +169,7 @@ def prepare_home(home: Home) -> None:
         (home.console_key.parent, "root", CONTROL_USER, 0o2750),
     )
     try:
+        _take(home)
         for folder, owner, group, mode in folders:
             folder.mkdir(parents=True, exist_ok=True)
             os.chown(folder, pwd.getpwnam(owner).pw_uid, grp.getgrnam(group).gr_gid)
@@ -188,3 +190,13 @@ def prepare_home(home: Home) -> None:
             f"The disk of {home.path} is full: {free // 2**20} MB are free and {FREE_BYTES // 2**20} MB are needed. "
             "Make room, or set SUBCLAW_HOME to a folder on another disk."
         )
+
+
+def _take(home: Home) -> None:
+    """Make the folder subclaw's own, unless it is somebody else's: its owner and mode are about to change."""
+    home.path.mkdir(parents=True, exist_ok=True)
+    if not home.lock_file.exists() and {entry.name for entry in home.path.iterdir()} - {"lost+found"}:
+        raise Conflict(
+            f"The folder {home.path} holds other files. Set SUBCLAW_HOME to an empty folder, or to one that is not there."
+        )
+    home.lock_file.touch(mode=0o644)
