@@ -197,6 +197,6 @@ def _take(home: Home) -> None:
     home.path.mkdir(parents=True, exist_ok=True)
     if not home.lock_file.exists() and {entry.name for entry in home.path.iterdir()} - {"lost+found"}:
         raise Conflict(
-            f"The folder {home.path} holds other files. Set SUBCLAW_HOME to an empty folder, or to one that is not there."
+            f"The folder {home.path} holds other files. Set SUBCLAW_HOME to an empty folder, or to a new one."
         )
     home.lock_file.touch(mode=0o644)

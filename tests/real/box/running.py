@@ -143,12 +143,13 @@ def state_folder() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)  # whoever still wrote there has failed the test already
+        folder.with_suffix(".said").unlink(missing_ok=True)
 
 
 @contextmanager
 def running_box(home: Path, **settings: str) -> Iterator[RunningBox]:
     """Run a box on a state folder, and stop it at the end unless that was done."""
-    said = home / "said.txt"
+    said = home.with_suffix(".said")
     with said.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "subclaw", "up"],

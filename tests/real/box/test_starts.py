@@ -46,6 +46,7 @@ def test_a_full_disk(size: str) -> None:
     with state_folder() as home:
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=755", "none", home], check=True)
         try:
+            (home / "lock").touch()  # it was a state folder before
             (home / "filler").write_bytes(b"x" * 4096)
             said = refused(home, {})
         finally:
