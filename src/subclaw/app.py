@@ -22,7 +22,7 @@ from subclaw.config import KEY_VARIABLES, Settings
 from subclaw.console.keyfile import read_key_hash
 from subclaw.console.router import ConsoleSettings, console_router
 from subclaw.core.channel import Channel
-from subclaw.core.secret import SealedSecret
+from subclaw.core.secret import PLACEHOLDER, SealedSecret
 from subclaw.core.turn import Conversation
 from subclaw.egress.client import BASE_URL, gateway_client, verify
 from subclaw.egress.gateway import EgressSettings, serve_egress
@@ -61,7 +61,6 @@ CONSOLE_POOL_SIZE = 2
 READ_IN_PLACE = frozenset({"web"})
 """Channels whose replies are read from the transcript; those of others go out by the outbox."""
 TITLE = "subclaw"
-PLACEHOLDER = "subclaw-placeholder"
 
 
 def database_address(settings: Settings) -> DatabaseAddress:

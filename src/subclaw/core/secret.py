@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+PLACEHOLDER = "subclaw-placeholder"
+"""What stands where a key would, until the gateway takes it out and puts the real one in."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SealedSecret:

@@ -1,18 +1,9 @@
 """A tenant: one isolated customer, with an agent, a machine and a hostname of its own."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NewType, Protocol
 
 TenantId = NewType("TenantId", int)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tenant:
-    """A tenant as the store knows it. `name` is a DNS label and the first part of its hostname."""
-
-    id: TenantId
-    name: str
 
 
 _QUALITIES = """

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from contextlib import aclosing
 from dataclasses import asdict
 from typing import Any, TypeVar, cast
@@ -23,7 +23,6 @@ from subclaw.statuses import status_of
 
 ARGUMENTS_LIMIT_BYTES = 1024**2
 T = TypeVar("T")
-Endpoint = Callable[[Request], Awaitable[Response]]
 
 logger = logging.getLogger(__name__)
 

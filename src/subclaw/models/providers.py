@@ -7,10 +7,9 @@ import httpx2
 from pydantic_ai.models import Model as ProviderModel
 
 from subclaw.core.model import Model
+from subclaw.core.secret import PLACEHOLDER
 from subclaw.models.choice import ModelChoice
 from subclaw.models.pydantic_ai import PydanticAiModel
-
-PLACEHOLDER = "subclaw-placeholder"
 
 
 def open_model(choice: ModelChoice, gateway: httpx2.AsyncClient) -> Model:

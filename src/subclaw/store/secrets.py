@@ -17,11 +17,6 @@ async def save_secret(operator: Database, secret: SealedSecret) -> None:
     )
 
 
-async def secret_names(operator: Database) -> frozenset[str]:
-    """Return the names of the secrets that are stored."""
-    return frozenset(str(name) for (name,) in await operator.rows("SELECT name FROM secret"))
-
-
 async def load_secrets(egress: Database) -> Sequence[SealedSecret]:
     """Return all sealed secrets. The database is open in the gateway's role."""
     return [
