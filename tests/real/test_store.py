@@ -36,6 +36,20 @@ REPLIED = ModelReplied(
     usage=Usage(model="m", input_tokens=3, output_tokens=4),
 )
 
+OF_WORKERS = ("claim", "claim_outbox", "fire_due", "next_due", "reap")
+"""Functions that look across tenants and return no words."""
+
+OF_HOSTS = (
+    "begin_machine",
+    "use_machine",
+    "end_machine",
+    "destroy_machine",
+    "machines_of_host",
+    "settle_machines",
+    "tenants_that_exist",
+)
+"""A host keeps machines of many tenants, and has no right to any table: these are all that it may do."""
+
 
 def run(scenario: Callable[[Database], Awaitable[None]], address: DatabaseAddress) -> None:
     async def main() -> None:
@@ -82,7 +96,7 @@ def test_every_table_with_a_tenant_is_under_row_level_security(address: Database
     assert unprotected == []
     assert without_policy == []
     assert protected is not None
-    assert protected[0] >= 8
+    assert protected[0] >= 11
 
 
 def test_a_table_without_protection_would_be_found(address: DatabaseAddress) -> None:
@@ -96,15 +110,18 @@ def test_functions_that_look_across_tenants_are_few_and_closed_to_others(address
     with psycopg.connect(address.conninfo(Role.OWNER)) as connection:
         definers = connection.execute(
             """
-            SELECT p.proname, p.proconfig, has_function_privilege('subclaw_operator', p.oid, 'EXECUTE'),
-                   has_function_privilege('subclaw_egress', p.oid, 'EXECUTE')
+            SELECT p.proname, p.proconfig, ARRAY(
+                SELECT r.rolname::text FROM pg_roles r
+                WHERE starts_with(r.rolname, 'subclaw_') AND has_function_privilege(r.oid, p.oid, 'EXECUTE'))
             FROM pg_proc p WHERE p.pronamespace = 'public'::regnamespace AND p.prosecdef
             """
         ).fetchall()
-    assert {name for name, *_ in definers} == {"claim", "claim_outbox", "fire_due", "next_due", "reap"}
-    for name, settings, *others in definers:
+    assert {name: callers for name, _, callers in definers} == {
+        **{name: ["subclaw_app"] for name in OF_WORKERS},
+        **{name: ["subclaw_host"] for name in OF_HOSTS},
+    }
+    for name, settings, _ in definers:
         assert settings == ["search_path=public, pg_temp"], name
-        assert others == [False, False], name
 
 
 def test_a_query_with_no_where_sees_one_tenant(address: DatabaseAddress) -> None:
@@ -278,6 +295,46 @@ def test_sites_switch_and_are_listed_for_the_router(address: DatabaseAddress) ->
                 assert (site.name, site.content) == ("name-a", content)
             with pytest.raises(NotFound):
                 await sites.name_of(TenantId(tenant + 1))
+
+    run(scenario, address)
+
+
+def test_a_host_may_call_its_functions_and_nothing_else(address: DatabaseAddress) -> None:
+    with psycopg.connect(address.conninfo(Role.HOST), autocommit=True) as connection:
+        relations = connection.execute(
+            "SELECT relname, relkind FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+            " AND relkind IN ('r', 'p', 'v', 'm', 'S')"
+        ).fetchall()
+        assert {"tenant", "machine", "machine_use", "plan", "secret"} <= {name for name, _ in relations}
+        for name, kind in relations:
+            table = psycopg.sql.Identifier(name)
+            tries = ["SELECT FROM {}", "DELETE FROM {}"] if kind != "S" else ["SELECT last_value FROM {}"]
+            for attempt in tries:
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    connection.execute(psycopg.sql.SQL(attempt).format(table))
+        callable_ones = connection.execute(
+            "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
+            " AND has_function_privilege(oid, 'EXECUTE')"
+        ).fetchall()
+    assert {name for (name,) in callable_ones} == set(OF_HOSTS)
+
+
+def test_only_the_operator_says_which_plan_a_tenant_is_on(address: DatabaseAddress) -> None:
+    async def scenario(database: Database) -> None:
+        mine = await receive(database)
+        async with await connect(address, Role.APP) as connection:
+            await connection.execute("SELECT set_config('subclaw.tenant', %s, false)", [str(mine)])
+            renamed = await connection.execute("UPDATE tenant SET name = 'new-name'")
+            assert renamed.rowcount == 1
+            for attempt in (
+                "UPDATE tenant SET plan = 'standard'",
+                "INSERT INTO tenant (name, plan) VALUES ('more', 'standard')",
+                "UPDATE plan SET disk_mb = 100000",
+                "UPDATE machine_use SET awake_s = 0",
+                "DELETE FROM machine",
+            ):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    await connection.execute(attempt.encode())
 
     run(scenario, address)
 

@@ -1,10 +1,10 @@
-"""A machine: the microVM that a tenant's agent borrows, and the port through which it is used.
+"""A machine: the microVM that a tenant's agent borrows, the port through which it is used, the record of its starts.
 
 Whatever implements `Machines` starts the tenant's machine when a call needs it, so no caller ever asks whether it runs.
 Everything that comes out of a machine is untrusted bytes, bounded by the limits that the call names.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -128,4 +128,84 @@ class Machines(Protocol):
 
     async def statuses(self) -> tuple[MachineStatus, ...]:
         """List the machines that are awake."""
+        ...
+
+
+class MachineState(StrEnum):
+    """How a machine is on record. One that is asleep with memory goes on where it was; the other boots."""
+
+    AWAKE = "awake"
+    ASLEEP = "asleep"
+    ASLEEP_WITH_MEMORY = "asleep with memory"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What the tenant's plan gives a machine that starts.
+
+    It sleeps after `idle_timeout_s` without use. A claim to stay awake is honoured for `awake_left_s` seconds more;
+    each day (UTC) has a new budget.
+    """
+
+    idle_timeout_s: float
+    disk_mb: int
+    sleeps_with_memory: bool
+    awake_left_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptMachine:
+    """A machine that a host keeps, as it is on record. `generation` is the newest start's."""
+
+    tenant_id: TenantId
+    generation: int
+    state: MachineState
+
+
+class MachineLedger(Protocol):
+    """The record of one host's machines: which host keeps a tenant's disk, and which start of it is the newest.
+
+    A disk may be opened only by the start that `begin` counted last. Every call raises `Unavailable` if the record
+    cannot be reached; whether it was done is then unknown.
+    """
+
+    async def begin(self, tenant_id: TenantId, *, at_least: int, image: str) -> tuple[int, Terms]:
+        """Count a start, and return its generation, which is above `at_least` and all before, and its terms.
+
+        Errors: `NotFound` for a tenant that is not there; `Conflict` if another host keeps its machine.
+        """
+        ...
+
+    async def use(self, tenant_id: TenantId, generation: int, *, awake_s: float) -> float:
+        """Add the seconds that a machine was awake since they were last added; return what is left of the budget today.
+
+        Seconds before midnight (UTC) count for the day before; those of a call whose outcome is unknown may count twice
+        if they are added again. Errors: `Conflict` if this start is not the newest any more, or has ended.
+        """
+        ...
+
+    async def end(self, tenant_id: TenantId, generation: int, state: MachineState, *, awake_s: float) -> None:
+        """Say that a machine sleeps, and how, and add its last seconds. It may be said again, also with another state.
+
+        Errors: `Conflict` if this start is not the newest any more.
+        """
+        ...
+
+    async def destroy(self, tenant_id: TenantId) -> None:
+        """Forget a machine whose disk is erased, if it is on record. Errors: `Conflict` if another host keeps it."""
+        ...
+
+    async def kept(self) -> tuple[KeptMachine, ...]:
+        """List the machines that this host keeps."""
+        ...
+
+    async def settle(self, awake: Collection[TenantId]) -> int:
+        """Put on record that of this host's machines only those of `awake` are awake; return how many others were.
+
+        For a host that starts: nothing may begin meanwhile.
+        """
+        ...
+
+    async def existing(self, tenant_ids: Collection[TenantId]) -> frozenset[TenantId]:
+        """Return which of these tenants there are: the disks of others may be erased."""
         ...

@@ -26,6 +26,7 @@ class Role(StrEnum):
     APP = "subclaw_app"
     OPERATOR = "subclaw_operator"
     EGRESS = "subclaw_egress"
+    HOST = "subclaw_host"
 
 
 @dataclass(frozen=True, kw_only=True)

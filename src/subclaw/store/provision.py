@@ -67,5 +67,5 @@ async def _make_database(conninfo: str) -> None:
 async def _let_roles_log_in(address: DatabaseAddress) -> None:
     with translated():
         async with await connect(address, Role.OWNER) as connection:
-            for role in (Role.APP, Role.OPERATOR, Role.EGRESS):
+            for role in (Role.APP, Role.OPERATOR, Role.EGRESS, Role.HOST):
                 await connection.execute(sql.SQL("ALTER ROLE {} LOGIN").format(sql.Identifier(role.value)))

@@ -21,7 +21,7 @@ from subclaw.store.database import DatabaseAddress, Role
 from subclaw.store.provision import provision
 
 CLUSTER_USER = "subclaw-db"
-ROLES = (Role.APP, Role.OPERATOR, Role.EGRESS)
+ROLES = (Role.APP, Role.OPERATOR, Role.EGRESS, Role.HOST)
 START_S = 30
 
 

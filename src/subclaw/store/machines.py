@@ -1,0 +1,78 @@
+"""The rows of one host's machines, by which a disk has one owner and one newest start."""
+
+from collections.abc import Collection
+
+from subclaw.core.errors import Conflict, NotFound
+from subclaw.core.machine import KeptMachine, MachineState, Terms
+from subclaw.core.tenant import TenantId
+from subclaw.store.database import Database
+
+_BEGIN = (
+    "SELECT generation, idle_timeout_s, disk_mb, sleeps_with_memory, awake_left_s FROM begin_machine(%s, %s, %s, %s)"
+)
+_KEPT_ELSEWHERE = "The tenant's machine is kept on another host."
+_OVER = "The machine has been started again since, or sleeps, or is gone."
+
+
+class StoreMachineLedger:
+    """See `core.machine.MachineLedger`. The database is open in the host's role; `host` is this host's name."""
+
+    def __init__(self, database: Database, host: str) -> None:
+        self._database = database
+        self._host = host
+
+    async def begin(self, tenant_id: TenantId, *, at_least: int, image: str) -> tuple[int, Terms]:
+        """See `core.machine.MachineLedger.begin`."""
+        rows = await self._database.rows(_BEGIN, self._host, tenant_id, at_least, image)
+        if not rows:
+            raise NotFound("There is no such tenant.")
+        ((generation, idle_timeout_s, disk_mb, sleeps_with_memory, awake_left_s),) = rows
+        if generation is None:
+            raise Conflict(_KEPT_ELSEWHERE)
+        return generation, Terms(
+            idle_timeout_s=idle_timeout_s,
+            disk_mb=disk_mb,
+            sleeps_with_memory=sleeps_with_memory,
+            awake_left_s=awake_left_s,
+        )
+
+    async def use(self, tenant_id: TenantId, generation: int, *, awake_s: float) -> float:
+        """See `core.machine.MachineLedger.use`."""
+        ((left_s,),) = await self._database.rows(
+            "SELECT use_machine(%s, %s, %s, %s)", self._host, tenant_id, generation, awake_s
+        )
+        if left_s is None:
+            raise Conflict(_OVER)
+        return float(left_s)
+
+    async def end(self, tenant_id: TenantId, generation: int, state: MachineState, *, awake_s: float) -> None:
+        """See `core.machine.MachineLedger.end`."""
+        ((own,),) = await self._database.rows(
+            "SELECT end_machine(%s, %s, %s, %s, %s)", self._host, tenant_id, generation, state.value, awake_s
+        )
+        if not own:
+            raise Conflict(_OVER)
+
+    async def destroy(self, tenant_id: TenantId) -> None:
+        """See `core.machine.MachineLedger.destroy`."""
+        ((gone,),) = await self._database.rows("SELECT destroy_machine(%s, %s)", self._host, tenant_id)
+        if not gone:
+            raise Conflict(_KEPT_ELSEWHERE)
+
+    async def kept(self) -> tuple[KeptMachine, ...]:
+        """See `core.machine.MachineLedger.kept`."""
+        rows = await self._database.rows("SELECT tenant_id, generation, state FROM machines_of_host(%s)", self._host)
+        return tuple(
+            KeptMachine(tenant_id=TenantId(tenant_id), generation=generation, state=MachineState(state))
+            for tenant_id, generation, state in rows
+        )
+
+    async def settle(self, awake: Collection[TenantId]) -> int:
+        """See `core.machine.MachineLedger.settle`."""
+        ((count,),) = await self._database.rows("SELECT settle_machines(%s, %s::bigint[])", self._host, list(awake))
+        return int(count)
+
+    async def existing(self, tenant_ids: Collection[TenantId]) -> frozenset[TenantId]:
+        """See `core.machine.MachineLedger.existing`."""
+        rows = await self._database.rows("SELECT tenants_that_exist(%s::bigint[])", list(tenant_ids))
+        return frozenset(TenantId(tenant_id) for (tenant_id,) in rows)
