@@ -24,6 +24,8 @@ cli = typer.Typer(
 )
 image = typer.Typer(help="The golden image that machines start from.", no_args_is_help=True)
 cli.add_typer(image, name="image")
+plans = typer.Typer(help="What machines may use, and which tenant is on which plan.", no_args_is_help=True)
+cli.add_typer(plans, name="plans")
 
 console = Console(highlight=False)
 
@@ -105,6 +107,46 @@ def image_build(
     from subclaw.commands.image import build
 
     build(_settings(), recipe, console)
+
+
+@plans.command("list")
+def plans_list(as_json: AsJson = False) -> None:
+    """List the plans."""
+    from subclaw.commands.plans import list_plans
+
+    _run(list_plans(_settings(), console, as_json=as_json))
+
+
+@plans.command("set")
+def plans_set(
+    name: Annotated[str, typer.Argument(help="A plan; a new one begins as a copy of `standard`.")],
+    idle_timeout_s: Annotated[
+        int | None, typer.Option("--idle-timeout", help="Seconds without use after which a machine sleeps.")
+    ] = None,
+    awake_hours: Annotated[
+        float | None, typer.Option(help="Hours a day (UTC) that a machine may stay awake unused.")
+    ] = None,
+    disk_mb: Annotated[int | None, typer.Option(help="Size of a new disk.")] = None,
+    memory: Annotated[bool | None, typer.Option(help="Whether what runs goes on after a sleep.")] = None,
+) -> None:
+    """Change a plan, or make one."""
+    from subclaw.commands.plans import PlanChange, set_plan
+
+    change = PlanChange(
+        idle_timeout_s=idle_timeout_s, awake_hours=awake_hours, disk_mb=disk_mb, sleeps_with_memory=memory
+    )
+    _run(set_plan(_settings(), console, name, change))
+
+
+@plans.command("assign")
+def plans_assign(
+    tenant: Annotated[str, typer.Argument(help="The tenant's name, as `subclaw tenants` lists it.")],
+    plan: Annotated[str, typer.Argument(help="The plan's name.")],
+) -> None:
+    """Put a tenant on a plan."""
+    from subclaw.commands.plans import put_on_plan
+
+    _run(put_on_plan(_settings(), console, tenant, plan))
 
 
 @cli.command(hidden=True)

@@ -1,7 +1,8 @@
 """`subclaw tenants` and `subclaw machines`: what there is, as a table or as JSON."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC
 from typing import Any
 
@@ -12,7 +13,7 @@ from subclaw.app import database_address
 from subclaw.config import Settings
 from subclaw.home import Home, require_running
 from subclaw.machines.host_client import HostClient
-from subclaw.store.database import Role, open_database
+from subclaw.store.database import Database, Role, open_database
 from subclaw.store.tenants import tenant_names, tenant_summaries
 
 Row = dict[str, Any]
@@ -20,15 +21,14 @@ Row = dict[str, Any]
 
 async def list_tenants(settings: Settings, console: Console, *, limit: int, as_json: bool) -> None:
     """List tenants, the newest first."""
-    if settings.database_url is None:
-        require_running(Home(settings.home))
-    async with open_database(database_address(settings), Role.OPERATOR, size=1) as operator:
+    async with operator_database(settings) as operator:
         found = await tenant_summaries(operator, limit=limit)
     rows = [
         {
             "id": tenant.id,
             "name": tenant.name,
             "since": tenant.created_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%MZ"),
+            "plan": tenant.plan,
             "channels": ", ".join(tenant.channels),
             "messages": tenant.messages,
             "tokens": tenant.tokens,
@@ -36,7 +36,7 @@ async def list_tenants(settings: Settings, console: Console, *, limit: int, as_j
         }
         for tenant in found
     ]
-    _show(rows, console, as_json=as_json, none="There are no tenants yet: the first message makes one.")
+    show_rows(rows, console, as_json=as_json, none="There are no tenants yet: the first message makes one.")
 
 
 async def list_machines(settings: Settings, console: Console, *, as_json: bool) -> None:
@@ -59,10 +59,20 @@ async def list_machines(settings: Settings, console: Console, *, as_json: bool) 
         }
         for machine in found
     ]
-    _show(rows, console, as_json=as_json, none="All machines sleep.")
+    show_rows(rows, console, as_json=as_json, none="All machines sleep.")
 
 
-def _show(rows: Sequence[Row], console: Console, *, as_json: bool, none: str) -> None:
+@asynccontextmanager
+async def operator_database(settings: Settings) -> AsyncIterator[Database]:
+    """Open the database in the operator's role for the life of the block. Errors: `Unavailable`, `Denied`."""
+    if settings.database_url is None:
+        require_running(Home(settings.home))
+    async with open_database(database_address(settings), Role.OPERATOR, size=1) as operator:
+        yield operator
+
+
+def show_rows(rows: Sequence[Row], console: Console, *, as_json: bool, none: str) -> None:
+    """Print rows of the same columns as a table or as JSON; without any, a table is the words `none`."""
     if as_json:
         console.print_json(json.dumps(rows))
     elif not rows:

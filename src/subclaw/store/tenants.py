@@ -15,6 +15,7 @@ class TenantSummary:
 
     id: TenantId
     name: str
+    plan: str
     created_at: datetime
     channels: tuple[str, ...]
     messages: int
@@ -23,7 +24,7 @@ class TenantSummary:
 
 
 _SUMMARIES = """
-    SELECT t.id, t.name, t.created_at,
+    SELECT t.id, t.name, t.plan, t.created_at,
            ARRAY(SELECT DISTINCT i.channel FROM identity i WHERE i.tenant_id = t.id ORDER BY 1),
            (SELECT coalesce(sum(c.inbox_seq), 0) FROM conversation c WHERE c.tenant_id = t.id)::bigint,
            (SELECT coalesce(sum(u.input_tokens + u.output_tokens), 0) FROM usage u WHERE u.tenant_id = t.id)::bigint,
@@ -47,13 +48,14 @@ async def tenant_summaries(
         TenantSummary(
             id=TenantId(id),
             name=name,
+            plan=plan,
             created_at=created_at,
             channels=tuple(channels),
             messages=messages,
             tokens=tokens,
             site=site or "",
         )
-        for id, name, created_at, channels, messages, tokens, site in await operator.rows(
+        for id, name, plan, created_at, channels, messages, tokens, site in await operator.rows(
             _SUMMARIES, before, prefix, limit
         )
     )
