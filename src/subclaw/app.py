@@ -30,6 +30,7 @@ from subclaw.egress.keys import read_public_key
 from subclaw.egress.seal import seal
 from subclaw.harness.system import system_text
 from subclaw.home import Home
+from subclaw.host_name import host_name
 from subclaw.machines.host import HostSettings, serve_host
 from subclaw.machines.host_client import HostClient
 from subclaw.machines.image import current_image
@@ -45,6 +46,7 @@ from subclaw.sockets import bind_unix
 from subclaw.store.cluster import private_address
 from subclaw.store.database import DatabaseAddress, Role, open_database
 from subclaw.store.feed import StoreFeed
+from subclaw.store.machines import StoreMachineLedger
 from subclaw.store.schedules import StoreSchedules
 from subclaw.store.secrets import load_secrets, save_secret
 from subclaw.store.sites import StoreSites
@@ -58,6 +60,7 @@ from subclaw.turns.worker import Turns, work
 
 TURNS_AT_ONCE = 256
 CONSOLE_POOL_SIZE = 2
+HOST_POOL_SIZE = 2
 READ_IN_PLACE = frozenset({"web"})
 """Channels whose replies are read from the transcript; those of others go out by the outbox."""
 TITLE = "subclaw"
@@ -249,18 +252,20 @@ async def run_egress(settings: Settings) -> None:
 async def run_host(settings: Settings) -> None:
     """Run the machines of this box, until cancelled."""
     home = Home(settings.home)
-    await serve_host(
-        HostSettings(
-            home=home.path,
-            cache=settings.cache,
-            image=current_image(settings.cache),
-            socket=home.host_socket,
-            socket_group_id=group_id(CONTROL_USER),
-            forward_folder=home.doors,
-            forward_group_id=group_id(CADDY_USER),
-            owner=Owner(user_id=user_id(MACHINE_USER), group_id=group_id(MACHINE_USER)),
+    async with open_database(database_address(settings), Role.HOST, size=HOST_POOL_SIZE) as database:
+        await serve_host(
+            HostSettings(
+                home=home.path,
+                cache=settings.cache,
+                image=current_image(settings.cache),
+                socket=home.host_socket,
+                socket_group_id=group_id(CONTROL_USER),
+                forward_folder=home.doors,
+                forward_group_id=group_id(CADDY_USER),
+                owner=Owner(user_id=user_id(MACHINE_USER), group_id=group_id(MACHINE_USER)),
+                ledger=StoreMachineLedger(database, host_name(home)),
+            )
         )
-    )
 
 
 def user_id(name: str) -> int:

@@ -88,7 +88,11 @@ def _make_ready(settings: Settings, home: Home, port: int) -> None:
 
 
 def _database(home: Home, environment: Mapping[str, str]) -> Process:
-    roles = {CONTROL_USER: (Role.APP, Role.OPERATOR), EGRESS_USER: (Role.EGRESS,), "root": (Role.APP, Role.OPERATOR)}
+    roles = {
+        CONTROL_USER: (Role.APP, Role.OPERATOR),
+        EGRESS_USER: (Role.EGRESS,),
+        "root": (Role.APP, Role.OPERATOR, Role.HOST),
+    }
     make_cluster(home.database, as_user=as_user(DATABASE_USER), roles=roles, owner_user="root")
     return Process(
         name="postgres",
@@ -102,14 +106,14 @@ def _database(home: Home, environment: Mapping[str, str]) -> Process:
 
 
 def _processes(settings: Settings, home: Home, port: int, environment: Mapping[str, str]) -> tuple[Process, ...]:
-    # The address of an operator's database holds a password, and neither the host nor the router speaks to it.
+    # The address of an operator's database holds a password, and the router does not speak to it.
     apart = {name: value for name, value in environment.items() if name != "DATABASE_URL"}
 
     def python(name: str, user: str | None, ready: Callable[[], Awaitable[None]]) -> Process:
         return Process(
             name=name,
             command=python_process(name),
-            environment=apart if name == "host" else environment,
+            environment=environment,
             ready=ready,
             user=user,
             ready_timeout_s=PROBE_S if name == "host" else START_S,

@@ -104,6 +104,11 @@ class Home:
         return self.path / "port"
 
     @property
+    def host_name_file(self) -> Path:
+        """The name under which this host keeps machines, once chosen."""
+        return self.path / "host-name"
+
+    @property
     def chat_file(self) -> Path:
         """Who `subclaw chat` is, and what it has shown."""
         return self.path / "chat.json"

@@ -13,6 +13,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from subclaw.core.errors import Unavailable
+from subclaw.core.machine import MachineLedger
 from subclaw.machines.accelerator import probe_accelerator
 from subclaw.machines.fleet import Fleet, FleetSettings
 from subclaw.machines.host_api import host_api
@@ -31,7 +32,8 @@ class HostSettings:
 
     `socket` is the API's, for `socket_group_id` to use; `forward_folder` is where the sockets into machines are made,
     for `forward_group_id`. Both folders are made if they are not there. `accelerator` is probed if it is None; `owner`
-    is who QEMU runs as (None: this user). The rest is as in `FleetSettings`.
+    is who QEMU runs as (None: this user). `ledger` is the record of this host's machines. The rest is as in
+    `FleetSettings`.
     """
 
     home: Path
@@ -43,6 +45,7 @@ class HostSettings:
     forward_group_id: int | None = None
     accelerator: Accelerator | None = None
     owner: Owner | None = None
+    ledger: MachineLedger | None = None
     memory_mb: int = 256
     awake_limit: int = 16
     idle_timeout_s: float = 300.0
