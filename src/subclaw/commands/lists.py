@@ -1,22 +1,18 @@
 """`subclaw tenants` and `subclaw machines`: what there is, as a table or as JSON."""
 
-import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC
-from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from subclaw.app import database_address
+from subclaw.commands.tables import show
 from subclaw.config import Settings
 from subclaw.home import Home, require_running
 from subclaw.machines.host_client import HostClient
 from subclaw.store.database import Database, Role, open_database
 from subclaw.store.tenants import tenant_names, tenant_summaries
-
-Row = dict[str, Any]
 
 
 async def list_tenants(settings: Settings, console: Console, *, limit: int, as_json: bool) -> None:
@@ -36,7 +32,7 @@ async def list_tenants(settings: Settings, console: Console, *, limit: int, as_j
         }
         for tenant in found
     ]
-    show_rows(rows, console, as_json=as_json, none="There are no tenants yet: the first message makes one.")
+    show(rows, console, as_json=as_json, none="There are no tenants yet: the first message makes one.")
 
 
 async def list_machines(settings: Settings, console: Console, *, as_json: bool) -> None:
@@ -59,7 +55,7 @@ async def list_machines(settings: Settings, console: Console, *, as_json: bool) 
         }
         for machine in found
     ]
-    show_rows(rows, console, as_json=as_json, none="All machines sleep.")
+    show(rows, console, as_json=as_json, none="All machines sleep.")
 
 
 @asynccontextmanager
@@ -69,16 +65,3 @@ async def operator_database(settings: Settings) -> AsyncIterator[Database]:
         require_running(Home(settings.home))
     async with open_database(database_address(settings), Role.OPERATOR, size=1) as operator:
         yield operator
-
-
-def show_rows(rows: Sequence[Row], console: Console, *, as_json: bool, none: str) -> None:
-    """Print rows of the same columns as a table or as JSON; without any, a table is the words `none`."""
-    if as_json:
-        console.print_json(json.dumps(rows))
-    elif not rows:
-        console.print(none)
-    else:
-        table = Table(*rows[0], box=None, header_style="bold")
-        for row in rows:
-            table.add_row(*map(str, row.values()))
-        console.print(table)

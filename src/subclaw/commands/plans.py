@@ -5,7 +5,8 @@ from typing import Any
 
 from rich.console import Console
 
-from subclaw.commands.lists import operator_database, show_rows
+from subclaw.commands.lists import operator_database
+from subclaw.commands.tables import show
 from subclaw.config import Settings
 from subclaw.core.errors import Invalid, NotFound
 from subclaw.core.plan import STANDARD, Plan
@@ -26,7 +27,7 @@ async def list_plans(settings: Settings, console: Console, *, as_json: bool) -> 
     """List the plans."""
     async with operator_database(settings) as operator:
         rows = [dataclasses.asdict(plan) for plan in await all_plans(operator)]
-    show_rows(rows, console, as_json=as_json, none="There are no plans.")
+    show(rows, console, as_json=as_json, none="There are no plans.")
 
 
 async def set_plan(settings: Settings, console: Console, name: str, change: PlanChange) -> None:

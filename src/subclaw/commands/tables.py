@@ -1,0 +1,23 @@
+"""What a command lists, as a table or as JSON."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+Row = dict[str, Any]
+
+
+def show(rows: Sequence[Row], console: Console, *, as_json: bool, none: str) -> None:
+    """Print rows that have the same keys; in place of an empty table, the words for it."""
+    if as_json:
+        console.print_json(json.dumps(rows))
+    elif not rows:
+        console.print(none)
+    else:
+        table = Table(*rows[0], box=None, header_style="bold")
+        for row in rows:
+            table.add_row(*map(str, row.values()))
+        console.print(table)
