@@ -22,7 +22,7 @@ cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-image = typer.Typer(help="The golden image that machines start from.", no_args_is_help=True)
+image = typer.Typer(help="The golden images that machines start from.", no_args_is_help=True)
 cli.add_typer(image, name="image")
 plans = typer.Typer(help="What machines may use, and which tenant is on which plan.", no_args_is_help=True)
 cli.add_typer(plans, name="plans")
@@ -147,6 +147,27 @@ def plans_assign(
     from subclaw.commands.plans import put_on_plan
 
     _run(put_on_plan(_settings(), console, tenant, plan))
+
+
+@image.command("list")
+def image_list(
+    verify: Annotated[bool, typer.Option("--verify", help="Read every image whole and compare its SHA-256.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the images in the cache, and how many tenants are pinned to each."""
+    from subclaw.commands.image import list_
+
+    list_(_settings(), console, verify=verify, as_json=as_json)
+
+
+@image.command("prune")
+def image_prune(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be removed.")] = False,
+) -> None:
+    """Remove the images that are neither current nor any tenant's, and what killed builds left."""
+    from subclaw.commands.image import prune
+
+    prune(_settings(), console, dry_run=dry_run)
 
 
 @cli.command(hidden=True)

@@ -59,7 +59,8 @@ def build_into(recipe: Path, work: Path, result: Path, digest: str, on_progress:
     make_erofs(work, root, result / "golden.erofs", digest, part("file system", 0.75, 0.97))
     part("kernel", 0.97, 1.0)(0.0)
     kernel = make_boot_files(recipe, work, result)
-    return {"kernel": kernel, "packages": package_versions(root)}
+    boot = sorted(package.name for package in (work / "boot").glob("*.deb"))
+    return {"kernel": kernel, "boot_packages": boot, "packages": package_versions(root)}
 
 
 def part_of(on_progress: OnProgress, label: str, start: float, end: float) -> Callable[[float], None]:
