@@ -12,6 +12,7 @@ from pathlib import Path
 
 from subclaw.accounts import SYSTEM_USERS
 from subclaw.doctor.ports import PortHolder, holders
+from subclaw.machines.cgroup_places import Survey, survey
 from subclaw.setup.checkout import can_read
 from subclaw.setup.users import missing_users
 
@@ -24,9 +25,10 @@ TIME_ERROR = 5
 class HostFacts:
     """A host, as it was found.
 
-    `programs` says of each program asked for whether it is there. `can_import` is None if it could not be tried (not
-    root). `clock_is_kept` is whether something keeps the clock right; `product_from_s` is the newest of the product's
-    files, which the clock (`now_s`, both since 1970) cannot be before.
+    `programs` says of each program asked for whether it is there. `can_import` and `limits` (what machines can be
+    bounded in) are None if they could not be looked at (not root). `clock_is_kept` is whether something keeps the clock
+    right; `product_from_s` is the newest of the product's files, which the clock (`now_s`, both since 1970) cannot be
+    before.
     """
 
     system: str
@@ -47,7 +49,7 @@ class HostFacts:
     cache_free_bytes: int
     ports: Sequence[int]
     port_holders: Sequence[PortHolder]
-    has_cgroup_v2: bool
+    limits: Survey | None
     has_seccomp: bool
     missing_namespaces: Sequence[str]
     now_s: float
@@ -82,7 +84,7 @@ def gather(
         cache_free_bytes=_free_bytes(cache_folder),
         ports=tuple(ports),
         port_holders=holders(ports),
-        has_cgroup_v2=Path("/sys/fs/cgroup/cgroup.controllers").exists(),
+        limits=survey(state_folder) if is_root else None,
         has_seccomp=Path("/proc/sys/kernel/seccomp/actions_avail").exists(),
         missing_namespaces=[
             n for n in ("ipc", "mnt", "net", "pid", "user", "uts") if not Path("/proc/self/ns", n).exists()

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from subclaw.doctor.facts import HostFacts
 from subclaw.doctor.ports import PortHolder
+from subclaw.machines.cgroup_places import Lack, Resource
 
 GIB = 1024**3
 DAY_S = 24 * 3600
@@ -15,6 +16,22 @@ STATE_LEAST_BYTES = 1 * GIB
 STATE_GOOD_BYTES = 5 * GIB
 IMAGE_BUILD_BYTES = 2 * GIB
 """What building the golden image needs in the cache while it runs."""
+
+LIMITED = {
+    Resource.MEMORY: "memory",
+    Resource.CPU: "processor time",
+    Resource.PROCESSES: "number of processes",
+    Resource.DISK: "disk I/O",
+}
+UNIFIED = "boot with systemd.unified_cgroup_hierarchy=1 (Debian 12's default)"
+LACKS = {
+    Lack.NO_CONTROLLER: f"use Debian's kernel, without cgroup_disable in its command line, and {UNIFIED}",
+    Lack.READ_ONLY: "run subclaw on the host itself, or in a container that may write /sys/fs/cgroup (privileged)",
+    Lack.HELD: "run subclaw on the host itself, or move the processes of its container into groups below the uppermost",
+    Lack.NO_DISK: "point SUBCLAW_HOME at a folder on ext4 or xfs",
+    Lack.REFUSED: "the log of the host process has the kernel's reason",
+}
+"""What to do about each lack."""
 
 SET_UP = "run `make setup` in the checkout"
 
@@ -81,6 +98,7 @@ def examine(facts: HostFacts, setting: Setting) -> tuple[Finding, ...]:
         _users(facts),
         *_importable(facts),
         *_kernel(facts),
+        *_limits(facts),
         _kvm(facts, setting),
         _memory(facts),
         *_disk(facts, setting),
@@ -156,12 +174,26 @@ def _kernel(facts: HostFacts) -> Iterator[Finding]:
         what = f"the kernel lacks namespaces: {', '.join(facts.missing_namespaces)}"
         why = "the golden image is built, and machines are jailed, in namespaces"
         yield Finding(level=Level.PROBLEM, what=what, why=why, remedy="use Debian's kernel")
-    why = "cgroup v2 bounds each machine's memory and processor time as one tree"
-    if facts.has_cgroup_v2:
-        yield Finding(level=Level.OK, what="cgroup v2", why=why)
-    else:
-        remedy = "boot with systemd.unified_cgroup_hierarchy=1 (Debian 12's default)"
-        yield Finding(level=Level.NOTE, what="no unified cgroup v2", why=why, remedy=remedy)
+
+
+def _limits(facts: HostFacts) -> Iterator[Finding]:
+    if facts.limits is None:
+        return
+    why = "one machine must not use up what the host and the other machines need; without a limit, it runs all the same"
+    places, missing = facts.limits.places, facts.limits.missing
+    for version in (2, 1):
+        bounded = [LIMITED[resource] for resource, place in places.items() if place.version == version]
+        if bounded:
+            what = f"each machine's {', '.join(bounded)} can be bounded (cgroup v{version})"
+            yield Finding(level=Level.OK, what=what, why=why)
+    if (disk := places.get(Resource.DISK)) is not None and disk.version == 1:
+        what = "cgroup v1 bounds disk I/O in part: not what the kernel writes back later"
+        yield Finding(level=Level.NOTE, what=what, why=why, remedy=UNIFIED)
+    for lack in Lack:
+        unbounded = [LIMITED[resource] for resource, reason in missing.items() if reason is lack]
+        if unbounded:
+            what = f"each machine's {', '.join(unbounded)} cannot be bounded: {lack.value}"
+            yield Finding(level=Level.NOTE, what=what, why=why, remedy=LACKS[lack])
 
 
 def _kvm(facts: HostFacts, setting: Setting) -> Finding:

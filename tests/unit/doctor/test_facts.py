@@ -9,6 +9,7 @@ import subclaw
 from subclaw.doctor import PROGRAMS, gather
 from subclaw.doctor.facts import parse_meminfo
 from subclaw.doctor.ports import Listener, parse_listeners
+from subclaw.machines.cgroup_places import Resource
 
 TCP = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 0100007F:1538 00000000:0000 0A 00000000:00000000 00:00000000 00000000   101        0 4242 1 0 100 0 0 10 0
@@ -42,5 +43,7 @@ def test_this_host_is_looked_at(tmp_path: Path) -> None:
     assert not facts.programs["no-such-program"]
     assert facts.memory_bytes > facts.memory_available_bytes > 0
     assert facts.state_free_bytes > 0
+    assert facts.limits is not None
+    assert {*facts.limits.places, *facts.limits.missing} == set(Resource)
     assert facts.python == sys.version_info[:2]
     assert facts.product_from_s < facts.now_s

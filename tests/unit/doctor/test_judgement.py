@@ -10,6 +10,16 @@ from rich.console import Console
 
 from subclaw.doctor import PROGRAMS, Finding, HostFacts, Level, PortHolder, Setting, examine, render
 from subclaw.doctor.judgement import GIB
+from subclaw.machines.cgroup_places import Lack, Place, Resource, Survey
+
+
+def bounded(version: int, **missing: Lack) -> Survey:
+    """Return what is found where all but what is missing can be bounded by one version."""
+    lacks = {Resource[name]: lack for name, lack in missing.items()}
+    place = Place(version=version, path=(Path("/sys/fs/cgroup"),))
+    places = {resource: place for resource in Resource if resource not in lacks}
+    return Survey(places=places, missing=lacks, accounting=None, disk="8:0")
+
 
 HEALTHY = HostFacts(
     system="Debian GNU/Linux 12 (bookworm)",
@@ -30,7 +40,7 @@ HEALTHY = HostFacts(
     cache_free_bytes=50 * GIB,
     ports=(8080,),
     port_holders=(),
-    has_cgroup_v2=True,
+    limits=bounded(2),
     has_seccomp=True,
     missing_namespaces=(),
     now_s=2_000_000_000.0,
@@ -56,12 +66,26 @@ def test_a_healthy_host_has_nothing_to_mend() -> None:
         ({"is_debian_12": False, "system": "Ubuntu"}, Level.PROBLEM, "Ubuntu", "Debian 12"),
         ({"architecture": "aarch64"}, Level.PROBLEM, "aarch64", "x86_64"),
         ({"python": (3, 9)}, Level.PROBLEM, "Python 3.9", "python3"),
-        ({"is_root": False, "can_import": None}, Level.PROBLEM, "root", "sudo"),
+        ({"is_root": False, "can_import": None, "limits": None}, Level.PROBLEM, "root", "sudo"),
         ({"missing_users": ("subclaw-db",), "can_import": None}, Level.PROBLEM, "subclaw-db", "make setup"),
         ({"can_import": False}, Level.PROBLEM, "cannot read", "make setup"),
         ({"has_seccomp": False}, Level.PROBLEM, "seccomp", "kernel"),
         ({"missing_namespaces": ("net", "pid")}, Level.PROBLEM, "net, pid", "kernel"),
-        ({"has_cgroup_v2": False}, Level.NOTE, "cgroup v2", "unified"),
+        ({"limits": bounded(1)}, Level.NOTE, "v1 bounds disk I/O in part", "unified"),
+        ({"limits": bounded(2, DISK=Lack.NO_DISK)}, Level.NOTE, "disk I/O cannot be bounded", "ext4"),
+        (
+            {"limits": bounded(2, CPU=Lack.NO_CONTROLLER, PROCESSES=Lack.NO_CONTROLLER)},
+            Level.NOTE,
+            "processor time, number of processes cannot be bounded: no controller",
+            "unified",
+        ),
+        (
+            {"limits": bounded(2, **dict.fromkeys(Resource.__members__, Lack.HELD))},
+            Level.NOTE,
+            "holds processes",
+            "host",
+        ),
+        ({"limits": bounded(2, MEMORY=Lack.READ_ONLY)}, Level.NOTE, "memory cannot be bounded", "privileged"),
         ({"has_kvm": False}, Level.NOTE, "/dev/kvm", "firmware"),
         ({"memory_bytes": GIB // 2}, Level.PROBLEM, "0.5 GiB", "2.0 GiB"),
         ({"memory_available_bytes": GIB // 4}, Level.NOTE, "0.2 GiB available", "memory"),
@@ -78,6 +102,15 @@ def test_one_thing_wrong_is_one_finding(changed: dict[str, Any], level: Level, w
     assert word in finding.what
     assert remedy in finding.remedy
     assert finding.why
+
+
+def test_what_can_be_bounded_is_named_with_the_version() -> None:
+    mixed = {**bounded(2).places, Resource.CPU: Place(version=1, path=(Path("/cpu"),))}
+    findings = examine(dataclasses.replace(HEALTHY, limits=dataclasses.replace(bounded(2), places=mixed)), SET)
+    assert [finding.what for finding in findings if "bounded" in finding.what] == [
+        "each machine's memory, number of processes, disk I/O can be bounded (cgroup v2)",
+        "each machine's processor time can be bounded (cgroup v1)",
+    ]
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
