@@ -15,10 +15,11 @@ from pathlib import Path
 
 from subclaw.core.errors import SubclawError, Unavailable
 from subclaw.core.tenant import TenantId
-from subclaw.machines.disk import formatted_disk, start_generation
+from subclaw.machines.disk import formatted_disk
 from subclaw.machines.image import Image
 from subclaw.machines.qemu import KVM, PROGRAM, Acceleration, Accelerator, Launch, Owner
 from subclaw.machines.running import running
+from subclaw.machines.starts import start_generation
 
 VERDICT = "accelerator.json"
 BOOT_LIMIT_S = {Acceleration.KVM: 10.0, Acceleration.TCG: 90.0}

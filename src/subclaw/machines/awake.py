@@ -12,12 +12,13 @@ from pathlib import Path
 from subclaw.core.errors import Exhausted, SubclawError, Unavailable
 from subclaw.core.machine import MachineStatus
 from subclaw.core.tenant import TenantId
-from subclaw.machines.disk import disk_error, folder_of, start_generation
+from subclaw.machines.disk import disk_error, folder_of
 from subclaw.machines.guest import Guest, GuestBroken
 from subclaw.machines.image import Image
 from subclaw.machines.processes import forget_process, process_name, record_process
 from subclaw.machines.qemu import Accelerator, Launch, Owner
 from subclaw.machines.running import Running, running
+from subclaw.machines.starts import start_generation
 
 SYNC_S = 20.0
 WAKE_TRIES = 100

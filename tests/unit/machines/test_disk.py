@@ -1,17 +1,38 @@
-"""Tenants' disks and their records."""
+"""Tenants' disks: made once, grown, measured, erased; and what happens to them when a machine starts."""
 
-import json
 import os
-import tempfile
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from subclaw.core.errors import Corrupt
+from subclaw.core.errors import Corrupt, Exhausted, Invalid
 from subclaw.core.tenant import TenantId
-from subclaw.machines.disk import DISK_BYTES, copy_sparse, erase, folder_of, formatted_disk, start_generation
+from subclaw.machines.disk import (
+    DISK_BYTES,
+    MOST_DISK_BYTES,
+    erase,
+    existing_disk,
+    folder_of,
+    formatted_disk,
+    grow,
+    make_disk,
+    used_bytes,
+)
+from subclaw.machines.record import Record, write_record
+from subclaw.machines.starts import prepare_disk, start_generation
 
 TENANT = TenantId(5)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "small"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], check=True)
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_each_start_is_counted_and_the_disk_kept(tmp_path: Path) -> None:
@@ -32,56 +53,67 @@ def test_each_start_is_counted_and_the_disk_kept(tmp_path: Path) -> None:
     assert start_generation(tmp_path, TENANT, formatted, "image-2")[1].generation == 1
 
 
-@pytest.mark.parametrize(
-    "record",
-    [
-        "",
-        "[]",
-        "null",
-        '{"version": 2, "generation": 1, "image": "x"}',
-        '{"version": 1, "generation": 0, "image": "x"}',
-        '{"version": 1, "generation": "1", "image": "x"}',
-        '{"version": 1, "generation": true, "image": "x"}',
-        '{"version": 1, "generation": 1, "image": 1}',
-        '{"version": 1, "generation": 1}',
-        '{"version": 1, "generation": 1, "image": "x", "more": 1}',
-    ],
-)
-def test_broken_record(tmp_path: Path, record: str) -> None:
+def test_the_image_that_was_refused_stays_refused(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, TENANT)
-    folder.mkdir(parents=True)
-    (folder / "machine.json").write_text(record, "utf-8")
-    with pytest.raises(Corrupt):
-        start_generation(tmp_path, TENANT, tmp_path / "formatted", "x")
+    prepare_disk(folder, formatted_disk(tmp_path / "cache"), None)
+    write_record(folder, Record(generation=7, image="image-1", refused_image="image-2"))
+    _, record = start_generation(tmp_path, TENANT, tmp_path / "formatted", "image-1")
+    assert record == Record(generation=8, image="image-1", refused_image="image-2")
 
 
 def test_record_without_its_disk_is_no_fresh_start(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, TENANT)
     folder.mkdir(parents=True)
-    (folder / "machine.json").write_text(json.dumps({"version": 1, "generation": 3, "image": "x"}), "utf-8")
+    write_record(folder, Record(generation=3, image="x"))
     with pytest.raises(Corrupt, match="no disk"):
         start_generation(tmp_path, TENANT, tmp_path / "formatted", "x")
+    with pytest.raises(Corrupt, match="no disk"):
+        existing_disk(folder)
 
 
-def test_copy_keeps_holes_and_data(tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    with source.open("wb") as file:
-        os.truncate(file.fileno(), 50_000_000)
-        for place in (0, 1_000_003, 49_999_990):
-            file.seek(place)
-            file.write(b"0123456789")
-    copy_sparse(source, tmp_path / "copy")
-    assert (tmp_path / "copy").read_bytes() == source.read_bytes()
-    assert (tmp_path / "copy").stat().st_blocks * 512 < 100_000
+def test_disk_without_a_record_is_kept(tmp_path: Path) -> None:
+    formatted = tmp_path / "formatted"
+    formatted.write_bytes(b"empty")
+    disk = make_disk(tmp_path / "tenant", formatted)
+    disk.write_bytes(b"mine!")
+    assert make_disk(tmp_path / "tenant", formatted).read_bytes() == b"mine!"
 
 
-def test_copy_crosses_from_one_file_system_to_another() -> None:
-    with (
-        tempfile.TemporaryDirectory(dir="/var/tmp") as on_disk,
-        tempfile.TemporaryDirectory(dir="/dev/shm") as in_memory,
-    ):
-        source, target = Path(on_disk, "source"), Path(in_memory, "target")
-        assert source.parent.stat().st_dev != target.parent.stat().st_dev
-        source.write_bytes(bytes(range(256)) * 10_000)
-        copy_sparse(source, target)
-        assert target.read_bytes() == source.read_bytes()
+def test_no_room_for_a_new_disk(tmp_path: Path, small_disk: Path) -> None:
+    formatted = tmp_path / "formatted"
+    formatted.write_bytes(b"x" * 2_000_000)
+    with pytest.raises(Exhausted, match="No space"):
+        start_generation(small_disk, TENANT, formatted, "x")
+    assert [path for path in small_disk.rglob("*") if path.is_file()] == []
+
+
+def test_disk_grows_and_stays_sparse(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.write_bytes(b"x" * 4096)
+    for size_bytes in (4096, 8192, MOST_DISK_BYTES, MOST_DISK_BYTES):
+        grow(disk, size_bytes)
+        assert disk.stat().st_size == size_bytes
+    assert disk.stat().st_blocks * 512 == 4096
+    with disk.open("rb") as file:
+        assert file.read(4097) == b"x" * 4096 + b"\0"
+
+
+@pytest.mark.parametrize("size_bytes", [-4096, 0, 4096, 8193, MOST_DISK_BYTES + 4096])
+def test_disk_does_not_become_smaller_or_too_large(tmp_path: Path, size_bytes: int) -> None:
+    disk = tmp_path / "disk"
+    disk.write_bytes(b"x" * 8192)
+    with pytest.raises(Invalid, match=str(size_bytes)):
+        grow(disk, size_bytes)
+    assert disk.read_bytes() == b"x" * 8192
+
+
+def test_used_bytes_are_those_that_are_taken_up(tmp_path: Path) -> None:
+    folder = tmp_path / "tenant"
+    assert used_bytes(folder) == 0
+    (folder / "inside").mkdir(parents=True)
+    for path in (folder / "disk", folder / "inside" / "copy"):
+        path.write_bytes(b"x" * 8192)
+        os.truncate(path, 1_000_000)
+    assert used_bytes(folder) == 16_384
+    os.link(folder / "disk", folder / "inside" / "again")
+    assert used_bytes(folder) == 16_384
