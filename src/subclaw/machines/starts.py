@@ -1,8 +1,9 @@
-"""A tenant's files before its machine starts: made if there are none, and the start counted."""
+"""A tenant's files before its machine starts: mended, made if there are none, and the start counted."""
 
 from pathlib import Path
 
 from subclaw.core.tenant import TenantId
+from subclaw.machines.checkpoints import mend
 from subclaw.machines.disk import disk_error, existing_disk, folder_of, make_disk
 from subclaw.machines.record import Record, read_record, write_record
 
@@ -31,7 +32,8 @@ def start_generation(home: Path, tenant_id: TenantId, formatted: Path, image: st
 def prepare_disk(folder: Path, formatted: Path, last: Record | None) -> Path:
     """Return the disk for a tenant's next machine, before which nothing may write to it.
 
-    `last` is what is recorded of the tenant: without a record the disk is made. Raises `Corrupt` if there is
-    a record and no disk, `OSError`.
+    `last` is what is recorded of the tenant: without a record the disk is made. A roll-back that was interrupted is
+    finished or taken back first. Raises `Corrupt` if there is a record and no disk, `OSError`.
     """
+    mend(folder)
     return make_disk(folder, formatted) if last is None else existing_disk(folder)
