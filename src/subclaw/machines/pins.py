@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from subclaw.core.errors import Corrupt, Unavailable
-from subclaw.machines.disk import read_record
+from subclaw.machines.record import read_record
 from subclaw.machines.locks import locked
 
 HOMES = "homes"
