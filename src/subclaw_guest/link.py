@@ -60,6 +60,7 @@ class Stream:
         for start in range(0, len(data), PIECE_BYTES):
             piece = data[start : start + PIECE_BYTES]
             await self._until(partial(self._may_send, len(piece)))
+            self._check_open()
             self._credit_bytes -= len(piece)
             await self._link.write(Frame(stream=self.number, kind=Kind.DATA, payload=piece))
 
@@ -87,9 +88,9 @@ class Stream:
         return self._final
 
     async def finish(self, kind: Kind, payload: bytes) -> None:
-        """Close the stream from the agent's side with RESULT or ERROR."""
-        self._link.forget(self.number)
-        await self._link.write(Frame(stream=self.number, kind=kind, payload=payload))
+        """Close the stream from the agent's side with RESULT or ERROR, unless the host has cancelled it."""
+        if self._link.forget(self.number):
+            await self._link.write(Frame(stream=self.number, kind=kind, payload=payload))
 
     async def cancel(self) -> None:
         """Close the stream from the host's side, if it is not closed yet, and fail whoever waits on it."""
@@ -103,12 +104,15 @@ class Stream:
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         while not condition():
-            if self._cancelled:
-                raise StreamCancelled
-            if self._closed or self._final is not None:
-                raise LinkClosed
+            self._check_open()
             self._changed.clear()
             await self._changed.wait()
+
+    def _check_open(self) -> None:
+        if self._cancelled:
+            raise StreamCancelled
+        if self._closed or self._final is not None:
+            raise LinkClosed
 
     def deliver(self, frame: Frame) -> None:
         """Take a frame of this stream. Raises `FrameError` if the other end may not send it now."""
@@ -148,6 +152,8 @@ class Link:
     """All streams of one channel.
 
     The host calls `open`. The agent gives `on_open` and `on_cancel`, which are called with the stream and the request.
+    A host that goes on with an agent, whose machine was saved and restored, gives the `last_number` of the link before.
+    Both ends must then be between frames: every stream was cancelled, and a call after that was answered.
     """
 
     def __init__(
@@ -156,15 +162,21 @@ class Link:
         *,
         on_open: Callable[[Stream, bytes], None] | None = None,
         on_cancel: Callable[[Stream], None] | None = None,
+        last_number: int = 0,
     ) -> None:
         self._write = write
         self._on_open = on_open
         self._on_cancel = on_cancel
         self._streams: dict[int, Stream] = {}
-        self._last_number = 0
+        self._last_number = last_number
         self._late_bytes = 0
         self._closed = False
         self._writing = asyncio.Lock()
+
+    @property
+    def last_number(self) -> int:
+        """The number of the stream that was opened last, 0 before the first."""
+        return self._last_number
 
     async def open(self, request: bytes) -> Stream:
         """Open a stream with a request. Raises `LinkClosed`."""

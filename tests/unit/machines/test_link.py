@@ -198,3 +198,63 @@ def test_host_may_not_send_results() -> None:
             await link.pump(read)
 
     asyncio.run(run())
+
+
+def test_numbering_goes_on_where_it_was() -> None:
+    async def run() -> None:
+        written: list[bytes] = []
+
+        async def write(data: bytes) -> None:
+            written.append(data)
+
+        link = Link(write, last_number=41)
+        assert link.last_number == 41
+        stream = await link.open(b"{}")
+        assert (stream.number, link.last_number) == (42, 42)
+        assert written == [encode(Frame(stream=42, kind=Kind.OPEN, payload=b"{}"))]
+
+    asyncio.run(run())
+
+
+def test_agent_goes_on_with_another_link_of_the_host() -> None:
+    async def scenario(host: Link, agent: Link, opened: list[Stream]) -> None:
+        left, last = await host.open(b"left"), await host.open(b"last")
+        await settle()
+        await left.cancel()
+        await settle()
+        # What was under way for the stream that was cancelled is not sent any more, so nothing comes after the answer.
+        await opened[0].finish(Kind.RESULT, b"{}")
+        with pytest.raises(LinkClosed):
+            await opened[0].send(b"late")
+        await opened[1].finish(Kind.RESULT, b"{}")
+        assert (await last.final()).kind is Kind.RESULT
+
+        async def write(data: bytes) -> None:
+            await agent_reads.put(data)
+
+        agent_reads: asyncio.Queue[bytes] = asyncio.Queue()
+        next_host = Link(write, last_number=host.last_number)
+        async with asyncio.TaskGroup() as group:
+            pump = group.create_task(agent.pump(agent_reads.get))
+            await next_host.open(b"next")
+            await settle()
+            assert [stream.number for stream in opened] == [1, 2, 3]
+            pump.cancel()
+
+    linked(scenario)
+
+
+def test_late_frames_of_the_link_before_are_not_expected() -> None:
+    async def run() -> None:
+        async def write(data: bytes) -> None:
+            pass
+
+        pieces = [encode(data(1, stream=7)), b""]
+
+        async def read() -> bytes:
+            return pieces.pop(0)
+
+        with pytest.raises(FrameError):
+            await Link(write, last_number=7).pump(read)
+
+    asyncio.run(run())
