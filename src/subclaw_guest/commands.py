@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 
+from subclaw_guest.link import Write
 from subclaw_guest.processes import Child, Processes
 from subclaw_guest.refusals import Reason, Refused
 
@@ -21,7 +22,7 @@ class Kept:
     """The first half and the last half of a limit; the rest is counted and thrown away."""
 
     def __init__(self, limit_bytes: int) -> None:
-        self._head_limit_bytes = limit_bytes - limit_bytes // 2
+        self._head_room_bytes = limit_bytes - limit_bytes // 2
         self._tail_limit_bytes = limit_bytes // 2
         self._head = bytearray()
         self._tail = bytearray()
@@ -30,28 +31,37 @@ class Kept:
     def add(self, data: bytes) -> None:
         """Take more output."""
         self.total_bytes += len(data)
-        room = self._head_limit_bytes - len(self._head)
-        self._head += data[:room]
-        self._tail += data[room:]
+        head = data[: self._head_room_bytes]
+        self._head_room_bytes -= len(head)
+        self._head += head
+        self._tail += data[len(head) :]
         # Cut seldom, so that small pieces do not cost a copy of the whole tail each.
         if len(self._tail) > 2 * self._tail_limit_bytes + PIPE_BYTES:
             self._cut()
 
-    def content(self) -> bytes:
-        """Return what is kept, at most the limit."""
+    def take_head(self) -> bytes:
+        """Return what has come of the first half since this was last called."""
+        head = bytes(self._head)
+        self._head.clear()
+        return head
+
+    def tail(self) -> bytes:
+        """Return the last half, or what has come after the first if that is less."""
         self._cut()
-        return bytes(self._head + self._tail)
+        return bytes(self._tail)
 
     def _cut(self) -> None:
         del self._tail[: max(0, len(self._tail) - self._tail_limit_bytes)]
 
 
 class Output:
-    """Reads a child's output as it comes: into `kept` while the command runs, then nowhere."""
+    """Reads a child's output as it comes: into `kept` while the command runs, then nowhere. `came` says when it did."""
 
     def __init__(self, descriptor: int, kept: Kept) -> None:
+        self.came = asyncio.Event()
+        self.finished = False
         self._descriptor = descriptor
-        self._kept: Kept | None = kept
+        self._kept = kept
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(descriptor, self._read)
 
@@ -64,8 +74,9 @@ class Output:
             self._loop.remove_reader(self._descriptor)
             os.close(self._descriptor)
             self._descriptor = -1
-        elif self._kept is not None:
+        elif not self.finished:
             self._kept.add(data)
+            self.came.set()
         return len(data)
 
     def finish(self) -> None:
@@ -73,30 +84,56 @@ class Output:
         left = PIPE_BYTES
         while self._descriptor >= 0 and left > 0 and (size := self._read()):
             left -= size
-        self._kept = None
+        self.finished = True
+        self.came.set()
 
 
-async def run(processes: Processes, text: bytes, *, timeout_s: float, limit_bytes: int) -> tuple[int | None, Kept]:
-    """Run `sh -c text`; return its exit status, None if its time ran out, and its output.
+async def run(
+    processes: Processes, text: bytes, send: Write, *, timeout_s: float, limit_bytes: int
+) -> tuple[int | None, int]:
+    """Run `sh -c text`; return its exit status, None if its time ran out, and how many bytes it put out.
 
-    The whole process group is killed when the time is over or the call is cancelled. Raises `Refused` or `OSError`.
+    The first half of what is kept is sent as it comes, the last half at the end; a receiver that is slow holds nothing
+    up. The whole process group is killed when the time is over or the call is cancelled. Raises `Refused` or `OSError`.
     """
     if b"\0" in text:
         raise Refused(Reason.BAD_REQUEST)
     child = processes.start([b"/bin/sh", b"-c", text])
     kept = Kept(limit_bytes)
     output = Output(child.output, kept)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(send_head(output, kept, send))
+        try:
+            status = await exit_status(child, timeout_s)
+        finally:
+            output.finish()
+    if tail := kept.tail():
+        await send(tail)
+    return status, kept.total_bytes
+
+
+async def send_head(output: Output, kept: Kept, send: Write) -> None:
+    """Send the first half of the output as it comes, until the command has ended."""
+    finished = False
+    while not finished:
+        await output.came.wait()
+        output.came.clear()
+        finished = output.finished
+        if head := kept.take_head():
+            await send(head)
+
+
+async def exit_status(child: Child, timeout_s: float) -> int | None:
+    """Wait for a child to end, and end it if it does not in time: then it has no status."""
     try:
         async with asyncio.timeout(timeout_s):
-            return await asyncio.shield(child.exited), kept
+            return await asyncio.shield(child.exited)
     except TimeoutError:
         await end(child)
-        return None, kept
+        return None
     except asyncio.CancelledError:
         child.kill()
         raise
-    finally:
-        output.finish()
 
 
 async def end(child: Child) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 
@@ -53,7 +52,7 @@ class Replacement:
         folder, name = os.path.split(self._target)
         os.makedirs(folder, exist_ok=True)
         # Cut, so that the longest name a file may have can still be written.
-        self._temporary = os.path.join(folder, f".{name[:100]}.{secrets.token_hex(8)}")
+        self._temporary = os.path.join(folder, f".{name[:100]}.{os.getrandom(8).hex()}")
         self._descriptor = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
 
     def add(self, data: bytes) -> None:

@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 HOME = "/home/agent"
@@ -62,9 +62,28 @@ class Processes:
             os.close(write_end)
         # `reap` waits for every child, so the Popen object must not.
         process.returncode = 0
+        return Child(process_id=process.pid, output=read_end, exited=self._exit_of(process.pid))
+
+    def fork(self, function: Callable[[], None]) -> asyncio.Future[int]:
+        """Run a function in a copy of this process; return its exit status to come: 0, or 1 if the function raised."""
+        process_id = os.fork()
+        if not process_id:
+            status = 1
+            try:
+                function()
+                status = 0
+            finally:
+                os._exit(status)
+        return self._exit_of(process_id)
+
+    def under_way(self) -> frozenset[int]:
+        """Return the children that have not ended. Each that `start` started leads a session of the same number."""
+        return frozenset(self._exits)
+
+    def _exit_of(self, process_id: int) -> asyncio.Future[int]:
         exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._exits[process.pid] = exited
-        return Child(process_id=process.pid, output=read_end, exited=exited)
+        self._exits[process_id] = exited
+        return exited
 
     def reap(self) -> None:
         """Wait for every child that has ended. Called on SIGCHLD, in the event loop."""

@@ -19,6 +19,7 @@ class Reason(StrEnum):
     NO_SPACE = "no_space"
     TOO_LARGE = "too_large"
     NOT_LISTENING = "not_listening"
+    BAD_DISK = "bad_disk"
     FAILED = "failed"
 
 

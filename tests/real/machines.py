@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,9 +17,15 @@ import psutil
 
 from subclaw.core.machine import Command, CommandResult
 from subclaw.core.tenant import TenantId
+from subclaw.machines.accelerator import probe_accelerator
+from subclaw.machines.disk import formatted_disk, start_generation
+from subclaw.machines.guest import Guest
 from subclaw.machines.host_client import HostClient
 from subclaw.machines.image import Image, build_image
 from subclaw.machines.processes import name_prefix
+from subclaw.machines.qemu import Launch, spawn
+from subclaw.machines.running import Tail, agent_channel, end, pump
+from subclaw_guest.link import Link
 
 ROOT = Path(__file__).parents[2]
 READY_S = 180.0
@@ -58,6 +64,31 @@ class Host:
     def processes(self) -> list[psutil.Process]:
         """Return the QEMU processes of this host's home folder, whoever started them."""
         return qemu_processes(self.home)
+
+
+@asynccontextmanager
+async def waiting_machine(folder: Path) -> AsyncIterator[Guest]:
+    """Start a machine in this process, with a disk of its own, and give its agent before it is set up."""
+    cache, image = golden_image()
+    accelerator = await probe_accelerator(image, cache, None, memory_mb=256)
+    disk, _ = start_generation(folder, TenantId(1), formatted_disk(cache), image.digest)
+    launch = Launch(
+        name=f"{name_prefix(folder)}test", image=image, disk=disk, accelerator=accelerator, memory_mb=256, owner=None
+    )
+    qemu = await spawn(launch)
+    async with asyncio.TaskGroup() as group, agent_channel(qemu) as (reader, write):
+        errors = group.create_task(Tail().keep(qemu.process.stderr))
+        link = Link(write)
+        pumping = group.create_task(pump(link, reader, asyncio.Event()))
+        try:
+            guest = Guest(link)
+            await guest.ping(timeout_s=READY_S)
+            yield guest
+        finally:
+            await end(qemu)
+            qemu.monitor.close()
+            pumping.cancel()
+            errors.cancel()
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +13,14 @@ import psutil
 import pytest
 from tests.real.machines import Host, eventually, running_host
 
-from subclaw.core.errors import Exhausted, SubclawError, Unavailable
+from subclaw.core.errors import Corrupt, Exhausted, SubclawError, Unavailable
 from subclaw.core.machine import Command, CommandResult, Ended, MachineStatus
 from subclaw.core.tenant import TenantId
 from subclaw.machines.host_client import HostClient
 
 FLAT_BYTES = 30_000_000
 GIGABYTE = 1_000_000_000
+GROWTH_BYTES = 2 * 1024**3
 
 BREAK_PROTOCOL = """
 import ctypes, os
@@ -252,6 +254,69 @@ def test_fresh_disk_is_small(host: Host) -> None:
     host.run(3, "sync")
     blocks = (host.home / "machines" / "3" / "disk.raw").stat().st_blocks
     assert blocks * 512 < 2_000_000
+
+
+def disk_of(host: Host, tenant_id: int) -> Path:
+    """Return the disk of a tenant's machine, which is asleep when this returns."""
+    host.use(lambda client: client.sleep(TenantId(tenant_id)))
+    return host.home / "machines" / str(tenant_id) / "disk.raw"
+
+
+def test_machine_has_names_and_a_clock_of_its_own(host: Host) -> None:
+    names = "cat /etc/machine-id; cat /proc/sys/kernel/random/boot_id; stat -c %a /etc/machine-id; date +%s"
+    first = host.run(4, names).output.decode().split()
+    disk_of(host, 4)
+    second = host.run(4, f"echo own > /etc/hostname; {names}").output.decode().split()
+    disk_of(host, 4)
+    third = host.run(4, f"cat /etc/hostname; {names}").output.decode().split()
+    assert first[0] == second[0] == third[1]
+    assert len({first[1], second[1], third[2]}) == 3
+    assert third[0] == "machine-4"
+    assert abs(int(third[4]) - time.time()) < 5
+
+
+@pytest.mark.parametrize("damage", ["flag", "superblock"])
+def test_damaged_disk_is_mended_by_its_machine(host: Host, damage: str) -> None:
+    host.run(5, "echo content > file")
+    disk = disk_of(host, 5)
+    if damage == "flag":
+        subprocess.run(["/sbin/debugfs", "-w", "-R", "set_super_value state 3", str(disk)], check=True)
+    else:
+        with disk.open("r+b") as file:
+            file.write(bytes(4_096))
+    assert host.run(5, "cat file").output == b"content\n"
+    state = "dd if=/dev/vdb bs=1 skip=$((1024 + 0x3a)) count=1 status=none | od -An -td1"
+    assert host.run(5, state).output.split() == [b"1"]
+
+
+def test_disk_that_is_beyond_mending_is_said(host: Host) -> None:
+    host.run(5, "true")
+    disk = disk_of(host, 5)
+    disk.write_bytes(b"")
+    os.truncate(disk, 1024**3)
+    with pytest.raises(Corrupt) as caught:
+        host.run(5, "true")
+    assert "rolled back" in caught.value.public
+    assert not [process for process in host.processes() if "-5-" in " ".join(process.cmdline())]
+    host.use(lambda client: client.destroy(TenantId(5)))
+
+
+def test_disk_grows_with_its_device(host: Host) -> None:
+    size = "df --output=size --block-size=1 /home/agent | tail -1"
+    before = int(host.run(6, f"echo content > file; {size}").output)
+    disk = disk_of(host, 6)
+    os.truncate(disk, disk.stat().st_size + GROWTH_BYTES)
+    assert int(host.run(6, size).output) - before > 0.9 * GROWTH_BYTES
+    assert host.run(6, "cat file").output == b"content\n"
+    assert disk.stat().st_blocks * 512 < 4_000_000
+
+
+def test_machine_with_a_full_disk_comes_up(host: Host) -> None:
+    filling = "fallocate -l $(($(df --output=avail -B1 . | tail -1) - 50000000)) most; cat /dev/zero > rest"
+    assert b"No space left" in host.run(6, filling).output
+    disk_of(host, 6)
+    assert host.run(6, "rm most rest; echo room > file; cat file").output == b"room\n"
+    host.use(lambda client: client.destroy(TenantId(6)))
 
 
 def test_broken_record_is_said_and_nothing_is_started(host: Host) -> None:

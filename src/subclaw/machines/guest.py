@@ -7,59 +7,96 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import TypeVar
 
-from subclaw.core.errors import Denied, Exhausted, Invalid, NotFound, SubclawError, Unavailable
-from subclaw.core.machine import Command, CommandResult, Ended, FileSlice, Match, SearchResult
-from subclaw_guest.frames import MAX_PAYLOAD_BYTES, Frame, Kind
+from subclaw.core.errors import Invalid
+from subclaw.core.machine import Command, CommandResult, Ended, FileSlice, SearchResult
+from subclaw.machines.answers import Fields, GuestBroken, match_of, number, result, seconds
+from subclaw.machines.identity import TOLD, Identity, SetUp, Told, check_clock, check_nonce, set_up_of
+from subclaw_guest.frames import MAX_PAYLOAD_BYTES
 from subclaw_guest.link import Link, LinkClosed, Stream
-from subclaw_guest.refusals import Reason
+from subclaw_guest.occupation import CLAIM_LIMIT_S
 
 ANSWER_S = 60.0
 """How long the agent may take for a call that has no time limit of its own: a machine may be busy, or slow."""
 GRACE_S = 30.0
 CANCEL_S = 2.0
 MATCH_BYTES = 8_192
-MATCH_TEXT = 300
-PATH_LIMIT = 4_096
 REQUEST_LIMIT_BYTES = MAX_PAYLOAD_BYTES // 2
-Fields = dict[str, Any]
+PROCESSES_LIMIT = 2**22
+"""The most process ids that Linux has (proc(5), pid_max)."""
 T = TypeVar("T")
 
-WORDS: dict[Reason, tuple[type[SubclawError], str]] = {
-    Reason.BUSY: (Exhausted, "The machine is doing too many things at once."),
-    Reason.BAD_REQUEST: (Invalid, "The machine cannot make sense of that."),
-    Reason.BAD_PATTERN: (Invalid, "That is not a regular expression that can be searched for"),
-    Reason.BAD_PATH: (Invalid, "That is not a path."),
-    Reason.MISSING: (NotFound, "There is no such file or folder in the machine."),
-    Reason.IS_FOLDER: (Invalid, "That is a folder, not a file."),
-    Reason.NOT_FOLDER: (Invalid, "That is not a folder."),
-    Reason.NOT_REGULAR: (Invalid, "That is not a regular file, but a device, a pipe or a socket."),
-    Reason.DENIED: (Denied, "The machine does not allow that."),
-    Reason.NO_SPACE: (Exhausted, "The machine's disk is full."),
-    Reason.TOO_LARGE: (Exhausted, "That is larger than its limit."),
-    Reason.NOT_LISTENING: (Unavailable, "Nothing listens on that port in the machine."),
-    Reason.FAILED: (Unavailable, "The machine could not do that."),
-}
+__all__ = ["Guest", "GuestBroken", "Occupation", "result"]
 
 
-class GuestBroken(Exception):
-    """The machine stopped, does not answer, or breaks its protocol. It must not be used any more."""
+@dataclass(frozen=True, kw_only=True)
+class Occupation:
+    """What keeps a machine busy: the tenant's own processes, and a claim to be kept awake for `claim_s` more."""
+
+    processes: int
+    claim_s: float
 
 
 class Guest:
     """Calls to one machine's agent. Every method raises `GuestBroken`, and the errors that its port names."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, *, told: Told = TOLD) -> None:
         self._link = link
+        self._told = told
 
-    async def set_up(self, hostname: str, *, timeout_s: float) -> None:
-        """Make the waiting machine a tenant's: its clock, entropy, name and disk."""
+    @property
+    def last_number(self) -> int:
+        """The number of the last call, with which a link that goes on with this agent begins; see `Link`."""
+        return self._link.last_number
+
+    async def ping(self, *, timeout_s: float) -> None:
+        """Wait until the agent answers."""
         nonce = secrets.token_hex(16)
-        fields = {"hostname": hostname, "clock_ns": time.time_ns(), "entropy": secrets.token_hex(64), "nonce": nonce}
+        async with self._call("ping", {"nonce": nonce}, timeout_s) as stream:
+            check_nonce(await result(stream), nonce)
+
+    async def rehearse(self, *, timeout_s: float) -> None:
+        """Have a waiting machine go through a set-up and a command, so that it is quicker with them afterwards."""
+        nonce = secrets.token_hex(16)
+        async with self._call("rehearse", {"nonce": nonce}, timeout_s) as stream:
+            answer = await result(stream)
+        check_nonce(answer, nonce)
+        if answer.get("worked") is not True:
+            raise GuestBroken("a rehearsal failed")
+
+    async def set_up(self, identity: Identity, *, timeout_s: float) -> SetUp:
+        """Make the waiting machine a tenant's: its clock, entropy, names and disk. The agent must be there already.
+
+        Errors: `Corrupt` if the disk is damaged and cannot be mended.
+        """
+        nonce = secrets.token_hex(16)
+        fields = {
+            **fresh(nonce, identity.entropy),
+            "hostname": identity.hostname,
+            "boot_id": identity.boot_id,
+            "machine_id": identity.machine_id,
+        }
         async with self._call("setup", fields, timeout_s) as stream:
-            if (await result(stream)).get("nonce") != nonce:
-                raise GuestBroken("the agent answered something else")
+            return set_up_of(await result(stream), identity, nonce, self._told)
+
+    async def resume(self, *, timeout_s: float) -> None:
+        """Set the clock of a machine that slept with its memory, and give it new entropy."""
+        nonce = secrets.token_hex(16)
+        async with self._call("resume", fresh(nonce, secrets.token_bytes(64)), timeout_s) as stream:
+            answer = await result(stream)
+        check_nonce(answer, nonce)
+        check_clock(answer)
+
+    async def occupation(self, *, timeout_s: float) -> Occupation:
+        """Ask what keeps the machine busy beside the host's calls."""
+        async with self._call("occupation", {}, timeout_s) as stream:
+            answer = await result(stream)
+        processes = number(answer, "processes")
+        if processes > PROCESSES_LIMIT:
+            raise GuestBroken("a machine has more processes than there can be")
+        return Occupation(processes=processes, claim_s=seconds(answer, "claim_s", CLAIM_LIMIT_S))
 
     async def sync(self, *, timeout_s: float) -> None:
         """Write everything to the disk."""
@@ -142,6 +179,11 @@ class Guest:
             raise GuestBroken("the machine does not answer") from error
 
 
+def fresh(nonce: str, entropy: bytes) -> Fields:
+    """Return what every copy of a machine's memory is told anew: the time of now, and secret bytes."""
+    return {"nonce": nonce, "clock_ns": time.time_ns(), "entropy": entropy.hex()}
+
+
 async def send(stream: Stream, content: bytes) -> None:
     """Send bytes and their end. An agent that refuses before it has them all says why in its result."""
     with contextlib.suppress(LinkClosed):
@@ -159,59 +201,7 @@ async def collect(stream: Stream, limit_bytes: int) -> bytes:
     return bytes(content)
 
 
-async def result(stream: Stream) -> Fields:
-    """Wait for a call's result. Raises what the agent refused it with, in words of the host's own."""
-    frame = await stream.final()
-    fields = fields_of(frame)
-    if frame.kind is Kind.RESULT:
-        return fields
-    try:
-        reason = Reason(fields.get("reason", ""))
-    except ValueError as error:
-        raise GuestBroken("the agent refused for no known reason") from error
-    kind, words = WORDS[reason]
-    detail = fields.get("detail")
-    if reason is Reason.BAD_PATTERN and isinstance(detail, str):
-        words = f"{words}: {printable(detail, 500)}"
-    raise kind(words, internal=f"the agent refused: {reason.value}")
-
-
 async def soon(step: Callable[[], Awaitable[T]]) -> T:
     """Wait for one step of a long call, which has no time limit as a whole."""
     async with asyncio.timeout(ANSWER_S):
         return await step()
-
-
-def fields_of(frame: Frame) -> Fields:
-    """Parse a result. Raises `GuestBroken`."""
-    try:
-        fields = json.loads(frame.payload)
-    except (ValueError, RecursionError) as error:
-        raise GuestBroken("a result is not JSON") from error
-    if not isinstance(fields, dict):
-        raise GuestBroken("a result is not an object")
-    return fields
-
-
-def number(fields: Fields, name: str) -> int:
-    """Return a whole number that is not negative. Raises `GuestBroken`."""
-    value = fields.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
-        raise GuestBroken("a result has a number that cannot be")
-    return value
-
-
-def match_of(line: bytes) -> Match:
-    """Parse one match of a search. Raises `GuestBroken`."""
-    try:
-        path, where, text = json.loads(line)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise GuestBroken("a match cannot be read") from error
-    if not (isinstance(path, str) and isinstance(text, str)):
-        raise GuestBroken("a match cannot be read")
-    return Match(path=path[:PATH_LIMIT], line=number({"line": where}, "line"), text=text[:MATCH_TEXT])
-
-
-def printable(text: str, limit: int) -> str:
-    """Keep what can be shown on a line or several of them."""
-    return "".join(character for character in text[:limit] if character.isprintable() or character == "\n").strip()

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from qemu.qmp import QMPClient, QMPError
 
-from subclaw.core.errors import SubclawError, Unavailable
+from subclaw.core.errors import Corrupt, SubclawError, Unavailable
 from subclaw.machines.guest import Guest, GuestBroken
+from subclaw.machines.identity import new_identity
 from subclaw.machines.qemu import CONSOLE, Launch, Qemu, spawn
 from subclaw_guest.frames import FrameError
 from subclaw_guest.link import Link, LinkClosed, Write
@@ -116,9 +117,15 @@ async def monitor(qemu: Qemu, errors: "Tail") -> AsyncIterator[QMPClient]:
 
 
 async def boot(guest: Guest, client: QMPClient, errors: "Tail", hostname: str, timeout_s: float) -> None:
-    """Wait for the agent and make the machine a tenant's. Raises `Unavailable`, with what QEMU and the kernel said."""
+    """Wait for the agent and make the machine a tenant's.
+
+    Raises `Unavailable`, with what QEMU and the kernel said, or `Corrupt`.
+    """
     try:
-        await guest.set_up(hostname, timeout_s=timeout_s)
+        await guest.ping(timeout_s=timeout_s)
+        await guest.set_up(new_identity(hostname), timeout_s=timeout_s)
+    except Corrupt:
+        raise
     except (GuestBroken, SubclawError) as error:
         said = f"{error}; QEMU: {errors.text()}; console: {await console(client)}"
         raise Unavailable("The machine did not come up.", internal=said) from error

@@ -11,15 +11,19 @@ from subclaw_guest.commands import Kept
 from subclaw_guest.search import Found, take
 
 
-@given(st.lists(st.binary(max_size=50), max_size=60), st.integers(0, 40))
-def test_kept_output_is_the_first_and_the_last_half(pieces: list[bytes], limit: int) -> None:
-    kept = Kept(limit)
-    for piece in pieces:
+@given(st.lists(st.tuples(st.binary(max_size=50), st.booleans()), max_size=60), st.integers(0, 40))
+def test_kept_output_is_the_first_and_the_last_half(pieces: list[tuple[bytes, bool]], limit: int) -> None:
+    kept, heads = Kept(limit), []
+    for piece, is_taken in pieces:
         kept.add(piece)
-    whole = b"".join(pieces)
+        if is_taken:
+            heads.append(kept.take_head())
+    whole = b"".join(piece for piece, _ in pieces)
     tail = limit // 2
     expected = whole if len(whole) <= limit else whole[: limit - tail] + whole[len(whole) - tail :]
-    assert kept.content() == expected
+    head = b"".join(heads) + kept.take_head()
+    assert head == whole[: limit - tail]
+    assert head + kept.tail() == expected
     assert kept.total_bytes == len(whole)
 
 
@@ -28,7 +32,7 @@ def test_kept_output_does_not_grow() -> None:
     for _ in range(1_000):
         kept.add(bytes(65_536))
         assert len(kept._tail) < 200_000
-    assert len(kept.content()) == 1_000
+    assert len(kept.take_head()) == len(kept.tail()) == 500
 
 
 @pytest.mark.parametrize(

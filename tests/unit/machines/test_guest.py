@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from subclaw.core.errors import Invalid, NotFound, SubclawError
+from subclaw.core.errors import Corrupt, Invalid, NotFound, SubclawError
 from subclaw.core.machine import Command
-from subclaw.machines.guest import Guest, GuestBroken
+from subclaw.machines.guest import Guest, GuestBroken, Occupation
+from subclaw.machines.identity import new_identity
 from subclaw_guest.frames import Frame, Kind, Parser, encode
 from subclaw_guest.link import Link
 
@@ -30,6 +31,26 @@ def search(guest: Guest) -> Awaitable[object]:
 
 async def archive(guest: Guest) -> object:
     return [piece async for piece in guest.archive("path", limit_bytes=100)]
+
+
+def occupation(guest: Guest) -> Awaitable[object]:
+    return guest.occupation(timeout_s=5)
+
+
+def ping(guest: Guest) -> Awaitable[object]:
+    return guest.ping(timeout_s=5)
+
+
+def resume(guest: Guest) -> Awaitable[object]:
+    return guest.resume(timeout_s=5)
+
+
+def rehearse(guest: Guest) -> Awaitable[object]:
+    return guest.rehearse(timeout_s=5)
+
+
+def set_up(guest: Guest) -> Awaitable[object]:
+    return guest.set_up(new_identity("machine-1"), timeout_s=5)
 
 
 def answered(call: Call, *frames: Frame) -> Any:
@@ -77,6 +98,17 @@ def test_true_answer() -> None:
     assert (answer.exit_status, answer.output, answer.output_bytes) == (3, b"out", 5)
 
 
+def test_occupation_is_told() -> None:
+    answer = answered(occupation, result({"processes": 3, "claim_s": 59.5}))
+    assert answer == Occupation(processes=3, claim_s=59.5)
+
+
+def test_disk_that_cannot_be_mended_is_the_tenants_to_know() -> None:
+    with pytest.raises(Corrupt) as caught:
+        answered(set_up, refusal({"reason": "bad_disk"}))
+    assert "rolled back" in caught.value.public
+
+
 @pytest.mark.parametrize(
     ("call", "frames"),
     [
@@ -100,6 +132,20 @@ def test_true_answer() -> None:
         (search, [data(b'[["a"], 1, "b"]\n'), result({"more": False})]),
         (search, [data(b"x\n"), result({"more": False})]),
         (archive, [data(bytes(101)), result({})]),
+        (ping, [result({"nonce": "x"})]),
+        (resume, [result({"nonce": "x", "clock_ns": 0})]),
+        (rehearse, [result({"nonce": "x", "worked": True})]),
+        (set_up, [result({"nonce": "x"})]),
+        (occupation, [result({})]),
+        (occupation, [result({"processes": -1, "claim_s": 0})]),
+        (occupation, [result({"processes": 2**23, "claim_s": 0})]),
+        (occupation, [result({"processes": 1.0, "claim_s": 0})]),
+        (occupation, [result({"processes": 0, "claim_s": -1})]),
+        (occupation, [result({"processes": 0, "claim_s": 8 * 86_400})]),
+        (occupation, [result({"processes": 0, "claim_s": True})]),
+        (occupation, [result({"processes": 0, "claim_s": "1"})]),
+        (occupation, [result({"processes": 0, "claim_s": float("nan")})]),
+        (occupation, [result({"processes": 0, "claim_s": float("inf")})]),
     ],
 )
 def test_answer_that_cannot_be(call: Call, frames: list[Frame]) -> None:
