@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import uvicorn
 from fastapi import FastAPI
 
-from subclaw.accounts import CADDY_USER, CONTROL_USER, MACHINE_USER
+from subclaw.accounts import CADDY_USER, CONTROL_USER
 from subclaw.api.app import make_app
 from subclaw.channels.sms import sms_router
 from subclaw.channels.sms_channel import SmsChannel
@@ -34,7 +34,7 @@ from subclaw.host_name import host_name
 from subclaw.machines.host import HostSettings, serve_host
 from subclaw.machines.host_client import HostClient
 from subclaw.machines.image import current_image
-from subclaw.machines.qemu import Owner
+from subclaw.machines.workshop import FleetSettings
 from subclaw.models.providers import open_model
 from subclaw.routes.caddy import CaddyRoutes, keep_routes
 from subclaw.routes.config import CaddySettings
@@ -255,15 +255,17 @@ async def run_host(settings: Settings) -> None:
     async with open_database(database_address(settings), Role.HOST, size=HOST_POOL_SIZE) as database:
         await serve_host(
             HostSettings(
-                home=home.path,
-                cache=settings.cache,
-                image=current_image(settings.cache),
+                fleet=FleetSettings(
+                    home=home.path,
+                    cache=settings.cache,
+                    image=current_image(settings.cache),
+                    ledger=StoreMachineLedger(database, host_name(home)),
+                    forward_folder=home.doors,
+                    forward_group_id=group_id(CADDY_USER),
+                    pool_size=settings.pool_size,
+                ),
                 socket=home.host_socket,
                 socket_group_id=group_id(CONTROL_USER),
-                forward_folder=home.doors,
-                forward_group_id=group_id(CADDY_USER),
-                owner=Owner(user_id=user_id(MACHINE_USER), group_id=group_id(MACHINE_USER)),
-                ledger=StoreMachineLedger(database, host_name(home)),
             )
         )
 

@@ -17,6 +17,9 @@ DEFAULT_PORT = 8080
 HOME_LIMIT_CHARACTERS = 60
 """Longest path of the state folder: unix sockets lie below it, and theirs may have 107 characters."""
 
+POOL_LIMIT = 64
+"""The most machines that may be kept waiting for a tenant."""
+
 MODEL_KEY_VARIABLES = {
     "OPENAI_API_KEY": "openai.key",
     "ANTHROPIC_API_KEY": "anthropic.key",
@@ -36,6 +39,7 @@ _PLAIN_VARIABLES = (
     "SUBCLAW_LISTEN",
     "SUBCLAW_PUBLIC_URL",
     "SUBCLAW_MODEL",
+    "SUBCLAW_POOL",
     "DATABASE_URL",
     "OPENAI_BASE_URL",
     "ANTHROPIC_BASE_URL",
@@ -56,7 +60,8 @@ class TwilioSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the operator decided. `port` is None until one is chosen; `environment` is for child processes, keyless."""
+    """What the operator decided. `port` is None until one is chosen; `pool_size` machines are kept
+    waiting; `environment` is for child processes, keyless."""
 
     home: Path
     cache: Path
@@ -65,6 +70,7 @@ class Settings:
     port: int | None
     public_url: str | None
     database_url: str | None
+    pool_size: int
     model: ModelChoice
     twilio: TwilioSettings | None
     upstreams: tuple[Upstream, ...]
@@ -85,6 +91,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         port=_port(given["SUBCLAW_PORT"]) if "SUBCLAW_PORT" in given else None,
         public_url=_url(given, "SUBCLAW_PUBLIC_URL", ""),
         database_url=_database_url(given["DATABASE_URL"]) if "DATABASE_URL" in given else None,
+        pool_size=_pool_size(given.get("SUBCLAW_POOL", "0")),
         model=model,
         twilio=_twilio(given),
         upstreams=_upstreams(given, secrets),
@@ -139,6 +146,12 @@ def _database_url(text: str) -> str:
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= 65535:
         raise Invalid(f"SUBCLAW_PORT is {text!r}; it must be a number from 1 to 65535.")
+    return int(text)
+
+
+def _pool_size(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()) or int(text) > POOL_LIMIT:
+        raise Invalid(f"SUBCLAW_POOL is {text!r}; it must be a number from 0 to {POOL_LIMIT}.")
     return int(text)
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from subclaw.accounts import CADDY_USER, CONTROL_USER, DATABASE_USER, EGRESS_USER, MACHINE_USER
+from subclaw.accounts import CADDY_USER, CONTROL_USER, DATABASE_USER, EGRESS_USER
 from subclaw.core.errors import Conflict, Denied, Unavailable
 
 FREE_BYTES = 500 * 1024 * 1024
@@ -166,7 +166,7 @@ def prepare_home(home: Home) -> None:
         (home.database_socket_folder, DATABASE_USER, DATABASE_USER, 0o755),
         (home.keys, EGRESS_USER, EGRESS_USER, 0o755),
         (home.egress_socket.parent, EGRESS_USER, CONTROL_USER, 0o2750),
-        (home.machines, "root", MACHINE_USER, 0o750),
+        (home.machines, "root", "root", 0o700),
         (home.host_socket.parent, "root", CONTROL_USER, 0o2750),
         (home.doors, "root", CADDY_USER, 0o2750),
         (home.releases, CONTROL_USER, CADDY_USER, 0o2750),

@@ -221,6 +221,11 @@ class Link:
         finally:
             self.close()
 
+    async def cancel_all(self) -> None:
+        """Cancel every stream that is open, from the host's side. Raises `LinkClosed`."""
+        for stream in list(self._streams.values()):
+            await stream.cancel()
+
     def close(self) -> None:
         """Fail every stream; nothing can be sent any more."""
         self._closed = True

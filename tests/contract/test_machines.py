@@ -14,13 +14,15 @@ from subclaw.core.errors import Denied, Exhausted, Invalid, NotFound
 from subclaw.core.machine import HOME, Command, Ended, Machines
 from subclaw.core.tenant import TenantId
 from subclaw.machines.host_client import HostClient
+from subclaw.store.database import DatabaseAddress
+from subclaw.testing.postgres import fresh_database
 
 TENANT = TenantId(7)
 
 
 @pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    with running_host(tmp_path_factory.mktemp("contract")) as host:
+def host(tmp_path_factory: pytest.TempPathFactory, cluster: DatabaseAddress) -> Iterator[Host]:
+    with fresh_database(cluster) as address, running_host(tmp_path_factory.mktemp("contract"), address) as host:
         yield host
 
 

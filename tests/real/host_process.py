@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.real.machines import NOBODY
-
 from subclaw.machines.host import HostSettings, serve_host
 from subclaw.machines.image import load_image
-from subclaw.machines.qemu import Owner
+from subclaw.machines.workshop import FleetSettings
+from subclaw.store.database import DatabaseAddress, Role, open_database
+from subclaw.store.machines import StoreMachineLedger
 
 
 async def serve(given: dict[str, Any]) -> None:
@@ -21,11 +21,13 @@ async def serve(given: dict[str, Any]) -> None:
     for name in ("home", "cache", "socket", "forward_folder"):
         given[name] = Path(given[name])
     image = load_image(given["cache"], given.pop("digest"))
-    settings = HostSettings(image=image, owner=Owner(user_id=NOBODY, group_id=NOBODY), **given)
+    address, socket = DatabaseAddress(url=given.pop("address"), private=True), given.pop("socket")
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    await serve_host(settings, lambda: print("ready", flush=True))  # noqa: T201
+    async with open_database(address, Role.HOST, size=2) as database:
+        fleet = FleetSettings(image=image, ledger=StoreMachineLedger(database, "host-tests"), **given)
+        await serve_host(HostSettings(fleet=fleet, socket=socket), lambda: print("ready", flush=True))  # noqa: T201
 
 
 if __name__ == "__main__":

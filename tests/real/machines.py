@@ -7,30 +7,38 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
+import psycopg
+from psycopg import sql
 
 from subclaw.core.machine import Command, CommandResult
 from subclaw.core.tenant import TenantId
 from subclaw.machines.accelerator import probe_accelerator
-from subclaw.machines.disk import formatted_disk, start_generation
+from subclaw.machines.cgroup import open_groups
+from subclaw.machines.disk import folder_of, formatted_disk
 from subclaw.machines.guest import Guest
 from subclaw.machines.host_client import HostClient
 from subclaw.machines.image import Image, build_image
+from subclaw.machines.jail import open_jail
 from subclaw.machines.processes import name_prefix
-from subclaw.machines.qemu import Launch, spawn
-from subclaw.machines.running import Tail, agent_channel, end, pump
-from subclaw_guest.link import Link
+from subclaw.machines.restore import restored
+from subclaw.machines.seats import Seats, Share
+from subclaw.machines.starts import prepare_disk
+from subclaw.machines.template import Hardware
+from subclaw.machines.templates import Templates
+from subclaw.store.database import DatabaseAddress
 
 ROOT = Path(__file__).parents[2]
 READY_S = 180.0
 STOP_S = 60.0
-NOBODY = 65_534
+TENANTS = 100
+MEMORY_MB = 256
 T = TypeVar("T")
 
 
@@ -62,41 +70,48 @@ class Host:
         return self.use(lambda client: client.run(TenantId(tenant_id), Command(text=text, timeout_s=timeout_s)))
 
     def processes(self) -> list[psutil.Process]:
-        """Return the QEMU processes of this host's home folder, whoever started them."""
+        """Return QEMU and what holds its jails, of this host's home folder, whoever started them."""
         return qemu_processes(self.home)
+
+    def machines(self) -> list[psutil.Process]:
+        """Return the QEMU processes alone."""
+        return [process for process in self.processes() if process.name().startswith("qemu")]
 
 
 @asynccontextmanager
 async def waiting_machine(folder: Path) -> AsyncIterator[Guest]:
-    """Start a machine in this process, with a disk of its own, and give its agent before it is set up."""
+    """Restore a machine in this process, with a disk of its own, and give its agent before it is set up."""
     cache, image = golden_image()
-    accelerator = await probe_accelerator(image, cache, None, memory_mb=256)
-    disk, _ = start_generation(folder, TenantId(1), formatted_disk(cache), image.digest)
-    launch = Launch(
-        name=f"{name_prefix(folder)}test", image=image, disk=disk, accelerator=accelerator, memory_mb=256, owner=None
-    )
-    qemu = await spawn(launch)
-    async with asyncio.TaskGroup() as group, agent_channel(qemu) as (reader, write):
-        errors = group.create_task(Tail().keep(qemu.process.stderr))
-        link = Link(write)
-        pumping = group.create_task(pump(link, reader, asyncio.Event()))
-        try:
-            guest = Guest(link)
-            await guest.ping(timeout_s=READY_S)
-            yield guest
-        finally:
-            await end(qemu)
-            qemu.monitor.close()
-            pumping.cancel()
-            errors.cancel()
+    async with AsyncExitStack() as stack:
+        groups = open_groups(folder)
+        stack.callback(groups.close)
+        jail = open_jail(cache, folder)
+        seats = Seats(folder, jail, groups, MEMORY_MB, Share())
+        accelerator = await probe_accelerator(image, cache, jail, seats, memory_mb=MEMORY_MB)
+        hardware = Hardware(accelerator=accelerator, memory_mb=MEMORY_MB, jail=jail)
+        templates = await stack.enter_async_context(Templates(cache, hardware, seats, READY_S))
+        disk = prepare_disk(folder_of(folder, TenantId(1)), formatted_disk(cache), None)
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        seat = stack.enter_context(seats.taken())
+        template = await templates.of_image(image)
+        machine = await stack.enter_async_context(restored(template, hardware, seat, group, disk=disk))
+        await machine.monitor.go_on()
+        yield machine.guest
 
 
 @contextmanager
-def running_host(folder: Path, **settings: Any) -> Iterator[Host]:
-    """Run a host process on a folder, and show at the end that it left no QEMU behind."""
+def running_host(
+    folder: Path, address: DatabaseAddress, *, plan: Mapping[str, object] | None = None, **settings: Any
+) -> Iterator[Host]:
+    """Run a host process on a folder, and show at the end that it left nothing behind.
+
+    Tenants are there from 1 to `TENANTS`; `plan` changes their plan, `settings` are of `FleetSettings`.
+    """
     cache, image = golden_image()
     home = folder / "home"
+    settle_tenants(address, plan or {})
     given = {
+        "address": address.url,
         "home": str(home),
         "cache": str(cache),
         "digest": image.digest,
@@ -118,6 +133,18 @@ def running_host(folder: Path, **settings: Any) -> Iterator[Host]:
         finally:
             process.kill()
             eventually(lambda: not qemu_processes(home), "QEMU is left behind")
+
+
+def settle_tenants(address: DatabaseAddress, plan: Mapping[str, object]) -> None:
+    """Make tenants, unless they are there, and change their plan."""
+    with psycopg.connect(address.url, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO tenant (id, name) SELECT id, 'tenant-' || id FROM generate_series(1, %s) AS id"
+            " ON CONFLICT DO NOTHING",
+            [TENANTS],
+        )
+        for name, value in plan.items():
+            connection.execute(sql.SQL("UPDATE plan SET {} = %s").format(sql.Identifier(name)), [value])
 
 
 def qemu_processes(home: Path) -> list[psutil.Process]:

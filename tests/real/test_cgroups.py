@@ -17,6 +17,8 @@ from tests.real.machines import ROOT, Host, running_host
 
 from subclaw.core.tenant import TenantId
 from subclaw.machines.cgroup_places import Resource, survey
+from subclaw.store.database import DatabaseAddress
+from subclaw.testing.postgres import fresh_database
 
 MIB = 1024**2
 SCENARIO = ROOT / "tests/real/cgroup_scenario.py"
@@ -42,14 +44,14 @@ Run = Callable[[str], Any]
 
 
 @pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+def machine(tmp_path_factory: pytest.TempPathFactory, cluster: DatabaseAddress) -> Iterator[Host]:
     """A host with a machine that has the modules under test, and version 2's hierarchy at /cgroup."""
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as archive:
         archive.add(SCENARIO, "scenario.py")
         for name in SENT:
             archive.add(ROOT / "src" / name, name)
-    with running_host(tmp_path_factory.mktemp("host")) as host:
+    with fresh_database(cluster) as address, running_host(tmp_path_factory.mktemp("host"), address) as host:
         host.use(lambda client: client.write(TENANT, "/home/agent/code.tar", content.getvalue()))
         command = "tar -C /home/agent -xf code.tar && mkdir /cgroup && mount -t cgroup2 none /cgroup"
         assert host.run(TENANT, command).exit_status == 0

@@ -80,6 +80,8 @@ NEEDS = (
     Need(program="postgres", package="postgresql", purpose="keeps every conversation, and hands out the work"),
     Need(program="caddy", package="caddy", purpose="serves the web chat and the tenants' sites"),
     Need(program="setpriv", package="util-linux", purpose="starts every process as its own unprivileged user"),
+    Need(program="bwrap", package="bubblewrap", purpose="shuts each machine's QEMU into a jail"),
+    Need(program="prlimit", package="util-linux", purpose="bounds what a jailed process may open"),
     Need(program="mkfs.ext4", package="e2fsprogs", purpose="formats the tenants' disks"),
     Need(program="mmdebstrap", package="mmdebstrap", purpose="builds the golden image that machines start from"),
     Need(program="mkfs.erofs", package="erofs-utils", purpose="packs the golden image"),

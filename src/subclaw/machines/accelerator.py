@@ -8,18 +8,15 @@ import logging
 import mmap
 import os
 import subprocess
-import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from subclaw.core.errors import SubclawError, Unavailable
-from subclaw.core.tenant import TenantId
-from subclaw.machines.disk import formatted_disk
 from subclaw.machines.image import Image
-from subclaw.machines.qemu import KVM, PROGRAM, Acceleration, Accelerator, Launch, Owner
-from subclaw.machines.running import running
-from subclaw.machines.starts import start_generation
+from subclaw.machines.jail import KVM, PROGRAM, Jail
+from subclaw.machines.qemu import Acceleration, Accelerator
+from subclaw.machines.seats import Seats
+from subclaw.machines.template import Hardware, make_template
 
 VERDICT = "accelerator.json"
 BOOT_LIMIT_S = {Acceleration.KVM: 10.0, Acceleration.TCG: 90.0}
@@ -30,61 +27,31 @@ RDTSC = b"\x0f\x31\x48\xc1\xe2\x20\x48\x09\xd0\xc3"
 logger = logging.getLogger(__name__)
 
 
-async def probe_accelerator(image: Image, cache: Path, owner: Owner | None, *, memory_mb: int) -> Accelerator:
+async def probe_accelerator(image: Image, cache: Path, jail: Jail, seats: Seats, *, memory_mb: int) -> Accelerator:
     """Return the best accelerator that boots the image, from the cache if nothing has changed since it was found.
 
-    Tries KVM, then TCG, each within a time limit. Raises `Unavailable` if none boots.
+    Tries KVM, then TCG, each within a time limit; the machine that boots becomes a template. Raises `Unavailable` if
+    none boots.
     """
     key = await verdict_key(image)
     verdict = read_verdict(cache, key)
     tsc_khz = await asyncio.to_thread(measure_tsc_khz)
     if verdict is not None:
         return Accelerator(kind=verdict, tsc_khz=tsc_khz)
-    kinds = [Acceleration.KVM, Acceleration.TCG] if has_kvm() else [Acceleration.TCG]
-    accelerator = await first_that_boots(kinds, tsc_khz, image, cache, owner, memory_mb)
-    write_verdict(cache, key, accelerator.kind)
-    return accelerator
-
-
-async def first_that_boots(
-    kinds: Sequence[Acceleration], tsc_khz: int, image: Image, cache: Path, owner: Owner | None, memory_mb: int
-) -> Accelerator:
-    """Boot a machine with each accelerator in turn. Raises `Unavailable` with the last one's reason."""
-    formatted = await asyncio.to_thread(formatted_disk, cache)
     reason = ""
-    for kind in kinds:
+    for kind in [Acceleration.KVM, Acceleration.TCG] if has_kvm() else [Acceleration.TCG]:
         accelerator = Accelerator(kind=kind, tsc_khz=tsc_khz)
-        with tempfile.TemporaryDirectory(prefix="probe-", dir=cache) as folder:
-            disk, _ = start_generation(Path(folder), TenantId(0), formatted, image.digest)
-            launch = Launch(
-                name=f"subclaw-probe-{os.getpid()}",
-                image=image,
-                disk=disk,
-                accelerator=accelerator,
-                memory_mb=memory_mb,
-                owner=owner,
-            )
-            try:
-                await boot(launch, BOOT_LIMIT_S[kind])
-            except SubclawError as error:
-                reason = error.internal
-                logger.info("a machine does not boot under %s: %s", kind.value, reason)
-            else:
-                return accelerator
-    raise Unavailable("QEMU cannot run a machine on this host.", internal=reason)
-
-
-async def boot(launch: Launch, limit_s: float) -> None:
-    """Boot a machine until its agent has set it up, and end it. Raises `Unavailable`."""
-    failure: SubclawError | None = None
-    async with asyncio.TaskGroup() as group:
+        hardware = Hardware(accelerator=accelerator, memory_mb=memory_mb, jail=jail)
         try:
-            async with running(launch, group, hostname="probe", boot_timeout_s=limit_s):
-                pass
+            with seats.taken() as seat:
+                await make_template(image, hardware, cache, seat, BOOT_LIMIT_S[kind])
         except SubclawError as error:
-            failure = error
-    if failure is not None:
-        raise failure
+            reason = error.internal
+            logger.info("a machine does not boot under %s: %s", kind.value, reason)
+        else:
+            write_verdict(cache, key, kind)
+            return accelerator
+    raise Unavailable("QEMU cannot run a machine on this host.", internal=reason)
 
 
 async def verdict_key(image: Image) -> str:

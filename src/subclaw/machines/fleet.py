@@ -1,28 +1,25 @@
 """The machines of one host, as `Machines`."""
 
 import asyncio
-import fcntl
-import logging
 import os
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from types import TracebackType
 
-from subclaw.core.errors import Conflict, Unavailable
+from subclaw.core.errors import Unavailable
 from subclaw.core.machine import Command, CommandResult, FileSlice, MachineStatus, SearchResult
 from subclaw.core.tenant import TenantId
 from subclaw.machines import limits
-from subclaw.machines.awake import AwakeMachines, FleetSettings
-from subclaw.machines.disk import erase, formatted_disk
+from subclaw.machines.admission import host_memory_mb, most_awake
+from subclaw.machines.awake import AwakeMachines
+from subclaw.machines.disk import erase
 from subclaw.machines.forward import Forwards
-from subclaw.machines.processes import end_orphans
+from subclaw.machines.workshop import FleetSettings, open_workshop
 
 STOP_S = 40.0
 
 __all__ = ["Fleet", "FleetSettings"]
-
-logger = logging.getLogger(__name__)
 
 
 class Fleet:
@@ -37,15 +34,12 @@ class Fleet:
         """Take the home folder, end what an earlier host left running, and begin. Raises `Conflict`, `Unavailable`."""
         settings = self._settings
         async with AsyncExitStack() as stack:
-            stack.callback(os.close, take_home(settings.home))
-            if ended := await asyncio.to_thread(end_orphans, settings.home / "machines"):
-                logger.warning("ended %d machines that an earlier host had left running", ended)
-            formatted = await asyncio.to_thread(formatted_disk, settings.cache)
-            group = await stack.enter_async_context(asyncio.TaskGroup())
-            self._machines = AwakeMachines(settings, formatted, group)
+            workshop = await stack.enter_async_context(open_workshop(settings))
+            limit = settings.awake_limit or most_awake(host_memory_mb(), os.cpu_count() or 1, settings.memory_mb)
+            self._machines = AwakeMachines(workshop, limit=limit, queue_s=settings.queue_s)
             stack.push_async_callback(self._machines.close, STOP_S)
             folder, group_id = settings.forward_folder, settings.forward_group_id
-            self._forwards = Forwards(folder, group_id, group, self._machines.connected)
+            self._forwards = Forwards(folder, group_id, workshop.group, self._machines.connected)
             stack.push_async_callback(self._forwards.close)
             await self._forwards.reopen()
             self._stack = stack.pop_all()
@@ -103,31 +97,13 @@ class Fleet:
     async def destroy(self, tenant_id: TenantId) -> None:
         """Stop the tenant's machine and erase its disk; see `Machines`."""
         await self._forwards.remove(tenant_id)
-        await self._machines.end(tenant_id)
-        try:
-            # Not in a thread: nothing may wake the machine meanwhile.
-            erase(self._settings.home, tenant_id)
-        except OSError as error:
-            raise Unavailable("The machine's disk could not be erased.", internal=str(error)) from error
+        async with self._machines.ended(tenant_id):
+            try:
+                await asyncio.to_thread(erase, self._settings.home, tenant_id)
+            except OSError as error:
+                raise Unavailable("The machine's disk could not be erased.", internal=str(error)) from error
+            await self._settings.ledger.destroy(tenant_id)
 
     async def statuses(self) -> tuple[MachineStatus, ...]:
         """List the machines that are awake; see `Machines`."""
         return self._machines.statuses()
-
-
-def take_home(home: Path) -> int:
-    """Lock the home folder for this process and return the descriptor that holds the lock.
-
-    Raises `Conflict` if another host runs on it, `Unavailable` if it cannot be used.
-    """
-    try:
-        home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(home / "host.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise Unavailable("The folder for machines cannot be used.", internal=str(error)) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(descriptor)
-        raise Conflict("Another host of machines runs on this folder.", internal=str(home)) from error
-    return descriptor

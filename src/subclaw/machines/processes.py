@@ -9,8 +9,6 @@ import signal
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from subclaw.core.tenant import TenantId
-
 PROCESS = "qemu.json"
 GONE_S = 10.0
 
@@ -24,9 +22,9 @@ class ProcessRecord:
     name: str
 
 
-def process_name(home: Path, tenant_id: TenantId, generation: int) -> str:
-    """Return the name of a machine's QEMU process, one on its box: two hosts may have tenants of the same number."""
-    return f"{name_prefix(home)}{int(tenant_id)}-{generation}"
+def process_name(home: Path, seat: int, start: int) -> str:
+    """Return the name of a QEMU process, one on its box: two hosts have seats of the same number."""
+    return f"{name_prefix(home)}{seat}-{start}"
 
 
 def name_prefix(home: Path) -> str:
@@ -48,14 +46,14 @@ def forget_process(folder: Path) -> None:
         (folder / PROCESS).unlink()
 
 
-def end_orphans(machines: Path) -> int:
+def end_orphans(seats: Path) -> int:
     """Kill every recorded process that still runs, and wait until each is gone; return how many there were.
 
     A process is only ended if its start time and its command line prove that it is the one on record: numbers are used
     again. Call it before any machine is started, with no other host using the folder.
     """
     ended = 0
-    for path in sorted(machines.glob(f"*/{PROCESS}")):
+    for path in sorted(seats.glob(f"*/{PROCESS}")):
         with contextlib.suppress(OSError, ValueError, TypeError):
             ended += end_process(ProcessRecord(**json.loads(path.read_bytes())))
         forget_process(path.parent)

@@ -57,8 +57,8 @@ def parse_record(fields: object) -> Record:
 def write_record(folder: Path, record: Record) -> None:
     """Record a start of a tenant's machine, safely on disk, if it is a later one than that on record.
 
-    Whatever else changes is written with the start that follows. Raises `Conflict` if the generation is not greater
-    than the one on record: somebody else has started the machine since. Raises `Corrupt`, `OSError`.
+    Raises `Conflict` if the generation is not greater than the one on record: somebody else has started the machine
+    since. Raises `Corrupt`, `OSError`.
     """
     last = read_record(folder)
     if last is not None and record.generation <= last.generation:
@@ -66,6 +66,21 @@ def write_record(folder: Path, record: Record) -> None:
             "The machine was started elsewhere in the meantime.",
             internal=f"{folder}: generation {record.generation} after {last.generation}",
         )
+    put_record(folder, record)
+
+
+def repin(folder: Path, generation: int, image: str) -> None:
+    """Pin a tenant to the golden image on which its newest start came up. Raises `Conflict`, `Corrupt`, `OSError`."""
+    last = read_record(folder)
+    if last is None or last.generation != generation:
+        raise Conflict(
+            "The machine was started elsewhere in the meantime.", internal=f"{folder}: {generation} is not the newest"
+        )
+    put_record(folder, Record(generation=generation, image=image))
+
+
+def put_record(folder: Path, record: Record) -> None:
+    """Replace the record, safely on disk. Raises `OSError`."""
     new = folder / f".{RECORD}.new"
     with new.open("w", encoding="utf-8") as file:
         json.dump({"version": VERSION, **asdict(record)}, file)

@@ -1,4 +1,4 @@
-"""One running machine, from the start of its QEMU process to the end of it."""
+"""One QEMU process with a machine in it, from its start to its end. What the machine becomes is decided elsewhere."""
 
 import asyncio
 import contextlib
@@ -6,64 +6,87 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
-from qemu.qmp import QMPClient, QMPError
-
-from subclaw.core.errors import Corrupt, SubclawError, Unavailable
-from subclaw.machines.guest import Guest, GuestBroken
-from subclaw.machines.identity import new_identity
-from subclaw.machines.qemu import CONSOLE, Launch, Qemu, spawn
+from subclaw.core.errors import SubclawError, Unavailable
+from subclaw.machines.guest import Guest
+from subclaw.machines.monitor import Monitor, connected
+from subclaw.machines.qemu import Launch, Qemu, end, spawn
 from subclaw_guest.frames import FrameError
 from subclaw_guest.link import Link, LinkClosed, Write
 
-MONITOR_S = 20.0
 READ_BYTES = 65_536
 TAIL_BYTES = 4_096
 
 logger = logging.getLogger(__name__)
 
+Spawned = Callable[[int], None]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Running:
-    """A machine that is a tenant's and answers. `gone` is set when it has stopped or broken its protocol."""
+    """A machine whose QEMU runs. `gone` is set when it has stopped or broken its protocol.
+
+    `process_id` is QEMU's own. `link` carries the calls to the agent, which may not answer yet. `incoming` is QEMU's
+    number of the file that the state of the devices is to be loaded from.
+    """
 
     process_id: int
+    link: Link
     guest: Guest
+    monitor: Monitor
+    incoming: int | None
     gone: asyncio.Event
 
 
 @asynccontextmanager
 async def running(
-    launch: Launch,
-    group: asyncio.TaskGroup,
-    *,
-    hostname: str,
-    boot_timeout_s: float,
-    on_spawned: Callable[[int], None] = lambda process_id: None,
+    launch: Launch, group: asyncio.TaskGroup, *, last_stream: int = 0, on_spawned: Spawned = lambda process_id: None
 ) -> AsyncIterator[Running]:
-    """Start a machine, boot it and make it a tenant's; kill it on the way out and wait until it is gone.
+    """Start QEMU and connect to it; kill it on the way out and wait until it is gone.
 
-    Its tasks run in `group` and end with it. `on_spawned` is called with QEMU's process id before anything else. Raises
-    `Unavailable` if the machine does not come up. Nothing is synced on the way out: do so first.
+    Its tasks run in `group` and end with it. `on_spawned` is given the first process in the jail before QEMU begins.
+    `last_stream` is the last stream that was opened to the agent in its life before. A failure in the body is logged
+    with what QEMU said. Raises `Unavailable` if QEMU does not start. Nothing is synced on the way
+    out: do so first.
     """
-    qemu = await spawn(launch)
+    qemu = await spawn(launch, on_spawned)
     gone = asyncio.Event()
     errors = Tail()
-    tasks = [group.create_task(errors.keep(qemu.process.stderr))]
+    tasks = [group.create_task(errors.keep(qemu.launcher.stderr))]
     try:
-        on_spawned(qemu.process.pid)
-        async with monitor(qemu, errors) as client, agent_channel(qemu) as (reader, write):
-            link = Link(write)
+        async with agent_channel(qemu) as (reader, write), connected(qemu.monitor) as monitor:
+            link = Link(write, last_number=last_stream)
             tasks.append(group.create_task(pump(link, reader, gone)))
-            guest = Guest(link)
-            await boot(guest, client, errors, hostname, boot_timeout_s)
-            yield Running(process_id=qemu.process.pid, guest=guest, gone=gone)
+            try:
+                yield Running(
+                    process_id=only_child(qemu.first_process_id),
+                    link=link,
+                    guest=Guest(link),
+                    monitor=monitor,
+                    incoming=qemu.incoming,
+                    gone=gone,
+                )
+            finally:
+                await end(qemu)
+    except SubclawError as error:
+        await end(qemu)
+        logger.warning("%s: %s; QEMU: %s", launch.name, error.internal, await errors.whole_text())
+        raise
     finally:
         await end(qemu)
         for task in tasks:
             task.cancel()
-        qemu.agent.close()
-        qemu.monitor.close()
+        qemu.close()
+
+
+def only_child(process_id: int) -> int:
+    """Return QEMU's process id, which is the jail's first process's only child. Raises `Unavailable`."""
+    try:
+        children = Path(f"/proc/{process_id}/task/{process_id}/children").read_text("ascii").split()
+        return int(children[0])
+    except (OSError, IndexError) as error:
+        raise Unavailable("The machine could not be started.", internal="QEMU has ended at once") from error
 
 
 @asynccontextmanager
@@ -96,59 +119,6 @@ async def pump(link: Link, reader: asyncio.StreamReader, gone: asyncio.Event) ->
         gone.set()
 
 
-@asynccontextmanager
-async def monitor(qemu: Qemu, errors: "Tail") -> AsyncIterator[QMPClient]:
-    """Connect to QEMU's monitor (QMP). Raises `Unavailable`."""
-    client = QMPClient()
-    try:
-        async with asyncio.timeout(MONITOR_S):
-            await client.connect(qemu.monitor)
-    except (QMPError, OSError, TimeoutError) as error:
-        await end(qemu)
-        said = f"QEMU's monitor: {error}; QEMU: {await errors.whole_text()}"
-        raise Unavailable("The machine could not be started.", internal=said) from error
-    try:
-        yield client
-    finally:
-        await end(qemu)
-        # The process is gone, so the connection is broken, which the client says by raising.
-        with contextlib.suppress(QMPError, OSError, EOFError):
-            await client.disconnect()
-
-
-async def boot(guest: Guest, client: QMPClient, errors: "Tail", hostname: str, timeout_s: float) -> None:
-    """Wait for the agent and make the machine a tenant's.
-
-    Raises `Unavailable`, with what QEMU and the kernel said, or `Corrupt`.
-    """
-    try:
-        await guest.ping(timeout_s=timeout_s)
-        await guest.set_up(new_identity(hostname), timeout_s=timeout_s)
-    except Corrupt:
-        raise
-    except (GuestBroken, SubclawError) as error:
-        said = f"{error}; QEMU: {errors.text()}; console: {await console(client)}"
-        raise Unavailable("The machine did not come up.", internal=said) from error
-
-
-async def console(client: QMPClient) -> str:
-    """Return the end of what the machine wrote on its console, or nothing if QEMU does not tell."""
-    try:
-        async with asyncio.timeout(1.0):
-            text = await client.execute("ringbuf-read", {"device": CONSOLE, "size": TAIL_BYTES})
-    except (QMPError, OSError, TimeoutError, EOFError):
-        return ""
-    return str(text)[-TAIL_BYTES:]
-
-
-async def end(qemu: Qemu) -> None:
-    """Kill QEMU and wait until it is gone: only then may its disk be used again."""
-    if qemu.process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            qemu.process.kill()
-        await qemu.process.wait()
-
-
 class Tail:
     """Keeps the end of what a process writes."""
 
@@ -167,8 +137,4 @@ class Tail:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(1.0):
                 await self._ended.wait()
-        return self.text()
-
-    def text(self) -> str:
-        """Return what was kept."""
         return self._kept.decode(errors="replace")

@@ -11,6 +11,7 @@ from subclaw.core.errors import NotFound
 from subclaw.core.tenant import TenantId
 from subclaw.testing.openai import Words, call
 
+FIRST_USER = 2_000_000_000
 DONE = "It is done."
 LOST = (
     "The machine stopped in the middle of this; whether it was done is unknown. The next call starts the machine again."
@@ -94,7 +95,8 @@ def test_two_tenants_machines_are_apart(scripted_box: ScriptedBox) -> None:
         assert f"machine-{tenant_id}" in seen
         assert "lo" in seen, "and no other way out"
         assert not [line for line in seen if line.startswith(("eth", "en"))]
-    users = {machine.username() for machine in machines}
-    assert users == {"subclaw-machine"}
+    users = [set(machine.uids()) for machine in machines]
+    assert users[0].isdisjoint(users[1])
+    assert min(users[0] | users[1]) >= FIRST_USER
     disks = [(box.home / "machines" / str(tenant_id) / "disk.raw").stat().st_ino for tenant_id in tenants]
     assert disks[0] != disks[1]

@@ -5,8 +5,9 @@ import json
 from pathlib import Path
 
 from subclaw.core.tenant import TenantId
-from subclaw.machines.disk import FORMAT_VERSION, Record, folder_of, write_record
+from subclaw.machines.disk import folder_of
 from subclaw.machines.image import FILES
+from subclaw.machines.record import Record, write_record
 
 OLD, MIDDLE, NEW = ("a" * 64, "b" * 64, "c" * 64)
 
@@ -27,5 +28,5 @@ def put_tenant(home: Path, number: int, digest: str) -> Path:
     """Pin a tenant of a home to an image; return the tenant's folder."""
     folder = folder_of(home, TenantId(number))
     folder.mkdir(parents=True)
-    write_record(folder, Record(version=FORMAT_VERSION, generation=1, image=digest))
+    write_record(folder, Record(generation=1, image=digest))
     return folder

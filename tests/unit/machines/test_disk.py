@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from subclaw.core.errors import Corrupt, Exhausted, Invalid
+from subclaw.core.errors import Corrupt, Invalid
 from subclaw.core.tenant import TenantId
 from subclaw.machines.disk import (
     DISK_BYTES,
@@ -20,8 +20,8 @@ from subclaw.machines.disk import (
     make_disk,
     used_bytes,
 )
-from subclaw.machines.record import Record, write_record
-from subclaw.machines.starts import prepare_disk, start_generation
+from subclaw.machines.record import Record
+from subclaw.machines.starts import prepare_disk
 
 TENANT = TenantId(5)
 
@@ -35,38 +35,27 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_each_start_is_counted_and_the_disk_kept(tmp_path: Path) -> None:
-    formatted = formatted_disk(tmp_path / "cache")
-    disk, record = start_generation(tmp_path, TENANT, formatted, "image-1")
-    assert (record.generation, record.image) == (1, "image-1")
+def test_disk_is_made_once_and_kept(tmp_path: Path) -> None:
+    formatted, folder = formatted_disk(tmp_path / "cache"), folder_of(tmp_path, TENANT)
+    disk = prepare_disk(folder, formatted, None)
     assert disk.stat().st_size == DISK_BYTES
     assert disk.stat().st_blocks * 512 < 1_000_000
     assert disk.stat().st_mode & 0o777 == 0o600
     with disk.open("r+b") as file:
         file.write(b"mine")
-    disk, record = start_generation(tmp_path, TENANT, formatted, "image-2")
-    assert (record.generation, record.image) == (2, "image-2")
+    assert prepare_disk(folder, formatted, Record(generation=1, image="x")) == disk
     with disk.open("rb") as file:
         assert file.read(4) == b"mine"
     erase(tmp_path, TENANT)
     erase(tmp_path, TENANT)
-    assert start_generation(tmp_path, TENANT, formatted, "image-2")[1].generation == 1
-
-
-def test_the_image_that_was_refused_stays_refused(tmp_path: Path) -> None:
-    folder = folder_of(tmp_path, TENANT)
-    prepare_disk(folder, formatted_disk(tmp_path / "cache"), None)
-    write_record(folder, Record(generation=7, image="image-1", refused_image="image-2"))
-    _, record = start_generation(tmp_path, TENANT, tmp_path / "formatted", "image-1")
-    assert record == Record(generation=8, image="image-1", refused_image="image-2")
+    assert not folder.exists()
 
 
 def test_record_without_its_disk_is_no_fresh_start(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, TENANT)
     folder.mkdir(parents=True)
-    write_record(folder, Record(generation=3, image="x"))
     with pytest.raises(Corrupt, match="no disk"):
-        start_generation(tmp_path, TENANT, tmp_path / "formatted", "x")
+        prepare_disk(folder, tmp_path / "formatted", Record(generation=3, image="x"))
     with pytest.raises(Corrupt, match="no disk"):
         existing_disk(folder)
 
@@ -82,8 +71,8 @@ def test_disk_without_a_record_is_kept(tmp_path: Path) -> None:
 def test_no_room_for_a_new_disk(tmp_path: Path, small_disk: Path) -> None:
     formatted = tmp_path / "formatted"
     formatted.write_bytes(b"x" * 2_000_000)
-    with pytest.raises(Exhausted, match="No space"):
-        start_generation(small_disk, TENANT, formatted, "x")
+    with pytest.raises(OSError, match="No space"):
+        prepare_disk(folder_of(small_disk, TENANT), formatted, None)
     assert [path for path in small_disk.rglob("*") if path.is_file()] == []
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from subclaw.core.tenant import TenantId
 from subclaw.machines.processes import command_line, end_orphans, name_prefix, process_name, record_process
 
 NAME = "subclaw-0-1-1"
@@ -61,6 +60,6 @@ def test_broken_records_are_cleared(tmp_path: Path, folder: Path, content: str) 
 
 
 def test_names_tell_hosts_apart(tmp_path: Path) -> None:
-    name = process_name(tmp_path / "a", TenantId(1), 2)
+    name = process_name(tmp_path / "a", 2, 1)
     assert name.startswith(name_prefix(tmp_path / "a"))
     assert not name.startswith(name_prefix(tmp_path / "b"))

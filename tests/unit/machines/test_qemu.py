@@ -5,26 +5,30 @@ from pathlib import Path
 import pytest
 
 from subclaw.machines.accelerator import measure_tsc_khz, read_verdict, write_verdict
-from subclaw.machines.image import Image
-from subclaw.machines.qemu import Acceleration, Accelerator, Descriptors, Launch, Owner, arguments, groups_for
+from subclaw.machines.jail import Jail, command_in_jail
+from subclaw.machines.qemu import Acceleration, Accelerator, Descriptors, Launch, Memory, arguments
 
-DESCRIPTORS = Descriptors(kernel=10, initramfs=11, golden=12, disk=13, monitor=14, agent=15)
+DESCRIPTORS = Descriptors(kernel=10, initramfs=11, golden=12, disk=13, memory=14, monitor=15, agent=16, incoming=None)
+JAIL = Jail(root=Path("/jail"), build="abc", first_user=2_000_000_000)
 
 
-def launch(kind: Acceleration, owner: Owner | None) -> Launch:
+def launch(kind: Acceleration, incoming: int | None = None) -> Launch:
     return Launch(
         name="subclaw-1",
-        image=Image(digest="abc", folder=Path("/images/abc")),
+        kernel=Path("/images/kernel"),
+        initramfs=Path("/images/initramfs"),
+        golden=Path("/images/golden"),
         disk=Path("/disks/1"),
         accelerator=Accelerator(kind=kind, tsc_khz=2_500_000),
-        memory_mb=256,
-        owner=owner,
+        memory=Memory(descriptor=14, size_mb=256, shared=incoming is None),
+        jail=JAIL,
+        user=2_000_000_007,
+        incoming=incoming,
     )
 
 
-def test_qemu_gives_up_every_privilege_and_is_told_no_path() -> None:
-    line = arguments(launch(Acceleration.TCG, Owner(user_id=12, group_id=34)), DESCRIPTORS, [])
-    assert line[:7] == "setpriv --reuid=12 --regid=34 --clear-groups --no-new-privs --pdeathsig=KILL --".split()
+def test_qemu_is_told_no_path_and_has_no_network() -> None:
+    line = arguments(launch(Acceleration.TCG), DESCRIPTORS)
     text = " ".join(line)
     assert "elevateprivileges=deny,spawn=deny,resourcecontrol=deny" in text
     assert "/images" not in text
@@ -33,26 +37,37 @@ def test_qemu_gives_up_every_privilege_and_is_told_no_path() -> None:
     assert line[line.index("-name") + 1] == "subclaw-1"
 
 
-def test_qemu_is_in_no_group_but_kvms() -> None:
-    tcg = launch(Acceleration.TCG, Owner(user_id=12, group_id=34))
-    assert groups_for(tcg.accelerator) == []
-    kvm = launch(Acceleration.KVM, Owner(user_id=12, group_id=34))
-    line = arguments(kvm, DESCRIPTORS, [108])
-    assert line[:4] == ["setpriv", "--reuid=12", "--regid=34", "--groups=108"]
-    assert 0 not in groups_for(kvm.accelerator)
+def test_jail_gives_up_every_privilege() -> None:
+    line = command_in_jail(JAIL, 2_000_000_007, with_kvm=False, information=3, start=4)
+    text = " ".join(line)
+    for namespace in ("pid", "ipc", "net", "uts", "cgroup"):
+        assert f"--unshare-{namespace}" in line
+    assert "--ro-bind /jail /" in text
+    assert "/dev" not in text
+    assert "--reuid=2000000007 --regid=2000000007 --clear-groups" in text
+    assert "--inh-caps=-all --ambient-caps=-all --no-new-privs -- " in f"{text} "
 
 
 def test_golden_image_is_the_first_disk_and_read_only() -> None:
-    line = arguments(launch(Acceleration.TCG, None), DESCRIPTORS, [])
+    line = arguments(launch(Acceleration.TCG), DESCRIPTORS)
     drives = [part for part in line if part.startswith("virtio-blk-device")]
     assert [drive.split(",")[1] for drive in drives] == ["drive=golden", "drive=disk"]
     nodes = [part for part in line if part.startswith("driver=")]
     assert [("read-only=on" in node) for node in nodes] == [True, True, False, False]
 
 
+def test_template_is_not_written_to_and_a_machine_waits_for_it() -> None:
+    booting = arguments(launch(Acceleration.TCG), DESCRIPTORS)
+    restoring = arguments(launch(Acceleration.TCG, incoming=17), DESCRIPTORS)
+    assert any("share=on" in part for part in booting)
+    assert not any("share=on" in part for part in restoring)
+    assert "-incoming" not in booting
+    assert restoring[-3:] == ["-S", "-incoming", "defer"]
+
+
 @pytest.mark.parametrize(("kind", "told"), [(Acceleration.TCG, True), (Acceleration.KVM, False)])
 def test_only_tcg_is_told_the_clock(kind: Acceleration, told: bool) -> None:
-    line = arguments(launch(kind, None), DESCRIPTORS, [])
+    line = arguments(launch(kind), DESCRIPTORS)
     assert ("tsc_early_khz=2500000" in line[line.index("-append") + 1]) is told
 
 

@@ -1,0 +1,87 @@
+"""Machines that wait: restored, warm, stopped, and nobody's, until the next tenant who needs one takes one."""
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from subclaw.core.errors import SubclawError
+from subclaw.machines.guest import GuestBroken
+from subclaw.machines.restore import restored
+from subclaw.machines.running import Running
+from subclaw.machines.seats import Seats
+from subclaw.machines.template import Hardware, Template
+
+REHEARSAL_S = 60.0
+RETRY_S = 10.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """A machine that waits, and what ends it."""
+
+    machine: Running
+    stack: AsyncExitStack
+
+
+class Pool:
+    """Keeps `size` machines of one template waiting. All tasks run in the group that is given."""
+
+    def __init__(
+        self, size: int, template: Template, hardware: Hardware, seats: Seats, group: asyncio.TaskGroup
+    ) -> None:
+        self.size = size
+        self._template = template
+        self._hardware = hardware
+        self._seats = seats
+        self._group = group
+        self._waiting: deque[Waiting] = deque()
+        self._wanted = asyncio.Event()
+        self._filling = group.create_task(self._fill()) if size else None
+
+    def take(self, template: Template) -> Waiting | None:
+        """Return a machine of a template that is still well, to be the caller's to end; None if there is none."""
+        while template is self._template and self._waiting:
+            waiting = self._waiting.popleft()
+            self._wanted.set()
+            if not waiting.machine.gone.is_set():
+                return waiting
+            self._group.create_task(waiting.stack.aclose())
+        return None
+
+    async def close(self) -> None:
+        """End every machine that waits, and make no more."""
+        if self._filling is not None:
+            self._filling.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._filling
+        while self._waiting:
+            await self._waiting.popleft().stack.aclose()
+
+    async def _fill(self) -> None:
+        while True:
+            self._wanted.clear()
+            try:
+                while len(self._waiting) < self.size:
+                    self._waiting.append(await self._make())
+            except (SubclawError, GuestBroken) as error:
+                logger.error("no machine can be kept waiting: %s", error)
+                await asyncio.sleep(RETRY_S)
+            else:
+                await self._wanted.wait()
+
+    async def _make(self) -> Waiting:
+        """Restore a machine, let it rehearse what it will be asked for first, and stop it."""
+        async with AsyncExitStack() as stack:
+            seat = stack.enter_context(self._seats.taken())
+            machine = await stack.enter_async_context(
+                restored(self._template, self._hardware, seat, self._group, disk=None)
+            )
+            await machine.monitor.go_on()
+            await machine.guest.rehearse(timeout_s=REHEARSAL_S)
+            await machine.monitor.stop()
+            return Waiting(machine=machine, stack=stack.pop_all())

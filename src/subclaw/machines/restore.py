@@ -1,0 +1,104 @@
+"""Restoring a machine from a template, or from a snapshot that was taken of one, and making it a tenant's."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from subclaw.core.errors import Unavailable
+from subclaw.machines.guest import GuestBroken
+from subclaw.machines.identity import new_identity
+from subclaw.machines.qemu import NO_DISK_BYTES, Launch, Memory
+from subclaw.machines.running import Running, running
+from subclaw.machines.seats import Seat
+from subclaw.machines.snapshot import Snapshot, bring_memory, open_devices
+from subclaw.machines.template import Hardware, Template
+
+SET_UP_S = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Used:
+    """A snapshot that was taken out for its one use, and the folder where it is now."""
+
+    snapshot: Snapshot
+    folder: Path
+
+
+@asynccontextmanager
+async def restored(
+    template: Template,
+    hardware: Hardware,
+    seat: Seat,
+    group: asyncio.TaskGroup,
+    *,
+    disk: Path | None,
+    used: Used | None = None,
+) -> AsyncIterator[Running]:
+    """Give a machine as it was saved, stopped; it ends with the block. Raises `Unavailable`, `Corrupt`.
+
+    Without a disk it may get one later. With a snapshot it has that one's memory and devices, else the template's.
+    """
+    with contextlib.ExitStack() as files:
+        launch = Launch(
+            name=seat.name,
+            kernel=template.kernel_head,
+            initramfs=None,
+            golden=template.image.golden,
+            disk=disk,
+            accelerator=hardware.accelerator,
+            memory=Memory(descriptor=opened(files, template.open_memory), size_mb=hardware.memory_mb, shared=False),
+            jail=hardware.jail,
+            user=seat.user,
+            incoming=opened(files, partial(open_devices, used.folder) if used else template.open_devices),
+        )
+        last_stream = used.snapshot.last_stream if used else template.last_stream
+        async with running(launch, group, last_stream=last_stream, on_spawned=seat.take) as machine:
+            files.close()
+            if used is not None:
+                await bring_memory(machine, template, used.folder)
+            assert machine.incoming is not None
+            await machine.monitor.load(machine.incoming)
+            yield machine
+
+
+def opened(files: contextlib.ExitStack, open_file: Callable[[], int]) -> int:
+    """Open a file that is closed with others. Raises `Unavailable`."""
+    try:
+        descriptor = open_file()
+    except OSError as error:
+        raise Unavailable("The machine could not be started.", internal=f"restore: {error}") from error
+    files.callback(os.close, descriptor)
+    return descriptor
+
+
+async def make_tenants(machine: Running, hostname: str, disk_bytes: int) -> None:
+    """Let a restored machine go on as a tenant's, with its disk in place.
+
+    Raises `Unavailable` if it does not come up or is not unique, `Corrupt` if its disk cannot be repaired.
+    """
+    with in_words():
+        if disk_bytes != NO_DISK_BYTES:
+            await machine.monitor.tell_disk_size(disk_bytes)
+        await machine.monitor.go_on()
+        await machine.guest.set_up(new_identity(hostname), timeout_s=SET_UP_S)
+
+
+async def wake_up(machine: Running) -> None:
+    """Let a machine that was restored from a snapshot go on, with the time of now. Raises `Unavailable`."""
+    with in_words():
+        await machine.monitor.go_on()
+        await machine.guest.resume(timeout_s=SET_UP_S)
+
+
+@contextlib.contextmanager
+def in_words() -> Iterator[None]:
+    """Put a machine that is not what it should be into words. Raises `Unavailable`."""
+    try:
+        yield
+    except GuestBroken as error:
+        raise Unavailable("The machine did not come up.", internal=str(error)) from error

@@ -1,0 +1,249 @@
+"""Templates: a machine that was booted once and waits to become somebody's, kept as its memory and its devices' state.
+
+Every later machine is a copy-on-write restore of it. A template fits one build of QEMU, one accelerator and processor,
+one set of devices and one golden image; all of that is its key. It lies in `CACHE/templates/ID`, and the ID is its own:
+another template of the same key has another memory.
+"""
+
+import asyncio
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import platform
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from subclaw.core.errors import Corrupt, SubclawError, Unavailable
+from subclaw.core.machine import Command
+from subclaw.machines.copies import sync_folder
+from subclaw.machines.guest import GuestBroken
+from subclaw.machines.image import Image
+from subclaw.machines.jail import Jail
+from subclaw.machines.memory import blank_memory, keep_memory, load_memory, reopened
+from subclaw.machines.qemu import Acceleration, Accelerator, Descriptors, Launch, Memory, arguments
+from subclaw.machines.running import Running, running
+from subclaw.machines.seats import Seat
+
+MEMORY = "memory"
+DEVICES = "devices"
+MANIFEST = "manifest.json"
+KERNEL_HEAD = "kernel-head"
+KERNEL_HEAD_BYTES = 65_536
+"""As much of a kernel as QEMU looks at."""
+
+TEMPLATES = "templates"
+UNFINISHED = ".making-"
+UNFINISHED_S = 3_600.0
+WARM_S = 60.0
+TSC_STEP_KHZ = 10_000
+WARM = (
+    "python3 -c 'import json, asyncio, subprocess'; bun -e 1; git --version; rg --version; curl --version; jq --version"
+)
+"""Run before a machine is saved: what these programs are made of is in every machine's memory then, and is shared."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hardware:
+    """What a host's machines run on."""
+
+    accelerator: Accelerator
+    memory_mb: int
+    jail: Jail
+
+
+@dataclass(frozen=True, kw_only=True)
+class Template:
+    """A template that is ready for use. `memory` is its sealed memory; `last_stream` the agent's last in its life."""
+
+    id: str
+    image: Image
+    folder: Path
+    memory: int
+    last_stream: int
+
+    @property
+    def kernel_head(self) -> Path:
+        """The head of its kernel, of which a machine that is restored needs no more."""
+        return self.folder / KERNEL_HEAD
+
+    def open_devices(self) -> int:
+        """Open the state of its devices, for one machine to load. Raises `OSError`."""
+        return os.open(self.folder / DEVICES, os.O_RDONLY | os.O_CLOEXEC)
+
+    def open_memory(self) -> int:
+        """Open its memory anew, for one machine to map. Raises `OSError`."""
+        return reopened(self.memory)
+
+    def close(self) -> None:
+        """Let its memory go, which lasts as long as a machine has it."""
+        os.close(self.memory)
+
+
+def template_key(image: Image, hardware: Hardware) -> str:
+    """Return the digest of everything that a template must fit.
+
+    The measured rate of the time stamp counter is rounded: it never comes out the same twice.
+    """
+    accelerator = hardware.accelerator
+    rounded = dataclasses.replace(accelerator, tsc_khz=accelerator.tsc_khz // TSC_STEP_KHZ * TSC_STEP_KHZ)
+    launch = Launch(
+        name="template",
+        kernel=image.kernel,
+        initramfs=None,
+        golden=image.golden,
+        disk=None,
+        accelerator=rounded,
+        memory=Memory(descriptor=0, size_mb=hardware.memory_mb, shared=False),
+        jail=hardware.jail,
+        user=0,
+        incoming=0,
+    )
+    numbers = Descriptors(kernel=0, initramfs=None, golden=0, disk=None, memory=0, monitor=0, agent=0, incoming=0)
+    kernel = platform.release() if accelerator.kind is Acceleration.KVM else ""
+    parts = [image.digest, hardware.jail.build, processor(), kernel, *arguments(launch, numbers), WARM]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def processor() -> str:
+    """Return the host's processor and what it can do."""
+    lines = Path("/proc/cpuinfo").read_text("utf-8").split("\n\n")[0].splitlines()
+    return "\n".join(line for line in lines if line.startswith(("model name", "flags")))
+
+
+def find_template(cache: Path, key: str) -> str | None:
+    """Return the id of the newest template of a key; None if there is none."""
+    found = [folder for folder in template_folders(cache) if manifest_of(folder).get("key") == key]
+    newest = max(found, key=lambda folder: (folder.stat().st_mtime_ns, folder.name), default=None)
+    return newest.name if newest else None
+
+
+def template_folders(cache: Path) -> list[Path]:
+    """List the folders of the templates in a cache."""
+    return sorted(path for path in (cache / TEMPLATES).glob("[!.]*") if path.is_dir())
+
+
+def manifest_of(folder: Path) -> dict[str, object]:
+    """Return what is recorded of a template; nothing if that is broken."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return manifest if isinstance(manifest, dict) else {}
+
+
+def load_template(cache: Path, template_id: str, image: Image) -> Template:
+    """Bring a template's memory into this process; this blocks. Raises `Corrupt` if it is not there or not whole."""
+    folder = cache / TEMPLATES / template_id
+    last_stream = manifest_of(folder).get("last_stream")
+    if type(last_stream) is not int or manifest_of(folder).get("image") != image.digest:
+        raise Corrupt("A template of machines is broken or gone.", internal=str(folder))
+    try:
+        return Template(
+            id=template_id,
+            image=image,
+            folder=folder,
+            memory=load_memory(folder / MEMORY),
+            last_stream=last_stream,
+        )
+    except OSError as error:
+        raise Corrupt("A template of machines is broken or gone.", internal=f"{folder}: {error}") from error
+
+
+def forget_templates(cache: Path, needed_keys: Collection[str], needed_ids: Collection[str]) -> None:
+    """Remove the templates that nothing needs, and what hosts left that were killed in the middle of making one."""
+    newest = {key: find_template(cache, key) for key in needed_keys}
+    for folder in template_folders(cache):
+        if folder.name not in needed_ids and folder.name not in newest.values():
+            shutil.rmtree(folder, ignore_errors=True)
+    for left in (cache / TEMPLATES).glob(f"{UNFINISHED}*"):
+        if time.time() - left.stat().st_mtime > UNFINISHED_S:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+async def make_template(image: Image, hardware: Hardware, cache: Path, seat: Seat, boot_timeout_s: float) -> str:
+    """Boot a machine, save it when it waits, and return the new template's id. Raises `Unavailable`."""
+    began_s = time.monotonic()
+    template_id = secrets.token_hex(16)
+    try:
+        (cache / TEMPLATES).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=cache / TEMPLATES) as name:
+            made = Path(name) / "made"
+            made.mkdir(mode=0o755)
+            last_stream = await boot_and_save(image, hardware, made, seat, boot_timeout_s)
+            with image.kernel.open("rb") as kernel:
+                (made / KERNEL_HEAD).write_bytes(kernel.read(KERNEL_HEAD_BYTES))
+            manifest = {"key": template_key(image, hardware), "image": image.digest, "last_stream": last_stream}
+            (made / MANIFEST).write_text(json.dumps(manifest), "utf-8")
+            made.rename(cache / TEMPLATES / template_id)
+        sync_folder(cache / TEMPLATES)
+    except OSError as error:
+        raise Unavailable("The template of machines cannot be made.", internal=str(error)) from error
+    logger.info("a template of image %s was made in %.1f s", image.digest[:12], time.monotonic() - began_s)
+    return template_id
+
+
+async def boot_and_save(image: Image, hardware: Hardware, folder: Path, seat: Seat, boot_timeout_s: float) -> int:
+    """Boot a machine in memory of its own and save it; return its agent's last stream.
+
+    Raises `Unavailable`, `OSError`.
+    """
+    memory = blank_memory(hardware.memory_mb)
+    try:
+        launch = Launch(
+            name=seat.name,
+            kernel=image.kernel,
+            initramfs=image.initramfs,
+            golden=image.golden,
+            disk=None,
+            accelerator=hardware.accelerator,
+            memory=Memory(descriptor=memory, size_mb=hardware.memory_mb, shared=True),
+            jail=hardware.jail,
+            user=seat.user,
+        )
+        last_stream = await booted(launch, seat, folder / DEVICES, boot_timeout_s)
+        await asyncio.to_thread(keep_memory, memory, folder / MEMORY)
+    finally:
+        os.close(memory)
+    return last_stream
+
+
+async def booted(launch: Launch, seat: Seat, devices: Path, boot_timeout_s: float) -> int:
+    """Boot a machine until its agent waits, save its devices and end it; return the agent's last stream.
+
+    Raises `Unavailable` with what it wrote on its console: nobody's words can be there.
+    """
+    async with asyncio.TaskGroup() as group:
+        failure: SubclawError | None = None
+        last_stream = 0
+        try:
+            async with running(launch, group, on_spawned=seat.take) as machine:
+                try:
+                    last_stream = await saved(machine, devices, boot_timeout_s)
+                except GuestBroken as error:
+                    said = f"{error}; console: {await machine.monitor.console()}"
+                    raise Unavailable("A machine does not start on this host.", internal=said) from error
+        except SubclawError as error:  # caught here, so that the group raises it as it is
+            failure = error
+    if failure is not None:
+        raise failure
+    return last_stream
+
+
+async def saved(machine: Running, devices: Path, boot_timeout_s: float) -> int:
+    """Warm a machine up, stop it and save its devices. Raises `GuestBroken`, `Unavailable`, `OSError`."""
+    await machine.guest.ping(timeout_s=boot_timeout_s)
+    await machine.guest.run(Command(text=WARM, timeout_s=WARM_S))
+    await machine.monitor.stop()
+    with devices.open("wb") as file:
+        await machine.monitor.save_devices_beside_shared_memory(file.fileno())
+        os.fsync(file.fileno())
+    return machine.link.last_number

@@ -1,0 +1,162 @@
+"""What a host needs to start machines, opened in order when it begins, and brought into agreement with what it left."""
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from subclaw.core.errors import Conflict, SubclawError, Unavailable
+from subclaw.core.machine import MachineLedger
+from subclaw.core.tenant import TenantId
+from subclaw.machines.accelerator import probe_accelerator
+from subclaw.machines.cgroup import ControlGroups, open_groups
+from subclaw.machines.disk import formatted_disk
+from subclaw.machines.image import Image, using_image
+from subclaw.machines.jail import open_jail
+from subclaw.machines.memory import use_small_pages
+from subclaw.machines.pins import known_homes, register_home
+from subclaw.machines.pool import Pool
+from subclaw.machines.processes import end_orphans
+from subclaw.machines.seats import SEATS, Seats, Share
+from subclaw.machines.snapshot import read_snapshot
+from subclaw.machines.template import Hardware, forget_templates, template_key
+from subclaw.machines.templates import Templates
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetSettings:
+    """How a host runs its machines.
+
+    `home` keeps the tenants' disks, `cache` the images and templates; tenants who are new get `image`. `ledger` is the
+    record of this host's machines. Forward sockets are made in `forward_folder`, for the group `forward_group_id` to
+    use (None: this process's group). `awake_limit` is None for as many as the host has room for; who finds it full
+    waits for `queue_s`. `pool_size` machines are kept waiting, each of which takes the room of one that is awake.
+    """
+
+    home: Path
+    cache: Path
+    image: Image
+    ledger: MachineLedger
+    forward_folder: Path
+    forward_group_id: int | None = None
+    memory_mb: int = 256
+    awake_limit: int | None = None
+    pool_size: int = 0
+    queue_s: float = 30.0
+    boot_timeout_s: float = 90.0
+    share: Share = field(default_factory=Share)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workshop:
+    """What machines are started with. New tenants get `image`; `formatted_disk` is what their disks are copied from."""
+
+    home: Path
+    cache: Path
+    image: Image
+    hardware: Hardware
+    formatted_disk: Path
+    ledger: MachineLedger
+    seats: Seats
+    templates: Templates
+    pool: Pool
+    group: asyncio.TaskGroup
+
+
+@asynccontextmanager
+async def open_workshop(settings: FleetSettings) -> AsyncIterator[Workshop]:
+    """Open a host's workshop, whose group runs all tasks of its machines, for the length of the block.
+
+    Raises `Conflict` if another host runs on the home folder, `Unavailable`, `NotFound` if the image was removed.
+    """
+    async with AsyncExitStack() as stack:
+        stack.callback(os.close, take_home(settings.home))
+        use_small_pages()
+        await asyncio.to_thread(register_home, settings.cache, settings.home)
+        stack.enter_context(using_image(settings.image))
+        groups = await asyncio.to_thread(open_groups, settings.home)
+        stack.callback(groups.close)
+        await reconcile(settings, groups)
+        jail = await asyncio.to_thread(open_jail, settings.cache, settings.home)
+        seats = Seats(settings.home, jail, groups, settings.memory_mb, settings.share)
+        accelerator = await probe_accelerator(settings.image, settings.cache, jail, seats, memory_mb=settings.memory_mb)
+        hardware = Hardware(accelerator=accelerator, memory_mb=settings.memory_mb, jail=jail)
+        logger.info("machines run under %s", accelerator.kind.value)
+        forget_unneeded_templates(settings, hardware)
+        templates = await stack.enter_async_context(Templates(settings.cache, hardware, seats, settings.boot_timeout_s))
+        template = await templates.of_image(settings.image)
+        formatted = await asyncio.to_thread(formatted_disk, settings.cache)
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        pool = Pool(settings.pool_size, template, hardware, seats, group)
+        stack.push_async_callback(pool.close)
+        yield Workshop(
+            home=settings.home,
+            cache=settings.cache,
+            image=settings.image,
+            hardware=hardware,
+            formatted_disk=formatted,
+            ledger=settings.ledger,
+            seats=seats,
+            templates=templates,
+            pool=pool,
+            group=group,
+        )
+
+
+def take_home(home: Path) -> int:
+    """Lock the home folder for this process and return the descriptor that holds the lock.
+
+    Raises `Conflict` if another host runs on it, `Unavailable` if it cannot be used.
+    """
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(home / "host.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Unavailable("The folder for machines cannot be used.", internal=str(error)) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise Conflict("Another host of machines runs on this folder.", internal=str(home)) from error
+    return descriptor
+
+
+async def reconcile(settings: FleetSettings, groups: ControlGroups) -> None:
+    """Bring processes, control groups, rows and files into agreement: whatever an earlier host left running is ended.
+
+    The disk of a tenant who is not in the database is left where it is: the database may be the wrong one. Raises
+    `Unavailable`.
+    """
+    if ended := await asyncio.to_thread(end_orphans, settings.home / SEATS):
+        logger.warning("ended %d machines that an earlier host had left running", ended)
+    for left in groups.left_over():
+        await asyncio.to_thread(left.kill)
+        left.remove()
+    if settled := await settings.ledger.settle([]):
+        logger.warning("%d machines were awake when the host ended", settled)
+    tenants = tenants_with_disks(settings.home)
+    if strangers := set(tenants) - await settings.ledger.existing(tenants):
+        logger.warning("there are %d disks of tenants who are not in the database", len(strangers))
+
+
+def tenants_with_disks(home: Path) -> list[TenantId]:
+    """List the tenants who have a disk on this host."""
+    return [TenantId(int(path.name)) for path in (home / "machines").glob("*") if path.name.isdecimal()]
+
+
+def forget_unneeded_templates(settings: FleetSettings, hardware: Hardware) -> None:
+    """Remove the templates that are neither the newest for this host nor needed by a machine that sleeps."""
+    homes, unreadable = known_homes(settings.cache)
+    if unreadable:
+        return
+    snapshots = [read_snapshot(folder) for home in homes for folder in (home / "machines").glob("*")]
+    needed_ids = {snapshot.template for snapshot in snapshots if snapshot is not None}
+    with contextlib.suppress(OSError, SubclawError):
+        forget_templates(settings.cache, {template_key(settings.image, hardware)}, needed_ids)
