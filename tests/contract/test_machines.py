@@ -11,7 +11,7 @@ import pytest
 from tests.real.machines import Host, running_host
 
 from subclaw.core.errors import Denied, Exhausted, Invalid, NotFound
-from subclaw.core.machine import HOME, Command, Ended, Machines
+from subclaw.core.machine import HOME, Command, CommandEnd, Ended, Machines, Output
 from subclaw.core.tenant import TenantId
 from subclaw.machines.host_client import HostClient
 from subclaw.store.database import DatabaseAddress
@@ -50,6 +50,67 @@ def test_output_keeps_its_first_and_last_half(host: Host) -> None:
         whole = "".join(f"{number}\n" for number in range(1, 20001)).encode()
         assert result.output == whole[:50] + whole[-50:]
         assert result.output_bytes == len(whole)
+
+    host.use(scenario)
+
+
+def test_output_comes_while_the_command_runs(host: Host) -> None:
+    async def scenario(machines: HostClient) -> None:
+        script = "rm -f go; echo begun; while ! [ -e go ]; do sleep 0.05; done; echo went; exit 3"
+        async with aclosing(machines.exec(TENANT, Command(text=script, timeout_s=60))) as pieces:
+            assert await anext(pieces) == Output(content=b"begun\n")
+            await machines.write(TENANT, "go", b"")
+            rest = [piece async for piece in pieces]
+        assert rest == [
+            Output(content=b"went\n"),
+            CommandEnd(ended=Ended.EXITED, exit_status=3, output_bytes=len("begun\nwent\n")),
+        ]
+
+    host.use(scenario)
+
+
+def test_streamed_output_says_where_something_is_left_out(host: Host) -> None:
+    async def scenario(machines: HostClient) -> None:
+        command = Command(text="seq 1 20000", timeout_s=60, output_limit_bytes=101)
+        whole = "".join(f"{number}\n" for number in range(1, 20001)).encode()
+        async with aclosing(machines.exec(TENANT, command)) as pieces:
+            *heads, tail, end = [piece async for piece in pieces]
+        assert b"".join(head.content for head in heads if isinstance(head, Output)) == whole[:51]
+        assert tail == Output(content=whole[-50:], left_out_bytes=len(whole) - 101)
+        assert end == CommandEnd(ended=Ended.EXITED, exit_status=0, output_bytes=len(whole))
+
+    host.use(scenario)
+
+
+def test_slow_reader_holds_no_command_up_and_misses_nothing(host: Host) -> None:
+    size = 900_000
+
+    async def scenario(machines: HostClient) -> None:
+        script = f"rm -f ended; echo begun; head -c {size} /dev/zero; head -c {size} /dev/zero; touch ended"
+        command = Command(text=script, timeout_s=60, output_limit_bytes=1024**2)
+        async with aclosing(machines.exec(TENANT, command)) as pieces:
+            received = [await anext(pieces)]
+            await shell(machines, "while ! [ -e ended ]; do sleep 0.05; done")
+            received += [piece async for piece in pieces]
+        *outputs, end = received
+        assert isinstance(end, CommandEnd)
+        assert end.output_bytes == 2 * size + len("begun\n")
+        assert sum(len(piece.content) for piece in outputs if isinstance(piece, Output)) == 1024**2
+
+    host.use(scenario)
+
+
+def test_streamed_command_ends_with_its_time_or_its_reader(host: Host) -> None:
+    async def scenario(machines: HostClient) -> None:
+        timed = Command(text="echo begun; sleep 2345 & sleep 2345", timeout_s=1.0)
+        async with aclosing(machines.exec(TENANT, timed)) as pieces:
+            received = [piece async for piece in pieces]
+        end = CommandEnd(ended=Ended.TIMED_OUT, exit_status=None, output_bytes=6)
+        assert received == [Output(content=b"begun\n"), end]
+        left = Command(text="echo begun; sleep 2345 & sleep 2345", timeout_s=600)
+        async with aclosing(machines.exec(TENANT, left)) as pieces:
+            assert await anext(pieces) == Output(content=b"begun\n")
+        await shell(machines, "while pgrep -f 'sleep 2345$'; do sleep 0.05; done")
 
     host.use(scenario)
 

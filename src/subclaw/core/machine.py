@@ -4,12 +4,13 @@ Whatever implements `Machines` starts the tenant's machine when a call needs it,
 Everything that comes out of a machine is untrusted bytes, bounded by the limits that the call names.
 """
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from subclaw.core.errors import Unavailable
 from subclaw.core.tenant import TenantId
 
 HOME = "/home/agent"
@@ -36,6 +37,23 @@ class Command:
     text: str
     timeout_s: float
     output_limit_bytes: int = 16_384
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """A piece of what a command put out. `left_out_bytes` came before it and are not kept."""
+
+    content: bytes
+    left_out_bytes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandEnd:
+    """How a command ended. `exit_status` is None if it was ended; `output_bytes` counts what was left out, too."""
+
+    ended: Ended
+    exit_status: int | None
+    output_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,12 +105,32 @@ class MachineStatus:
     awake_s: float
 
 
+async def result_of(pieces: AsyncIterator[Output | CommandEnd]) -> CommandResult:
+    """Wait for a command to end, and put together what it put out. Raises what the iterator raises."""
+    output = bytearray()
+    async for piece in pieces:
+        if isinstance(piece, CommandEnd):
+            return CommandResult(
+                ended=piece.ended, exit_status=piece.exit_status, output=bytes(output), output_bytes=piece.output_bytes
+            )
+        output += piece.content
+    raise Unavailable("The machine did not say how the command ended.")
+
+
 class Machines(Protocol):
     """The machines of all tenants. Every call wakes the tenant's machine if it sleeps.
 
     Errors: `Unavailable` if the machine cannot be started, or stopped in the middle of a call (then the outcome of the
     call is unknown, and the next call gets a machine again); `NotFound`, `Invalid` and `Denied` for paths.
     """
+
+    def exec(self, tenant_id: TenantId, command: Command) -> AsyncGenerator[Output | CommandEnd, None]:
+        """Run a command with `sh -c` in `HOME`: give its output as it comes, and last how it ended.
+
+        Of the output, the first half of the limit comes while the command runs, the last half at its end. Whoever reads
+        slowly holds nothing up. Close the iterator to end the command, with all that it started in its process group.
+        """
+        ...
 
     async def run(self, tenant_id: TenantId, command: Command) -> CommandResult:
         """Run a command with `sh -c` in `HOME`, and wait for it to end or for its time to run out."""

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from subclaw.core.errors import Corrupt, Denied, Exhausted, Invalid, NotFound, SubclawError, Unavailable
-from subclaw.core.machine import Match
+from subclaw.core.machine import CommandEnd, Ended, Match
 from subclaw_guest.frames import Frame, Kind
 from subclaw_guest.link import Stream
 from subclaw_guest.refusals import Reason
@@ -80,6 +80,15 @@ def seconds(fields: Fields, name: str, limit_s: float) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= limit_s:
         raise GuestBroken("a result has a time that cannot be")
     return float(value)
+
+
+def command_end(fields: Fields) -> CommandEnd:
+    """Say how a command ended. Raises `GuestBroken`."""
+    status = None if fields.get("exit_status", 0) is None else number(fields, "exit_status")
+    if status is not None and status > 255:
+        raise GuestBroken("a command's result cannot be")
+    ended = Ended.TIMED_OUT if status is None else Ended.EXITED
+    return CommandEnd(ended=ended, exit_status=status, output_bytes=number(fields, "output_bytes"))
 
 
 def match_of(line: bytes) -> Match:

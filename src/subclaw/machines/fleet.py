@@ -8,7 +8,16 @@ from pathlib import Path
 from types import TracebackType
 
 from subclaw.core.errors import Unavailable
-from subclaw.core.machine import Command, CommandResult, FileSlice, MachineStatus, SearchResult
+from subclaw.core.machine import (
+    Command,
+    CommandEnd,
+    CommandResult,
+    FileSlice,
+    MachineStatus,
+    Output,
+    SearchResult,
+    result_of,
+)
 from subclaw.core.tenant import TenantId
 from subclaw.machines import limits
 from subclaw.machines.admission import host_memory_mb, most_awake
@@ -51,11 +60,17 @@ class Fleet:
         """Put every machine to sleep and let the home folder go."""
         await self._stack.aclose()
 
+    async def exec(self, tenant_id: TenantId, command: Command) -> AsyncGenerator[Output | CommandEnd, None]:
+        """Run a command and stream its output; see `Machines`."""
+        limits.check_command(command)
+        async with self._machines.using(tenant_id) as guest, aclosing(guest.exec(command)) as pieces:
+            async for piece in pieces:
+                yield piece
+
     async def run(self, tenant_id: TenantId, command: Command) -> CommandResult:
         """Run a command; see `Machines`."""
-        limits.check_command(command)
-        async with self._machines.using(tenant_id) as guest:
-            return await guest.run(command)
+        async with aclosing(self.exec(tenant_id, command)) as pieces:
+            return await result_of(pieces)
 
     async def read(self, tenant_id: TenantId, path: str, *, offset_bytes: int, limit_bytes: int) -> FileSlice:
         """Read a part of a regular file; see `Machines`."""

@@ -6,13 +6,13 @@ import json
 import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
 from subclaw.core.errors import Invalid
-from subclaw.core.machine import Command, CommandResult, Ended, FileSlice, SearchResult
-from subclaw.machines.answers import Fields, GuestBroken, match_of, number, result, seconds
+from subclaw.core.machine import Command, CommandEnd, CommandResult, FileSlice, Output, SearchResult, result_of
+from subclaw.machines.answers import Fields, GuestBroken, command_end, match_of, number, result, seconds
 from subclaw.machines.identity import TOLD, Identity, SetUp, Told, check_clock, check_nonce, set_up_of
 from subclaw_guest.frames import MAX_PAYLOAD_BYTES
 from subclaw_guest.link import Link, LinkClosed, Stream
@@ -105,17 +105,31 @@ class Guest:
 
     async def run(self, command: Command) -> CommandResult:
         """Run a command; see `Machines.run`."""
+        async with aclosing(self.exec(command)) as pieces:
+            return await result_of(pieces)
+
+    async def exec(self, command: Command) -> AsyncGenerator[Output | CommandEnd, None]:
+        """Run a command and stream its output; see `Machines.exec`."""
         fields = {"timeout_s": command.timeout_s, "limit_bytes": command.output_limit_bytes}
-        async with self._call("run", fields, command.timeout_s + GRACE_S) as stream:
-            await send(stream, command.text.encode(errors="surrogateescape"))
-            output = await collect(stream, command.output_limit_bytes)
-            answer = await result(stream)
-        total = number(answer, "output_bytes")
-        status = None if answer.get("exit_status", 0) is None else number(answer, "exit_status")
-        if total < len(output) or (status is not None and status > 255):
+        deadline_s = time.monotonic() + command.timeout_s + GRACE_S
+        head_left, tail = command.output_limit_bytes - command.output_limit_bytes // 2, bytearray()
+        async with self._call("run", fields, None) as stream:
+            await soon(lambda: send(stream, command.text.encode(errors="surrogateescape")))
+            while (piece := await before(deadline_s, stream.receive)) is not None:
+                head, rest = piece[:head_left], piece[head_left:]
+                head_left -= len(head)
+                tail += rest
+                if len(tail) > command.output_limit_bytes // 2:
+                    raise GuestBroken("a command put out more than its limit")
+                if head:
+                    yield Output(content=head)
+            end = command_end(await before(deadline_s, lambda: result(stream)))
+        kept_bytes = command.output_limit_bytes - command.output_limit_bytes // 2 - head_left + len(tail)
+        if end.output_bytes < kept_bytes:
             raise GuestBroken("a command's result cannot be")
-        ended = Ended.TIMED_OUT if status is None else Ended.EXITED
-        return CommandResult(ended=ended, exit_status=status, output=output, output_bytes=total)
+        if tail:
+            yield Output(content=bytes(tail), left_out_bytes=end.output_bytes - kept_bytes)
+        yield end
 
     async def read(self, path: str, *, offset_bytes: int, limit_bytes: int) -> FileSlice:
         """Read a part of a file; see `Machines.read`."""
@@ -199,6 +213,12 @@ async def collect(stream: Stream, limit_bytes: int) -> bytes:
         if len(content) > limit_bytes:
             raise GuestBroken("more came than was asked for")
     return bytes(content)
+
+
+async def before(deadline_s: float, step: Callable[[], Awaitable[T]]) -> T:
+    """Wait for a step of a call that has a time limit, which is not used up by a receiver that takes its time."""
+    async with asyncio.timeout(max(GRACE_S, deadline_s - time.monotonic())):
+        return await step()
 
 
 async def soon(step: Callable[[], Awaitable[T]]) -> T:

@@ -1,7 +1,6 @@
 """The host's API: `Machines` over HTTP, on a unix socket that only the control plane can open."""
 
 import asyncio
-import base64
 import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
@@ -15,10 +14,10 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from subclaw.core.errors import Invalid, SubclawError
-from subclaw.core.machine import Command, Machines
+from subclaw.core.machine import Command, CommandEnd, Machines, Output
 from subclaw.core.tenant import TenantId
 from subclaw.machines.limits import CONTENT_LIMIT_BYTES
-from subclaw.machines.wire import LENGTH, error_fields
+from subclaw.machines.wire import LEFT_OUT, error_fields, last_record, record
 from subclaw.statuses import status_of
 
 ARGUMENTS_LIMIT_BYTES = 1024**2
@@ -30,7 +29,7 @@ logger = logging.getLogger(__name__)
 def host_api(machines: Machines) -> Starlette:
     """Return the application. A caller that goes away has its call cancelled."""
     calls = {
-        "run": run,
+        "exec": exec,
         "read": read,
         "search": search,
         "archive": archive,
@@ -53,16 +52,25 @@ async def answer_error(request: Request, error: Exception) -> Response:
     return JSONResponse(error_fields(error), status_code=status_of(error))
 
 
-async def run(request: Request) -> Response:
-    """Run a command."""
+async def exec(request: Request) -> Response:
+    """Run a command and stream its output as records; see `wire`."""
     fields = await arguments(request)
     command = Command(
         text=text(fields, "text"),
         timeout_s=number(fields, "timeout_s"),
         output_limit_bytes=whole(fields, "output_limit_bytes"),
     )
-    result = await while_connected(request, machines_of(request).run(tenant_of(request), command))
-    return JSONResponse({**asdict(result), "output": base64.b64encode(result.output).decode()})
+    return await streamed(request, command_records(machines_of(request).exec(tenant_of(request), command)))
+
+
+async def command_records(pieces: AsyncGenerator[Output | CommandEnd, None]) -> AsyncGenerator[bytes, None]:
+    """Frame a command's output, and how it ended."""
+    async with aclosing(pieces):
+        async for piece in pieces:
+            if isinstance(piece, CommandEnd):
+                yield last_record(asdict(piece))
+            else:
+                yield record(LEFT_OUT.pack(piece.left_out_bytes) + piece.content)
 
 
 async def read(request: Request) -> Response:
@@ -101,33 +109,42 @@ async def search(request: Request) -> Response:
 
 
 async def archive(request: Request) -> Response:
-    """Stream a folder as records; see `wire`. Errors before the first byte are answered like any other."""
+    """Stream a folder as records; see `wire`."""
     fields = await arguments(request)
     pieces = machines_of(request).archive(
         tenant_of(request), text(fields, "path"), limit_bytes=whole(fields, "limit_bytes")
     )
     # An async generator, whatever the port calls it, so that it can be closed when the caller goes away.
-    generator = cast(AsyncGenerator[bytes, None], pieces)
-    try:
-        first = await while_connected(request, anext(generator, b""))
-    except BaseException:
-        await generator.aclose()
-        raise
-    return StreamingResponse(records(first, generator), media_type="application/octet-stream")
+    return await streamed(request, archive_records(cast(AsyncGenerator[bytes, None], pieces)))
 
 
-async def records(first: bytes, pieces: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
-    """Frame an archive's pieces and say at the end how it went."""
-    ended: dict[str, str] = {}
+async def archive_records(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """Frame an archive, and that it is whole."""
     async with aclosing(pieces):
+        async for piece in pieces:
+            yield record(piece)
+    yield last_record({})
+
+
+async def streamed(request: Request, framed: AsyncGenerator[bytes, None]) -> Response:
+    """Answer with a stream of records. Errors before the first are answered like any other."""
+    try:
+        first = await while_connected(request, anext(framed))
+    except BaseException:
+        await framed.aclose()
+        raise
+    return StreamingResponse(beginning_with(first, framed), media_type="application/octet-stream")
+
+
+async def beginning_with(first: bytes, framed: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+    """Yield all records, the last of which may be an error."""
+    async with aclosing(framed):
         try:
-            if first:
-                yield LENGTH.pack(len(first)) + first
-            async for piece in pieces:
-                yield LENGTH.pack(len(piece)) + piece
+            yield first
+            async for framed_piece in framed:
+                yield framed_piece
         except SubclawError as error:
-            ended = error_fields(error)
-    yield LENGTH.pack(0) + json.dumps(ended).encode()
+            yield last_record(error_fields(error))
 
 
 async def forward(request: Request) -> Response:

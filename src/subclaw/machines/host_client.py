@@ -1,10 +1,9 @@
 """`Machines` for the control plane: calls to the host's API over its unix socket."""
 
 import asyncio
-import base64
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,10 +11,21 @@ from typing import Any
 import httpx2
 
 from subclaw.core.errors import Unavailable
-from subclaw.core.machine import Command, CommandResult, Ended, FileSlice, MachineStatus, Match, SearchResult
+from subclaw.core.machine import (
+    Command,
+    CommandEnd,
+    CommandResult,
+    Ended,
+    FileSlice,
+    MachineStatus,
+    Match,
+    Output,
+    SearchResult,
+    result_of,
+)
 from subclaw.core.tenant import TenantId
 from subclaw.machines import limits
-from subclaw.machines.wire import LENGTH, RECORD_LIMIT_BYTES, error_of
+from subclaw.machines.wire import LEFT_OUT, NO_SENSE, UNKNOWN_OUTCOME, error_of, records
 
 WAKE_S = 120.0
 """How long a call may wait for its machine to come up and answer, beside the time that the call itself allows."""
@@ -24,7 +34,6 @@ CONNECTIONS = 512
 RESTART_S = 15.0
 """How long a call waits for a host that does not run: its supervisor starts it anew within seconds."""
 RESTART_POLL_S = 0.1
-UNKNOWN_OUTCOME = "The host of machines does not answer; whether this was done is unknown."
 
 
 class HostClient:
@@ -52,23 +61,24 @@ class HostClient:
         """Close the connections."""
         await self._client.__aexit__(kind, error, traceback)
 
-    async def run(self, tenant_id: TenantId, command: Command) -> CommandResult:
-        """Run a command; see `Machines`."""
+    async def exec(self, tenant_id: TenantId, command: Command) -> AsyncGenerator[Output | CommandEnd, None]:
+        """Run a command and stream its output; see `Machines`. Close the iterator if it is not read to its end."""
         limits.check_command(command)
         fields = {
             "text": command.text,
             "timeout_s": command.timeout_s,
             "output_limit_bytes": command.output_limit_bytes,
         }
-        async with self._post(tenant_id, "run", fields, timeout_s=command.timeout_s + WAKE_S) as response:
-            result = await json_of(response)
-        with parsing():
-            return CommandResult(
-                ended=Ended(result["ended"]),
-                exit_status=result["exit_status"],
-                output=base64.b64decode(result["output"], validate=True),
-                output_bytes=result["output_bytes"],
-            )
+        async with self._post(tenant_id, "exec", fields, timeout_s=command.timeout_s + WAKE_S) as response:
+            async for record in records(response.aiter_raw()):
+                with parsing():
+                    piece = output_of(record) if isinstance(record, bytes) else end_of(record)
+                yield piece
+
+    async def run(self, tenant_id: TenantId, command: Command) -> CommandResult:
+        """Run a command; see `Machines`."""
+        async with aclosing(self.exec(tenant_id, command)) as pieces:
+            return await result_of(pieces)
 
     async def read(self, tenant_id: TenantId, path: str, *, offset_bytes: int, limit_bytes: int) -> FileSlice:
         """Read a part of a regular file; see `Machines`."""
@@ -100,7 +110,8 @@ class HostClient:
         limits.check_archive(path, limit_bytes)
         async with self._post(tenant_id, "archive", {"path": path, "limit_bytes": limit_bytes}) as response:
             async for record in records(response.aiter_raw()):
-                yield record
+                if isinstance(record, bytes):
+                    yield record
 
     async def forward(self, tenant_id: TenantId, port: int) -> Path:
         """Return a unix socket that leads to a port inside; see `Machines`."""
@@ -175,33 +186,18 @@ def parsing() -> Iterator[None]:
     try:
         yield
     except (KeyError, TypeError, ValueError) as error:
-        raise Unavailable(
-            "The host of machines answered something that makes no sense.", internal=str(error)
-        ) from error
+        raise Unavailable(NO_SENSE, internal=str(error)) from error
 
 
-async def records(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Take an archive out of its records; see `wire`. Raises what ended it, or `Unavailable` if it was cut off."""
-    held = bytearray()
-    ended = False
-    async for piece in pieces:
-        held += piece
-        while not ended and len(held) >= LENGTH.size:
-            (size,) = LENGTH.unpack_from(held)
-            if size > RECORD_LIMIT_BYTES:
-                raise Unavailable("The host of machines answered something that makes no sense.")
-            if len(held) < LENGTH.size + size:
-                break
-            content = bytes(held[LENGTH.size : LENGTH.size + size])
-            del held[: LENGTH.size + size]
-            ended = not size
-            if content:
-                yield content
-        if len(held) > RECORD_LIMIT_BYTES + LENGTH.size:
-            raise Unavailable("The host of machines answered something that makes no sense.")
-    with parsing():
-        how = json.loads(held) if ended else None
-    if how is None:
-        raise Unavailable(UNKNOWN_OUTCOME, internal="an archive was cut off")
-    if how:
-        raise error_of(how)
+def output_of(record: bytes) -> Output:
+    """Parse a piece of a command's output. Raises `ValueError`."""
+    if len(record) <= LEFT_OUT.size:
+        raise ValueError("a piece of output is empty")
+    return Output(content=record[LEFT_OUT.size :], left_out_bytes=LEFT_OUT.unpack_from(record)[0])
+
+
+def end_of(fields: dict[str, Any]) -> CommandEnd:
+    """Parse how a command ended. Raises `KeyError`, `ValueError`."""
+    return CommandEnd(
+        ended=Ended(fields["ended"]), exit_status=fields["exit_status"], output_bytes=fields["output_bytes"]
+    )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from subclaw.core.errors import Corrupt, Invalid, NotFound, SubclawError
-from subclaw.core.machine import Command
+from subclaw.core.machine import Command, CommandEnd, Ended, Output
 from subclaw.machines.guest import Guest, GuestBroken, Occupation
 from subclaw.machines.identity import new_identity
 from subclaw_guest.frames import Frame, Kind, Parser, encode
@@ -93,6 +93,19 @@ def refusal(value: object) -> Frame:
     return Frame(stream=1, kind=Kind.ERROR, payload=json.dumps(value).encode())
 
 
+async def streamed(guest: Guest) -> object:
+    command = Command(text="true", timeout_s=5, output_limit_bytes=11)
+    return [piece async for piece in guest.exec(command)]
+
+
+def test_streamed_answer_is_cut_where_the_halves_meet() -> None:
+    pieces = answered(
+        streamed, data(b"01"), data(b"2345xyz"), data(b"yz"), result({"exit_status": 0, "output_bytes": 40})
+    )
+    end = CommandEnd(ended=Ended.EXITED, exit_status=0, output_bytes=40)
+    assert pieces == [Output(content=b"01"), Output(content=b"2345"), Output(content=b"xyzyz", left_out_bytes=29), end]
+
+
 def test_true_answer() -> None:
     answer = answered(run, data(b"out"), result({"exit_status": 3, "output_bytes": 5}))
     assert (answer.exit_status, answer.output, answer.output_bytes) == (3, b"out", 5)
@@ -114,6 +127,8 @@ def test_disk_that_cannot_be_mended_is_the_tenants_to_know() -> None:
     [
         (run, [data(bytes(101)), result({"exit_status": 0, "output_bytes": 101})]),
         (run, [data(bytes(50)), result({"exit_status": 0, "output_bytes": 49})]),
+        (streamed, [data(bytes(12)), result({"exit_status": 0, "output_bytes": 12})]),
+        (streamed, [data(bytes(11)), result({"exit_status": 0, "output_bytes": 10})]),
         (run, [result({"exit_status": 256, "output_bytes": 0})]),
         (run, [result({"exit_status": -1, "output_bytes": 0})]),
         (run, [result({"exit_status": True, "output_bytes": 0})]),
