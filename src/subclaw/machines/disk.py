@@ -4,13 +4,14 @@ Raw, because a machine that has taken over its QEMU can rewrite a qcow2 header, 
 What is on a disk is never looked at here: a tenant can put there whatever breaks a file system's parser.
 """
 
+import fcntl
 import os
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
-from subclaw.core.errors import Corrupt, Exhausted, Invalid, SubclawError, Unavailable
+from subclaw.core.errors import Conflict, Corrupt, Exhausted, Invalid, SubclawError, Unavailable
 from subclaw.core.tenant import TenantId
 from subclaw.machines.copies import copy_sparse, sync_folder
 
@@ -82,6 +83,20 @@ def existing_disk(folder: Path) -> Path:
     if not disk.exists():
         raise Corrupt("The machine's disk is missing.", internal=f"no disk in {folder}")
     return disk
+
+
+def open_disk(disk: Path) -> int:
+    """Open a disk for one QEMU, and lock it (flock(2)) for as long as that has it open. Raises `OSError`.
+
+    Raises `Conflict` if another has it: however it came to be started, a second machine never gets the disk.
+    """
+    descriptor = os.open(disk, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise Conflict("The machine's disk is in use.", internal=f"{disk} is locked") from error
+    return descriptor
 
 
 def grow(disk: Path, size_bytes: int) -> None:

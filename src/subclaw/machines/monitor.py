@@ -15,6 +15,7 @@ from typing import Any
 from qemu.qmp import QMPClient, QMPError
 
 from subclaw.core.errors import Unavailable
+from subclaw.machines.disk import open_disk
 from subclaw.machines.qemu import CONSOLE, DISK_NODE
 
 ANSWER_S = 20.0
@@ -69,8 +70,11 @@ class Monitor:
         await self._execute("xen-save-devices-state", {"filename": f"/dev/fdset/{SAVE_SET}"})
 
     async def give_disk(self, disk: Path) -> None:
-        """Put a tenant's disk behind the drive of a machine that was started without one."""
-        descriptor = os.open(disk, os.O_RDWR | os.O_CLOEXEC)
+        """Put a tenant's disk behind the drive of a machine that was started without one.
+
+        Raises `OSError`, `Conflict`.
+        """
+        descriptor = open_disk(disk)
         try:
             self._client.send_fd_scm(descriptor)
             await self._execute("add-fd", {"fdset-id": DISK_SET})

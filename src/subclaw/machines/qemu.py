@@ -17,6 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from subclaw.core.errors import Unavailable
+from subclaw.machines.disk import open_disk
 from subclaw.machines.jail import PROGRAM, Jail, command_in_jail
 from subclaw_guest.port import NAME as AGENT_PORT
 
@@ -273,19 +274,21 @@ def read_object(descriptor: int) -> bytes:
 
 @contextlib.contextmanager
 def opened(launch: Launch, monitor: int, agent: int) -> Iterator[Descriptors]:
-    """Open a launch's files for as long as it takes to hand them over. Raises `OSError`."""
+    """Open a launch's files for as long as it takes to hand them over. Raises `OSError`, `Conflict`."""
     with contextlib.ExitStack() as stack:
 
-        def open_file(path: Path | str, flags: int) -> int:
-            descriptor = os.open(path, flags | os.O_CLOEXEC)
+        def closing(descriptor: int) -> int:
             stack.callback(os.close, descriptor)
             return descriptor
 
+        def open_file(path: Path) -> int:
+            return closing(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+
         yield Descriptors(
-            kernel=open_file(launch.kernel, os.O_RDONLY),
-            initramfs=open_file(launch.initramfs, os.O_RDONLY) if launch.initramfs else None,
-            golden=open_file(launch.golden, os.O_RDONLY),
-            disk=open_file(launch.disk, os.O_RDWR) if launch.disk else None,
+            kernel=open_file(launch.kernel),
+            initramfs=open_file(launch.initramfs) if launch.initramfs else None,
+            golden=open_file(launch.golden),
+            disk=closing(open_disk(launch.disk)) if launch.disk else None,
             memory=launch.memory.descriptor,
             monitor=monitor,
             agent=agent,

@@ -93,9 +93,9 @@ def open_devices(used: Path) -> int:
 async def bring_memory(machine: Running, template: Template, used: Path) -> None:
     """Give a machine that was restored from the template, and has not run, the memory of a snapshot.
 
-    Raises `Corrupt`, `Unavailable`.
+    Raises `Unavailable`.
     """
     try:
         await asyncio.to_thread(bring_changes, machine.process_id, template.memory, used / PAGES)
-    except OSError as error:
+    except (OSError, Corrupt) as error:
         raise Unavailable("The machine could not be woken.", internal=f"its memory: {error}") from error
