@@ -352,13 +352,26 @@ def test_cancelled_command_is_killed(host: Host) -> None:
     host.use(scenario)
 
 
-def test_forward_gives_the_same_socket_again(host: Host) -> None:
-    async def scenario(machines: HostClient) -> tuple[Path, Path]:
+def test_forward_gives_the_same_address_again(host: Host) -> None:
+    async def scenario(machines: HostClient) -> tuple[str, str]:
         return await machines.forward(TENANT, 8000), await machines.forward(TENANT, 8000)
 
     first, second = host.use(scenario)
     assert first == second
-    assert first.is_socket()
+    assert Path(first.removeprefix("unix/")).is_socket()
+
+
+def test_wake_starts_a_machine_and_nothing_else(host: Host) -> None:
+    async def scenario(machines: HostClient) -> None:
+        await machines.sleep(TENANT)
+        assert TENANT not in [status.tenant_id for status in await machines.statuses()]
+        await machines.wake(TENANT)
+        (before,) = [status for status in await machines.statuses() if status.tenant_id == TENANT]
+        await machines.wake(TENANT)
+        (after,) = [status for status in await machines.statuses() if status.tenant_id == TENANT]
+        assert (after.generation, after.process_id) == (before.generation, before.process_id)
+
+    host.use(scenario)
 
 
 def test_port_that_cannot_be(host: Host) -> None:

@@ -158,7 +158,7 @@ def test_a_server_behind_a_socket_gets_the_request_as_it_was() -> None:
         async with running_caddy() as caddy:
             door = caddy.folder / "door.sock"
             async with upstream(door, "ann"), upstream(caddy.settings.control_socket, "control"):
-                await caddy.routes.put(SocketRoute(hostname="ann.localhost", socket=door))
+                await caddy.routes.put(SocketRoute(hostname="ann.localhost", address=f"unix/{door}"))
                 await caddy.shows("ann.localhost", '"name":"ann"')
                 spoofed = {"X-Forwarded-For": "1.2.3.4", "X-Forwarded-Host": "evil"}
                 answer = await caddy.get("ann.localhost", "/a%20b?c", headers=spoofed)
@@ -203,7 +203,7 @@ def test_events_stream_unbuffered_outlive_route_changes_and_end_with_the_visitor
             door = caddy.settings.control_socket if hostname == "localhost" else caddy.folder / "door.sock"
             async with upstream(door, "up") as serving:
                 if hostname != "localhost":
-                    await caddy.routes.put(SocketRoute(hostname=hostname, socket=door))
+                    await caddy.routes.put(SocketRoute(hostname=hostname, address=f"unix/{door}"))
                     await caddy.shows(hostname, '"name":"up"')
                 reader, writer = await open_stream(caddy, hostname)
                 async with asyncio.timeout(10):
@@ -224,7 +224,7 @@ def test_web_sockets_pass() -> None:
         async with running_caddy() as caddy:
             door = caddy.folder / "door.sock"
             async with upstream(door, "ann"):
-                await caddy.routes.put(SocketRoute(hostname="ann.localhost", socket=door))
+                await caddy.routes.put(SocketRoute(hostname="ann.localhost", address=f"unix/{door}"))
                 await caddy.shows("ann.localhost", '"name":"ann"')
                 address = f"ws://ann.localhost:{caddy.settings.port}/socket"
                 async with connect(address, host="127.0.0.1", proxy=None) as visitor:
@@ -238,7 +238,7 @@ def test_a_server_that_is_away_is_waited_for_and_then_excused() -> None:
     async def scenario() -> None:
         async with running_caddy() as caddy:
             door = caddy.folder / "door.sock"
-            await caddy.routes.put(SocketRoute(hostname="ann.localhost", socket=door))
+            await caddy.routes.put(SocketRoute(hostname="ann.localhost", address=f"unix/{door}"))
             await caddy.shows("ann.localhost", "waking up", status=503)
             away = await caddy.get("ann.localhost")
             assert (away.status, away.headers["retry-after"]) == (503, "5")
@@ -275,10 +275,10 @@ class OneDoor:
     def __init__(self, socket: Path) -> None:
         self.socket = socket
 
-    async def forward(self, tenant_id: TenantId, port: int) -> Path:
+    async def forward(self, tenant_id: TenantId, port: int) -> str:
         if tenant_id != BOB:
             raise NotFound("There is no machine.")
-        return self.socket
+        return f"unix/{self.socket}"
 
 
 @contextlib.asynccontextmanager

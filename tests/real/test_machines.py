@@ -60,9 +60,16 @@ def status_of(host: Host, tenant_id: int) -> MachineStatus:
     return status
 
 
-def fetch(socket: Path, path: str = "/") -> httpx2.Response:
+def socket_at(address: str) -> str:
+    """Return the path of a socket whose address is in Caddy's notation."""
+    network, _, path = address.partition("/")
+    assert network == "unix"
+    return path
+
+
+def fetch(address: str, path: str = "/") -> httpx2.Response:
     """Fetch a page through a forward socket."""
-    with httpx2.Client(transport=httpx2.HTTPTransport(uds=str(socket)), timeout=60, trust_env=False) as client:
+    with httpx2.Client(transport=httpx2.HTTPTransport(uds=socket_at(address)), timeout=60, trust_env=False) as client:
         return client.get(f"http://site{path}")
 
 
@@ -165,20 +172,20 @@ def test_two_tenants_have_different_disks(host: Host) -> None:
 
 
 def test_page_is_served_through_a_socket_that_wakes_the_machine(host: Host) -> None:
-    async def scenario(client: HostClient) -> Path:
+    async def scenario(client: HostClient) -> str:
         await client.write(TenantId(1), "www/index.html", b"<h1>hello</h1>")
         await client.write(TenantId(1), "www/large", bytes(3_000_000))
         command = "cd www; python3 -m http.server 8000 & until curl -s localhost:8000 >/dev/null; do sleep 0.1; done"
         await client.run(TenantId(1), Command(text=command, timeout_s=60))
         return await client.forward(TenantId(1), 8000)
 
-    socket = host.use(scenario)
-    assert fetch(socket).text == "<h1>hello</h1>"
-    assert fetch(socket, "/large").content == bytes(3_000_000)
+    address = host.use(scenario)
+    assert fetch(address).text == "<h1>hello</h1>"
+    assert fetch(address, "/large").content == bytes(3_000_000)
     host.use(lambda client: client.sleep(TenantId(1)))
     assert 1 not in [status.tenant_id for status in host.use(lambda client: client.statuses())]
     # The connection wakes the machine, in which the program goes on.
-    assert fetch(socket).text == "<h1>hello</h1>"
+    assert fetch(address).text == "<h1>hello</h1>"
     assert status_of(host, 1).idle_s < 60
 
 
@@ -187,8 +194,8 @@ def test_connection_nobody_reads_holds_nothing_up(host: Host) -> None:
         await client.write(TenantId(1), "flood/large", bytes(5_000_000))
         command = "cd flood; python3 -m http.server 8001 & until curl -s localhost:8001 >/dev/null; do sleep 0.1; done"
         await client.run(TenantId(1), Command(text=command, timeout_s=60))
-        socket = await client.forward(TenantId(1), 8001)
-        reader, writer = await asyncio.open_unix_connection(str(socket), limit=1_000)
+        address = await client.forward(TenantId(1), 8001)
+        reader, writer = await asyncio.open_unix_connection(socket_at(address), limit=1_000)
         writer.write(b"GET /large HTTP/1.0\r\n\r\n")
         assert await reader.read(10)
         content = bytes(range(256)) * 4_000
@@ -214,8 +221,8 @@ def test_half_closed_connection_still_gets_its_answer(host: Host) -> None:
         await client.write(TenantId(1), "count.py", program.encode())
         command = "python3 count.py & while ! [ -e listening ]; do sleep 0.1; done"
         await client.run(TenantId(1), Command(text=command, timeout_s=60))
-        socket = await client.forward(TenantId(1), 8002)
-        reader, writer = await asyncio.open_unix_connection(str(socket))
+        address = await client.forward(TenantId(1), 8002)
+        reader, writer = await asyncio.open_unix_connection(socket_at(address))
         writer.write(bytes(700_000))
         writer.write_eof()
         answer = await reader.read()
@@ -352,12 +359,12 @@ def test_host_killed_leaves_no_machine_and_no_loss(tmp_path: Path, address: Data
 
 def test_host_that_comes_back_listens_where_the_router_sends_visitors(tmp_path: Path, address: DatabaseAddress) -> None:
     with running_host(tmp_path, address) as host:
-        socket = host.use(lambda client: client.forward(TenantId(1), 8000))
+        door = host.use(lambda client: client.forward(TenantId(1), 8000))
         host.process.kill()
         host.process.wait()
     with running_host(tmp_path, address) as host:
         with pytest.raises(httpx2.RemoteProtocolError):  # it was accepted, and nothing listens inside
-            fetch(socket)
+            fetch(door)
         assert status_of(host, 1).generation == 1
 
 

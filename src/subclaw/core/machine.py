@@ -7,7 +7,6 @@ Everything that comes out of a machine is untrusted bytes, bounded by the limits
 from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Protocol
 
 from subclaw.core.errors import Unavailable
@@ -152,8 +151,15 @@ class Machines(Protocol):
         """Stream a folder as an uncompressed tar of its regular files and folders. The tar is untrusted."""
         ...
 
-    async def forward(self, tenant_id: TenantId, port: int) -> Path:
-        """Return a unix socket on this host; a connection to it wakes the machine and reaches the port inside."""
+    async def forward(self, tenant_id: TenantId, port: int) -> str:
+        """Return an address, such as `unix//run/1-80.sock`; a connection to it wakes the machine and reaches the port.
+
+        It is in Caddy's notation for what it dials, and lasts until the machine is destroyed.
+        """
+        ...
+
+    async def wake(self, tenant_id: TenantId) -> None:
+        """Start the machine if it sleeps."""
         ...
 
     async def sleep(self, tenant_id: TenantId) -> None:

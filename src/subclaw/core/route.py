@@ -19,10 +19,10 @@ class FolderRoute:
 
 @dataclass(frozen=True, kw_only=True)
 class SocketRoute:
-    """Pass requests on to a unix socket on this host."""
+    """Pass requests on to a unix socket. `address` is in Caddy's notation: `unix//run/1-80.sock`."""
 
     hostname: str
-    socket: Path
+    address: str
 
 
 Route = FolderRoute | SocketRoute

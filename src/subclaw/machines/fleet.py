@@ -100,10 +100,15 @@ class Fleet:
             async for piece in pieces:
                 yield piece
 
-    async def forward(self, tenant_id: TenantId, port: int) -> Path:
-        """Return a unix socket that leads to a port inside; see `Machines`. It lasts until the tenant is destroyed."""
+    async def forward(self, tenant_id: TenantId, port: int) -> str:
+        """Return the address of a unix socket that leads to a port inside; see `Machines`."""
         limits.check_port(port)
-        return await self._forwards.socket_for(tenant_id, port)
+        return f"unix/{await self._forwards.socket_for(tenant_id, port)}"
+
+    async def wake(self, tenant_id: TenantId) -> None:
+        """Start the tenant's machine if it sleeps; see `Machines`."""
+        async with self._machines.using(tenant_id):
+            pass
 
     async def sleep(self, tenant_id: TenantId) -> None:
         """Put the tenant's machine to sleep; see `Machines`."""

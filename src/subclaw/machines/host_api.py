@@ -34,6 +34,7 @@ def host_api(machines: Machines) -> Starlette:
         "search": search,
         "archive": archive,
         "forward": forward,
+        "wake": wake,
         "sleep": sleep,
         "destroy": destroy,
     }
@@ -148,9 +149,16 @@ async def beginning_with(first: bytes, framed: AsyncGenerator[bytes, None]) -> A
 
 
 async def forward(request: Request) -> Response:
-    """Return the path of a socket that leads to a port inside."""
+    """Return an address that leads to a port inside."""
     port = whole(await arguments(request), "port")
-    return JSONResponse({"path": str(await machines_of(request).forward(tenant_of(request), port))})
+    return JSONResponse({"address": await machines_of(request).forward(tenant_of(request), port)})
+
+
+async def wake(request: Request) -> Response:
+    """Start a machine if it sleeps."""
+    await arguments(request)
+    await while_connected(request, machines_of(request).wake(tenant_of(request)))
+    return Response(status_code=204)
 
 
 async def sleep(request: Request) -> Response:

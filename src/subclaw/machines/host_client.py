@@ -113,13 +113,18 @@ class HostClient:
                 if isinstance(record, bytes):
                     yield record
 
-    async def forward(self, tenant_id: TenantId, port: int) -> Path:
-        """Return a unix socket that leads to a port inside; see `Machines`."""
+    async def forward(self, tenant_id: TenantId, port: int) -> str:
+        """Return an address that leads to a port inside; see `Machines`."""
         limits.check_port(port)
         async with self._post(tenant_id, "forward", {"port": port}) as response:
             result = await json_of(response)
         with parsing():
-            return Path(result["path"])
+            return str(result["address"])
+
+    async def wake(self, tenant_id: TenantId) -> None:
+        """Start the tenant's machine if it sleeps; see `Machines`."""
+        async with self._post(tenant_id, "wake", {}):
+            pass
 
     async def sleep(self, tenant_id: TenantId) -> None:
         """Put the tenant's machine to sleep; see `Machines`."""

@@ -104,7 +104,7 @@ def route_config(route: Route, *, body_limit_bytes: int = CaddySettings.site_bod
             _site_headers({}),
             {"handler": "request_body", "max_size": body_limit_bytes},
             # A kept connection would count as a use of the machine behind it, and break when that goes to sleep.
-            _proxy(route.socket, keep_alive={"enabled": False}),
+            _proxy(route.address, keep_alive={"enabled": False}),
         ]
     config: Json = {
         "@id": route_id(route.hostname),
@@ -136,7 +136,7 @@ def _headers_route() -> Json:
 
 def _control_route(settings: CaddySettings) -> Json:
     # Shorter than the five seconds after which uvicorn closes an idle connection: a POST must not meet that.
-    proxy = _proxy(settings.control_socket, keep_alive={"enabled": True, "idle_timeout": "2s"})
+    proxy = _proxy(f"unix/{settings.control_socket}", keep_alive={"enabled": True, "idle_timeout": "2s"})
     return {
         "@id": "control",
         "match": [{"host": [parse_hostname(settings.domain)]}, {"header_regexp": {"Host": {"pattern": _IP_AS_HOST}}}],
@@ -145,10 +145,10 @@ def _control_route(settings: CaddySettings) -> Json:
     }
 
 
-def _proxy(socket: Path, *, keep_alive: Json) -> Json:
+def _proxy(address: str, *, keep_alive: Json) -> Json:
     return {
         "handler": "reverse_proxy",
-        "upstreams": [{"dial": f"unix/{_socket(socket)}"}],
+        "upstreams": [{"dial": _dial(address)}],
         "transport": {
             "protocol": "http",
             "dial_timeout": "3s",
@@ -239,6 +239,13 @@ def _plain(path: Path) -> Path:
     if not path.is_absolute() or any(character in "{}\\\0" for character in str(path)):
         raise Invalid(f"Caddy cannot use the path {str(path)!r}: it must be absolute, without braces or backslashes.")
     return path
+
+
+def _dial(address: str) -> str:
+    network, _, path = address.partition("/")
+    if network != "unix":
+        raise Invalid(f"Caddy is not told to dial {address!r}: it is not the address of a unix socket.")
+    return f"unix/{_socket(Path(path))}"
 
 
 def _socket(path: Path) -> Path:

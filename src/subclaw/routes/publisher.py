@@ -8,7 +8,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from subclaw.core.errors import Invalid, SubclawError, Unavailable
@@ -40,8 +39,8 @@ class SiteStore(Protocol):
 class Doors(Protocol):
     """The ways into machines: `Machines.forward`."""
 
-    async def forward(self, tenant_id: TenantId, port: int) -> Path:
-        """Return a unix socket on this host; a connection to it wakes the machine and reaches the port inside."""
+    async def forward(self, tenant_id: TenantId, port: int) -> str:
+        """Return an address in Caddy's notation; a connection to it wakes the machine and reaches the port inside."""
         ...
 
 
@@ -134,7 +133,7 @@ class SitePublisher:
         if isinstance(site.content, StaticSite):
             folder = await self._releases.switch(site.tenant_id, site.content.release)
             return FolderRoute(hostname=hostname, folder=folder)
-        return SocketRoute(hostname=hostname, socket=await self._doors.forward(site.tenant_id, site.content.port))
+        return SocketRoute(hostname=hostname, address=await self._doors.forward(site.tenant_id, site.content.port))
 
     async def _route_or_none(self, site: Site) -> Route | None:
         try:

@@ -79,12 +79,23 @@ def test_paths_that_caddy_would_read_as_something_else_are_refused(path: str) ->
     with pytest.raises(Invalid):
         route_config(FolderRoute(hostname="ann.localhost", folder=Path(path)))
     with pytest.raises(Invalid):
-        route_config(SocketRoute(hostname="ann.localhost", socket=Path(path)))
+        route_config(SocketRoute(hostname="ann.localhost", address=f"unix/{path}"))
 
 
 def test_a_socket_path_that_the_kernel_cannot_take_is_refused_in_words() -> None:
     with pytest.raises(Invalid, match="SUBCLAW_HOME"):
-        route_config(SocketRoute(hostname="ann.localhost", socket=Path("/" + "x" * 108)))
+        route_config(SocketRoute(hostname="ann.localhost", address="unix//" + "x" * 108))
+
+
+@pytest.mark.parametrize("address", ["", "unix", "/run/1.sock", "unixgram//run/1.sock", "127.0.0.1:80", "tcp/host:80"])
+def test_an_address_that_is_no_sockets_is_refused(address: str) -> None:
+    with pytest.raises(Invalid):
+        route_config(SocketRoute(hostname="ann.localhost", address=address))
+
+
+def test_an_address_of_a_socket_is_dialled_as_it_is() -> None:
+    config = route_config(SocketRoute(hostname="ann.localhost", address="unix//run/1-80.sock"))
+    assert config["handle"][-1]["upstreams"] == [{"dial": "unix//run/1-80.sock"}]
 
 
 @pytest.mark.parametrize("port", [0, -1, 65536])
