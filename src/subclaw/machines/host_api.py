@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any, TypeVar, cast
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -16,6 +17,7 @@ from starlette.routing import Route
 from subclaw.core.errors import Invalid, SubclawError
 from subclaw.core.machine import Command, CommandEnd, Machines, Output
 from subclaw.core.tenant import TenantId
+from subclaw.machines.call_limits import CallCount, Counted
 from subclaw.machines.limits import CONTENT_LIMIT_BYTES
 from subclaw.machines.wire import LEFT_OUT, error_fields, last_record, record
 from subclaw.statuses import status_of
@@ -26,8 +28,8 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
-def host_api(machines: Machines) -> Starlette:
-    """Return the application. A caller that goes away has its call cancelled."""
+def host_api(machines: Machines, count: CallCount | None = None) -> Starlette:
+    """Return the application. A caller that goes away has its call cancelled; `count` bounds the calls under way."""
     calls = {
         "exec": exec,
         "read": read,
@@ -35,12 +37,17 @@ def host_api(machines: Machines) -> Starlette:
         "archive": archive,
         "forward": forward,
         "wake": wake,
-        "sleep": sleep,
-        "destroy": destroy,
     }
-    routes = [Route(f"/v1/tenants/{{tenant:int}}/{name}", call, methods=["POST"]) for name, call in calls.items()]
-    routes.append(Route("/v1/tenants/{tenant:int}/write", write, methods=["PUT"]))
-    routes.append(Route("/v1/machines", statuses, methods=["GET"]))
+    # Not counted, so that a machine that is asked too much can be stopped.
+    ends = {"sleep": sleep, "destroy": destroy}
+    counted = [Middleware(Counted, count=count or CallCount())]
+    path = "/v1/tenants/{tenant:int}"
+    routes = [
+        *(Route(f"{path}/{name}", call, methods=["POST"], middleware=counted) for name, call in calls.items()),
+        *(Route(f"{path}/{name}", call, methods=["POST"]) for name, call in ends.items()),
+        Route(f"{path}/write", write, methods=["PUT"], middleware=counted),
+        Route("/v1/machines", statuses, methods=["GET"]),
+    ]
     application = Starlette(routes=routes, exception_handlers={SubclawError: answer_error})
     application.state.machines = machines
     return application
