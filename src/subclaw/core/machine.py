@@ -6,6 +6,7 @@ Everything that comes out of a machine is untrusted bytes, bounded by the limits
 
 from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
@@ -104,6 +105,41 @@ class MachineStatus:
     awake_s: float
 
 
+class MachineState(StrEnum):
+    """How a machine is on record. One that is asleep with memory goes on where it was; the other boots."""
+
+    AWAKE = "awake"
+    ASLEEP = "asleep"
+    ASLEEP_WITH_MEMORY = "asleep with memory"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A copy of a machine's disk, to which it can be rolled back. `made_at` has a time zone."""
+
+    label: str
+    made_at: datetime
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineStats:
+    """What a tenant's machine is and uses, awake or not.
+
+    `disk_used_bytes` is what its disk takes on the host, `disk_size_bytes` the most that it may. `memory_bytes` and
+    `processor_s` are those of its QEMU process: None if it sleeps or nobody counts them. `checkpoints` is their number.
+    """
+
+    state: MachineState
+    generation: int
+    image: str
+    disk_used_bytes: int
+    disk_size_bytes: int
+    memory_bytes: int | None
+    processor_s: float | None
+    checkpoints: int
+
+
 async def result_of(pieces: AsyncIterator[Output | CommandEnd]) -> CommandResult:
     """Wait for a command to end, and put together what it put out. Raises what the iterator raises."""
     output = bytearray()
@@ -166,6 +202,22 @@ class Machines(Protocol):
         """Stop the machine, its disk synced. Nothing happens if it does not run."""
         ...
 
+    async def checkpoint(self, tenant_id: TenantId, label: str) -> Checkpoint:
+        """Keep a copy of the disk as it is now. Errors: `Conflict` if there is one with this label."""
+        ...
+
+    async def checkpoints(self, tenant_id: TenantId) -> tuple[Checkpoint, ...]:
+        """List the copies of the disk that are kept, oldest first. Wakes nothing."""
+        ...
+
+    async def roll_back(self, tenant_id: TenantId, label: str) -> None:
+        """Stop the machine and give it the disk of a checkpoint, which stays. Errors: `NotFound`."""
+        ...
+
+    async def stats(self, tenant_id: TenantId) -> MachineStats:
+        """Say what the machine is and uses. Wakes nothing. Errors: `NotFound` if the tenant never had one."""
+        ...
+
     async def destroy(self, tenant_id: TenantId) -> None:
         """Stop the machine and erase its disk."""
         ...
@@ -173,14 +225,6 @@ class Machines(Protocol):
     async def statuses(self) -> tuple[MachineStatus, ...]:
         """List the machines that are awake."""
         ...
-
-
-class MachineState(StrEnum):
-    """How a machine is on record. One that is asleep with memory goes on where it was; the other boots."""
-
-    AWAKE = "awake"
-    ASLEEP = "asleep"
-    ASLEEP_WITH_MEMORY = "asleep with memory"
 
 
 @dataclass(frozen=True, kw_only=True)

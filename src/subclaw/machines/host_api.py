@@ -19,7 +19,7 @@ from subclaw.core.machine import Command, CommandEnd, Machines, Output
 from subclaw.core.tenant import TenantId
 from subclaw.machines.call_limits import CallCount, Counted
 from subclaw.machines.limits import CONTENT_LIMIT_BYTES
-from subclaw.machines.wire import LEFT_OUT, error_fields, last_record, record
+from subclaw.machines.wire import LEFT_OUT, checkpoint_fields, error_fields, last_record, record
 from subclaw.statuses import status_of
 
 ARGUMENTS_LIMIT_BYTES = 1024**2
@@ -37,6 +37,10 @@ def host_api(machines: Machines, count: CallCount | None = None) -> Starlette:
         "archive": archive,
         "forward": forward,
         "wake": wake,
+        "checkpoint": checkpoint,
+        "checkpoints": checkpoints,
+        "roll-back": roll_back,
+        "stats": stats,
     }
     # Not counted, so that a machine that is asked too much can be stopped.
     ends = {"sleep": sleep, "destroy": destroy}
@@ -166,6 +170,29 @@ async def wake(request: Request) -> Response:
     await arguments(request)
     await while_connected(request, machines_of(request).wake(tenant_of(request)))
     return Response(status_code=204)
+
+
+async def checkpoint(request: Request) -> Response:
+    """Keep a copy of a disk. It is made whether or not the caller waits for it."""
+    label = text(await arguments(request), "label")
+    return JSONResponse(checkpoint_fields(await machines_of(request).checkpoint(tenant_of(request), label)))
+
+
+async def checkpoints(request: Request) -> Response:
+    """List the copies of a disk."""
+    return JSONResponse(list(map(checkpoint_fields, await machines_of(request).checkpoints(tenant_of(request)))))
+
+
+async def roll_back(request: Request) -> Response:
+    """Give a machine the disk of a checkpoint, whether or not the caller waits for it."""
+    label = text(await arguments(request), "label")
+    await machines_of(request).roll_back(tenant_of(request), label)
+    return Response(status_code=204)
+
+
+async def stats(request: Request) -> Response:
+    """Say what a machine is and uses."""
+    return JSONResponse(asdict(await machines_of(request).stats(tenant_of(request))))
 
 
 async def sleep(request: Request) -> Response:

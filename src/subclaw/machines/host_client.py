@@ -12,11 +12,14 @@ import httpx2
 
 from subclaw.core.errors import Unavailable
 from subclaw.core.machine import (
+    Checkpoint,
     Command,
     CommandEnd,
     CommandResult,
     Ended,
     FileSlice,
+    MachineState,
+    MachineStats,
     MachineStatus,
     Match,
     Output,
@@ -25,7 +28,7 @@ from subclaw.core.machine import (
 )
 from subclaw.core.tenant import TenantId
 from subclaw.machines import limits
-from subclaw.machines.wire import LEFT_OUT, NO_SENSE, UNKNOWN_OUTCOME, error_of, records
+from subclaw.machines.wire import LEFT_OUT, NO_SENSE, UNKNOWN_OUTCOME, checkpoint_of, error_of, records
 
 WAKE_S = 120.0
 """How long a call may wait for its machine to come up and answer, beside the time that the call itself allows."""
@@ -125,6 +128,34 @@ class HostClient:
         """Start the tenant's machine if it sleeps; see `Machines`."""
         async with self._post(tenant_id, "wake", {}):
             pass
+
+    async def checkpoint(self, tenant_id: TenantId, label: str) -> Checkpoint:
+        """Keep a copy of the disk; see `Machines`."""
+        limits.check_label(label)
+        async with self._post(tenant_id, "checkpoint", {"label": label}) as response:
+            result = await json_of(response)
+        with parsing():
+            return checkpoint_of(result)
+
+    async def checkpoints(self, tenant_id: TenantId) -> tuple[Checkpoint, ...]:
+        """List the copies of the disk; see `Machines`."""
+        async with self._post(tenant_id, "checkpoints", {}) as response:
+            result = await json_of(response)
+        with parsing():
+            return tuple(map(checkpoint_of, result))
+
+    async def roll_back(self, tenant_id: TenantId, label: str) -> None:
+        """Give the machine the disk of a checkpoint; see `Machines`."""
+        limits.check_label(label)
+        async with self._post(tenant_id, "roll-back", {"label": label}):
+            pass
+
+    async def stats(self, tenant_id: TenantId) -> MachineStats:
+        """Say what the machine is and uses; see `Machines`."""
+        async with self._post(tenant_id, "stats", {}) as response:
+            result = await json_of(response)
+        with parsing():
+            return MachineStats(**{**result, "state": MachineState(result["state"])})
 
     async def sleep(self, tenant_id: TenantId) -> None:
         """Put the tenant's machine to sleep; see `Machines`."""

@@ -1,6 +1,7 @@
 """What a call to a machine may ask for. Checked before a machine is woken; each function raises `Invalid` in words."""
 
 import math
+import re
 
 from subclaw.core.errors import Invalid
 from subclaw.core.machine import Command
@@ -14,6 +15,8 @@ ARCHIVE_LIMIT_BYTES = 4 * 1024**3
 MATCHES_LIMIT = 1_000
 PATTERN_LIMIT = 4_096
 PATH_LIMIT = 4_096
+LABEL_LIMIT = 64
+LABEL = re.compile(f"[A-Za-z0-9][A-Za-z0-9._-]{{0,{LABEL_LIMIT - 1}}}")
 
 
 def check_command(command: Command) -> None:
@@ -54,6 +57,15 @@ def check_archive(path: str, limit_bytes: int) -> None:
 def check_port(port: int) -> None:
     """Check a TCP port."""
     check_range("The port", port, 1, 65_535)
+
+
+def check_label(label: str) -> None:
+    """Check a checkpoint's label, of which a file's name can be made."""
+    if not LABEL.fullmatch(label):
+        raise Invalid(
+            "A label is of letters, digits, dots, dashes and underscores, begins with one of the first two, "
+            f"and has at most {LABEL_LIMIT} of them."
+        )
 
 
 def check_text(name: str, text: str, limit_bytes: int) -> None:

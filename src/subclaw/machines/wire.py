@@ -11,9 +11,11 @@ are each 8 bytes that say how much of its output was left out there, and a piece
 import json
 import struct
 from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
 from typing import Any
 
 from subclaw.core.errors import SubclawError, Unavailable
+from subclaw.core.machine import Checkpoint
 from subclaw.statuses import STATUSES
 
 LENGTH = struct.Struct("!I")
@@ -70,6 +72,21 @@ def how_ended(content: bytes) -> dict[str, Any]:
     if not isinstance(how, dict) or "error" in how:
         raise error_of(how)
     return how
+
+
+def checkpoint_fields(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Put a checkpoint into JSON's terms."""
+    return {
+        "label": checkpoint.label,
+        "made_at": checkpoint.made_at.isoformat(),
+        "size_bytes": checkpoint.size_bytes,
+    }
+
+
+def checkpoint_of(fields: Any) -> Checkpoint:
+    """Make a checkpoint again that the host answered with. Raises `KeyError`, `TypeError`, `ValueError`."""
+    made_at = datetime.fromisoformat(fields["made_at"])
+    return Checkpoint(label=fields["label"], made_at=made_at, size_bytes=fields["size_bytes"])
 
 
 def error_fields(error: SubclawError) -> dict[str, str]:

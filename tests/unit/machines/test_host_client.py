@@ -1,0 +1,113 @@
+"""Calls of the host's API that say something of a machine, through the real client and a real socket."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from subclaw.core.errors import Conflict, Invalid, NotFound
+from subclaw.core.machine import Checkpoint, Machines, MachineState, MachineStats
+from subclaw.core.tenant import TenantId
+from subclaw.machines.host import serving
+from subclaw.machines.host_api import host_api
+from subclaw.machines.host_client import HostClient
+
+MADE_AT = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
+ANN, BOB = TenantId(1), TenantId(2)
+
+
+class Disks:
+    """The part of `Machines` that is about disks, of one tenant's."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Checkpoint] = {}
+        self.rolled_back_to = ""
+
+    async def checkpoint(self, tenant_id: TenantId, label: str) -> Checkpoint:
+        """Keep a copy."""
+        if label in self.kept:
+            raise Conflict("There is a checkpoint with this label.")
+        self.kept[label] = Checkpoint(label=label, made_at=MADE_AT, size_bytes=2**40)
+        return self.kept[label]
+
+    async def checkpoints(self, tenant_id: TenantId) -> tuple[Checkpoint, ...]:
+        """List the copies."""
+        return tuple(self.kept.values())
+
+    async def roll_back(self, tenant_id: TenantId, label: str) -> None:
+        """Take a copy back."""
+        if label not in self.kept:
+            raise NotFound("There is no such checkpoint.")
+        self.rolled_back_to = label
+
+    async def stats(self, tenant_id: TenantId) -> MachineStats:
+        """Say what the machine uses; it is awake if it was rolled back."""
+        if tenant_id != ANN:
+            raise NotFound("There is no machine.")
+        awake = bool(self.rolled_back_to)
+        return MachineStats(
+            state=MachineState.AWAKE if awake else MachineState.ASLEEP_WITH_MEMORY,
+            generation=7,
+            image="digest",
+            disk_used_bytes=1,
+            disk_size_bytes=2**33,
+            memory_bytes=2**28 if awake else None,
+            processor_s=1.5 if awake else None,
+            checkpoints=len(self.kept),
+        )
+
+
+def with_client(folder: Path, scenario: Callable[[HostClient, Disks], Awaitable[None]]) -> None:
+    async def run() -> None:
+        disks = Disks()
+        path = folder / "host.sock"
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+            async with serving(host_api(cast(Machines, disks)), listener), HostClient(path) as client:
+                await scenario(client, disks)
+
+    asyncio.run(run())
+
+
+def test_checkpoints_are_made_listed_and_gone_back_to(tmp_path: Path) -> None:
+    async def scenario(client: HostClient, disks: Disks) -> None:
+        assert await client.checkpoints(ANN) == ()
+        made = await client.checkpoint(ANN, "before-1.0_x")
+        assert made == Checkpoint(label="before-1.0_x", made_at=MADE_AT, size_bytes=2**40)
+        with pytest.raises(Conflict):
+            await client.checkpoint(ANN, "before-1.0_x")
+        assert await client.checkpoints(ANN) == (made,)
+        await client.roll_back(ANN, "before-1.0_x")
+        assert disks.rolled_back_to == "before-1.0_x"
+        with pytest.raises(NotFound):
+            await client.roll_back(ANN, "other")
+
+    with_client(tmp_path, scenario)
+
+
+def test_stats_of_a_machine_awake_and_asleep(tmp_path: Path) -> None:
+    async def scenario(client: HostClient, disks: Disks) -> None:
+        asleep = await client.stats(ANN)
+        assert asleep == await disks.stats(ANN)
+        assert (asleep.state, asleep.memory_bytes) == (MachineState.ASLEEP_WITH_MEMORY, None)
+        disks.rolled_back_to = "label"
+        assert (await client.stats(ANN)).state is MachineState.AWAKE
+        with pytest.raises(NotFound):
+            await client.stats(BOB)
+
+    with_client(tmp_path, scenario)
+
+
+@pytest.mark.parametrize("label", ["", ".", "..", ".hidden", "-o", "a/b", "a\0b", "a b", "a\n", "é", "x" * 65])
+def test_label_that_can_be_no_files_name(tmp_path: Path, label: str) -> None:
+    async def scenario(client: HostClient, disks: Disks) -> None:
+        with pytest.raises(Invalid):
+            await client.checkpoint(ANN, label)
+        with pytest.raises(Invalid):
+            await client.roll_back(ANN, label)
+
+    with_client(tmp_path, scenario)
