@@ -54,6 +54,7 @@ from subclaw.tools.machine import machine_tools
 from subclaw.tools.schedule import schedule_tools
 from subclaw.tools.site import site_tools
 from subclaw.tools.toolbox import BuiltInToolbox
+from subclaw.tools.undo import undo_tools
 from subclaw.turns.intake import StoreIntake
 from subclaw.turns.outbox import deliver
 from subclaw.turns.worker import Turns, work
@@ -198,6 +199,7 @@ async def run_worker(settings: Settings, port: int) -> None:
             toolbox=BuiltInToolbox(
                 [
                     *machine_tools(machines),
+                    *undo_tools(machines),
                     *site_tools(machines, publisher),
                     *schedule_tools(StoreSchedules(database), utc_now),
                 ]

@@ -64,7 +64,12 @@ async def plan(database: Database, sender: str) -> int:
     receipt = await conversations.receive(database, message, [f"name-{sender}"])
     for n in range(EACH):
         await StoreSchedules(database).set(
-            Caller(tenant_id=receipt.tenant_id, conversation_id=receipt.conversation_id, call_id=f"call_{n}"),
+            Caller(
+                tenant_id=receipt.tenant_id,
+                conversation_id=receipt.conversation_id,
+                call_id=f"call_{n}",
+                turn_id=f"call_{n}",
+            ),
             due_at=datetime.now(UTC) + timedelta(seconds=1 + SPREAD_S * n / EACH),
             mode=ScheduleMode.AGENT_TURN if n % 2 else ScheduleMode.MESSAGE,
             text=f"{n}",

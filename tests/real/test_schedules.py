@@ -50,7 +50,9 @@ async def receive(database: Database, *, sender: str = "a", channel: str = "web"
         sender=Address(channel=channel, address=sender), provider_id=id, text="hello", received_at=now()
     )
     receipt = await conversations.receive(database, message, [f"name-{channel}-{sender.strip('+')}"])
-    return Caller(tenant_id=receipt.tenant_id, conversation_id=receipt.conversation_id, call_id="call_1")
+    return Caller(
+        tenant_id=receipt.tenant_id, conversation_id=receipt.conversation_id, call_id="call_1", turn_id="call_1"
+    )
 
 
 async def plan(
@@ -65,7 +67,9 @@ _count = iter(range(10**9))
 
 def another(caller: Caller) -> Caller:
     """Return the same caller in another call."""
-    return Caller(tenant_id=caller.tenant_id, conversation_id=caller.conversation_id, call_id=f"call_{next(_count)}")
+    return Caller(
+        tenant_id=caller.tenant_id, conversation_id=caller.conversation_id, call_id=f"call_{next(_count)}", turn_id="x"
+    )
 
 
 async def fire(database: Database, limit: int = 100) -> int:
@@ -358,7 +362,7 @@ def test_tenants_schedules_are_apart(address: DatabaseAddress) -> None:
         assert await schedules.pending(mine.tenant_id) == []
         with pytest.raises(NotFound):
             await schedules.cancel(mine.tenant_id, one.id)
-        crossed = Caller(tenant_id=mine.tenant_id, conversation_id=theirs.conversation_id, call_id="x")
+        crossed = Caller(tenant_id=mine.tenant_id, conversation_id=theirs.conversation_id, call_id="x", turn_id="x")
         with pytest.raises(psycopg.errors.RaiseException):
             await schedules.set(crossed, due_at=now(), mode=ScheduleMode.MESSAGE, text="into another's conversation")
         assert await schedules.pending(theirs.tenant_id) == [one]

@@ -13,7 +13,7 @@ from subclaw.core.tool import RESULT_LIMIT_CHARACTERS, Caller, ToolCall, ToolDef
 from subclaw.tools.machine import describe_command, describe_file
 from subclaw.tools.toolbox import BuiltInToolbox, Tool
 
-CALLER = Caller(tenant_id=TenantId(1), conversation_id=1, call_id="1")
+CALLER = Caller(tenant_id=TenantId(1), conversation_id=1, call_id="1", turn_id="1")
 
 
 async def echo(caller: Caller, arguments: Mapping[str, Any]) -> str:

@@ -16,6 +16,9 @@ from subclaw.core.tenant import TenantId
 HOME = "/home/agent"
 """Where the agent's own files live; relative paths are taken from here."""
 
+BEFORE_ROLL_BACK = "before-roll-back"
+"""The label of what a disk was before it was last rolled back."""
+
 SITE = "/srv/site"
 """Where the agent keeps what its website is made of."""
 
@@ -203,7 +206,10 @@ class Machines(Protocol):
         ...
 
     async def checkpoint(self, tenant_id: TenantId, label: str) -> Checkpoint:
-        """Keep a copy of the disk as it is now. Errors: `Conflict` if there is one with this label."""
+        """Keep what the disk is now; the oldest of more than a few is forgotten. One that has this label is returned.
+
+        A label has 1 to 64 small letters, digits and hyphens. Errors: `Exhausted` if the host has no room for it.
+        """
         ...
 
     async def checkpoints(self, tenant_id: TenantId) -> tuple[Checkpoint, ...]:
@@ -211,7 +217,10 @@ class Machines(Protocol):
         ...
 
     async def roll_back(self, tenant_id: TenantId, label: str) -> None:
-        """Stop the machine and give it the disk of a checkpoint, which stays. Errors: `NotFound`."""
+        """Stop the machine and make its disk what it was at a checkpoint, which then is no longer listed.
+
+        What the disk was until now is kept as `before-roll-back`, so that it can be undone. Errors: `NotFound`.
+        """
         ...
 
     async def stats(self, tenant_id: TenantId) -> MachineStats:

@@ -44,12 +44,14 @@ class ToolResult:
 class Caller:
     """Whose call it is: a tenant's agent, in one of its conversations.
 
-    `call_id` names the call, and is the same when one that was interrupted is made again: an idempotency key.
+    `call_id` names the call, and is the same when one that was interrupted is made again: an idempotency key. `turn_id`
+    is the same for all calls of a turn; both are of letters, digits and underscores.
     """
 
     tenant_id: TenantId
     conversation_id: int
     call_id: str
+    turn_id: str
 
 
 class Toolbox(Protocol):

@@ -174,6 +174,12 @@ def next_step(events: Sequence[Event]) -> Step:
             return AskModel()
 
 
+def turn_id(events: Sequence[Event]) -> str:
+    """Return what names the turn that runs once it has called a tool: the id of its first call. Empty before that."""
+    replies = (event for event in current_turn(events) or () if isinstance(event, ModelReplied))
+    return next((reply.calls[0].id for reply in replies if reply.calls), "")
+
+
 def current_turn(events: Sequence[Event]) -> Sequence[Event] | None:
     """Return the events since the last turn began, or None if no turn runs."""
     for index in range(len(events) - 1, -1, -1):

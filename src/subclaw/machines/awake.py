@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from weakref import WeakValueDictionary
 
 from subclaw.core.errors import Exhausted, SubclawError, Unavailable
@@ -39,7 +40,7 @@ class AwakeMachines:
         self._limit = limit
         self._queue_s = queue_s
         self._lives: dict[TenantId, Life] = {}
-        self._files: WeakValueDictionary[TenantId, asyncio.Lock] = WeakValueDictionary()
+        self._file_locks: WeakValueDictionary[TenantId, asyncio.Lock] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[None]] = set()
         self._queue = asyncio.Lock()
         self._queued = 0
@@ -60,6 +61,11 @@ class AwakeMachines:
         finally:
             for task in self._tasks:
                 task.cancel()
+
+    @property
+    def formatted_disk(self) -> Path:
+        """What new disks are copied from."""
+        return self._workshop.formatted_disk
 
     @asynccontextmanager
     async def using(self, tenant_id: TenantId) -> AsyncIterator[Guest]:
@@ -92,7 +98,7 @@ class AwakeMachines:
 
         Raises `Unavailable`.
         """
-        async with self._files_of(tenant_id):
+        async with self.files(tenant_id):
             life = self._lives.get(tenant_id)
             if life is None or not life.is_up():
                 yield
@@ -116,7 +122,7 @@ class AwakeMachines:
             while life := self._lives.get(tenant_id):
                 life.end_unsynced()
                 await life.ended.wait()
-            async with self._files_of(tenant_id):
+            async with self.files(tenant_id):
                 if tenant_id not in self._lives:
                     yield
                     return
@@ -149,11 +155,11 @@ class AwakeMachines:
             awake_s=now_s - life.started_s,
         )
 
-    def _files_of(self, tenant_id: TenantId) -> asyncio.Lock:
+    def files(self, tenant_id: TenantId) -> asyncio.Lock:
         """Return the lock on a tenant's files, held while a machine starts, goes to sleep or is not to write."""
-        lock = self._files.get(tenant_id)
+        lock = self._file_locks.get(tenant_id)
         if lock is None:
-            lock = self._files[tenant_id] = asyncio.Lock()
+            lock = self._file_locks[tenant_id] = asyncio.Lock()
         return lock
 
     async def _wake(self, tenant_id: TenantId) -> tuple[Life, Running]:
@@ -229,7 +235,7 @@ class AwakeMachines:
             self._freed.set()
 
     async def _run(self, life: Life) -> None:
-        ledger, files = self._workshop.ledger, self._files_of(life.tenant_id)
+        ledger, files = self._workshop.ledger, self.files(life.tenant_id)
         async with AsyncExitStack() as stack:
             async with files:
                 up = await stack.enter_async_context(started(self._workshop, life.tenant_id))

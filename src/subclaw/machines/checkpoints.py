@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from subclaw.core.errors import Invalid, NotFound
+from subclaw.core.machine import BEFORE_ROLL_BACK
 from subclaw.machines.copies import copy_sparse, sync_folder
 from subclaw.machines.disk import DISK, disk_error, existing_disk
+from subclaw.machines.limits import check_label
 
 CHECKPOINTS = "checkpoints"
 CHECKPOINTS_KEPT = 3
-BEFORE_ROLL_BACK = "before-roll-back"
 UNCHANGED = ".unchanged"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
-LABEL = re.compile(r"[a-z0-9-]{1,64}")
 NAME = re.compile(r"([0-9]{6,12})-([a-z0-9-]{1,64})\.raw")
 ROLLING_BACK = re.compile(r"\.rolling-back-to-([0-9]{6,12})\.raw")
 
@@ -53,7 +53,8 @@ def make_checkpoint(folder: Path, label: str) -> Checkpoint:
     it. Raises `Invalid` if the label is not 1 to 64 of a-z, 0-9 and -, or is the one for roll-backs, `Corrupt` if there
     is no disk, `Exhausted` if the host's disk is full; then nothing is left of it.
     """
-    if not LABEL.fullmatch(label) or label == BEFORE_ROLL_BACK:
+    check_label(label)
+    if label == BEFORE_ROLL_BACK:
         raise Invalid("A checkpoint cannot have this label.", internal=f"label {label!r}")
     try:
         mend(folder)

@@ -6,12 +6,14 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from types import TracebackType
 
-from subclaw.core.errors import Unavailable
+from subclaw.core.errors import NotFound, Unavailable
 from subclaw.core.machine import (
+    Checkpoint,
     Command,
     CommandEnd,
     CommandResult,
     FileSlice,
+    MachineStats,
     MachineStatus,
     Output,
     SearchResult,
@@ -21,8 +23,12 @@ from subclaw.core.tenant import TenantId
 from subclaw.machines import limits
 from subclaw.machines.admission import host_memory_mb, most_awake
 from subclaw.machines.awake import AwakeMachines
-from subclaw.machines.disk import erase
+from subclaw.machines.checkpoints import list_checkpoints, roll_back
+from subclaw.machines.disk import erase, folder_of
+from subclaw.machines.file_work import in_thread
 from subclaw.machines.forward import Forwards
+from subclaw.machines.snapshot import forget_snapshot
+from subclaw.machines.tenant_files import described, keep_disk, stats_of
 from subclaw.machines.workshop import FleetSettings, open_workshop
 
 STOP_S = 40.0
@@ -112,6 +118,42 @@ class Fleet:
     async def sleep(self, tenant_id: TenantId) -> None:
         """Put the tenant's machine to sleep; see `Machines`."""
         await self._machines.sleep(tenant_id)
+
+    async def checkpoint(self, tenant_id: TenantId, label: str) -> Checkpoint:
+        """Keep what the tenant's disk is now; see `Machines`."""
+        limits.check_label(label)
+        if present := await self._labelled(tenant_id, label):
+            return present
+        async with self._machines.still(tenant_id):
+            await in_thread(keep_disk, self._settings.home, tenant_id, label, self._machines.formatted_disk)
+        made = await self._labelled(tenant_id, label)
+        assert made is not None
+        return made
+
+    async def checkpoints(self, tenant_id: TenantId) -> tuple[Checkpoint, ...]:
+        """List the tenant's checkpoints; see `Machines`."""
+        async with self._machines.files(tenant_id):
+            kept = await in_thread(list_checkpoints, folder_of(self._settings.home, tenant_id))
+            return tuple([await in_thread(described, checkpoint) for checkpoint in kept])
+
+    async def roll_back(self, tenant_id: TenantId, label: str) -> None:
+        """Make the tenant's disk what it was at a checkpoint; see `Machines`."""
+        limits.check_label(label)
+        if await self._labelled(tenant_id, label) is None:
+            raise NotFound("There is no such checkpoint.")
+        async with self._machines.ended(tenant_id):
+            folder = folder_of(self._settings.home, tenant_id)
+            await in_thread(forget_snapshot, folder)
+            await in_thread(roll_back, folder, label)
+
+    async def stats(self, tenant_id: TenantId) -> MachineStats:
+        """Say what the tenant's machine is and uses; see `Machines`."""
+        up = self._machines.started(tenant_id)
+        async with self._machines.files(tenant_id):
+            return await in_thread(stats_of, self._settings.home, tenant_id, up.machine.process_id if up else None)
+
+    async def _labelled(self, tenant_id: TenantId, label: str) -> Checkpoint | None:
+        return next((one for one in await self.checkpoints(tenant_id) if one.label == label), None)
 
     async def destroy(self, tenant_id: TenantId) -> None:
         """Stop the tenant's machine and erase its disk; see `Machines`."""

@@ -15,8 +15,7 @@ ARCHIVE_LIMIT_BYTES = 4 * 1024**3
 MATCHES_LIMIT = 1_000
 PATTERN_LIMIT = 4_096
 PATH_LIMIT = 4_096
-LABEL_LIMIT = 64
-LABEL = re.compile(f"[A-Za-z0-9][A-Za-z0-9._-]{{0,{LABEL_LIMIT - 1}}}")
+LABEL = re.compile(r"[a-z0-9-]{1,64}")
 
 
 def check_command(command: Command) -> None:
@@ -60,12 +59,9 @@ def check_port(port: int) -> None:
 
 
 def check_label(label: str) -> None:
-    """Check a checkpoint's label, of which a file's name can be made."""
+    """Check a checkpoint's label, of which a file's name is made."""
     if not LABEL.fullmatch(label):
-        raise Invalid(
-            "A label is of letters, digits, dots, dashes and underscores, begins with one of the first two, "
-            f"and has at most {LABEL_LIMIT} of them."
-        )
+        raise Invalid("A checkpoint's label has 1 to 64 small letters, digits and hyphens.")
 
 
 def check_text(name: str, text: str, limit_bytes: int) -> None:

@@ -6,8 +6,12 @@ import logging
 from collections import deque
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 from subclaw.core.errors import SubclawError
+from subclaw.machines.copies import copy_sparse
+from subclaw.machines.disk import DISK
+from subclaw.machines.file_work import in_thread
 from subclaw.machines.guest import GuestBroken
 from subclaw.machines.restore import restored
 from subclaw.machines.running import Running
@@ -29,12 +33,22 @@ class Waiting:
 
 
 class Pool:
-    """Keeps `size` machines of one template waiting. All tasks run in the group that is given."""
+    """Keeps `size` machines of one template waiting, with `blank_disk` to rehearse on.
+
+    All tasks run in the group that is given.
+    """
 
     def __init__(
-        self, size: int, template: Template, hardware: Hardware, seats: Seats, group: asyncio.TaskGroup
+        self,
+        size: int,
+        template: Template,
+        hardware: Hardware,
+        seats: Seats,
+        blank_disk: Path,
+        group: asyncio.TaskGroup,
     ) -> None:
         self.size = size
+        self._blank_disk = blank_disk
         self._template = template
         self._hardware = hardware
         self._seats = seats
@@ -78,8 +92,11 @@ class Pool:
         """Restore a machine, let it rehearse what it will be asked for first, and stop it."""
         async with AsyncExitStack() as stack:
             seat = stack.enter_context(self._seats.taken())
+            disk = seat.folder / DISK
+            await in_thread(copy_sparse, self._blank_disk, disk)
+            stack.callback(disk.unlink, missing_ok=True)
             machine = await stack.enter_async_context(
-                restored(self._template, self._hardware, seat, self._group, disk=None)
+                restored(self._template, self._hardware, seat, self._group, disk=disk)
             )
             await machine.monitor.go_on()
             await machine.guest.rehearse(timeout_s=REHEARSAL_S)

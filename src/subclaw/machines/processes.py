@@ -94,3 +94,22 @@ def command_line(process_id: int) -> list[str]:
         return Path(f"/proc/{process_id}/cmdline").read_text("utf-8", errors="replace").split("\0")
     except OSError:
         return []
+
+
+def memory_of(process_id: int) -> int | None:
+    """Return a process's memory in bytes, its part of what is shared included (PSS); None if it is gone."""
+    try:
+        lines = Path(f"/proc/{process_id}/smaps_rollup").read_text("ascii").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), None)
+
+
+def processor_time_of(process_id: int) -> float | None:
+    """Return the processor time that a process has used, in seconds; None if it is gone."""
+    try:
+        stat = Path(f"/proc/{process_id}/stat").read_text("utf-8", errors="replace")
+    except OSError:
+        return None
+    user, system = stat.rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")

@@ -17,16 +17,13 @@ from enum import StrEnum
 from pathlib import Path
 
 from subclaw.core.errors import Unavailable
-from subclaw.machines.disk import open_disk
+from subclaw.machines.disk import DISK_BYTES, open_disk
 from subclaw.machines.jail import PROGRAM, Jail, command_in_jail
 from subclaw_guest.port import NAME as AGENT_PORT
 
 CONSOLE = "console"
 CONSOLE_BYTES = 65_536
 DISK_NODE = "disk"
-NO_DISK_BYTES = 8 * 1024**3
-"""How large a disk seems to a machine that has none yet."""
-
 TRANSLATION_MB = 64
 """TCG's cache of translated code: 64 is as fast as 512, 32 is two to four times slower."""
 
@@ -179,7 +176,7 @@ def drive(name: str, descriptor: int, number: int, options: str) -> list[str]:
 
 def no_disk() -> list[str]:
     """Return a virtio disk behind which there is nothing yet: the file is put there when the machine gets a tenant."""
-    file = f"driver=null-co,node-name={DISK_NODE}-file,size={NO_DISK_BYTES},read-zeroes=on"
+    file = f"driver=null-co,node-name={DISK_NODE}-file,size={DISK_BYTES},read-zeroes=on"
     return virtio_disk(DISK_NODE, file, "discard=unmap")
 
 

@@ -10,9 +10,10 @@ from functools import partial
 from pathlib import Path
 
 from subclaw.core.errors import Unavailable
+from subclaw.machines.disk import DISK_BYTES
 from subclaw.machines.guest import GuestBroken
 from subclaw.machines.identity import new_identity
-from subclaw.machines.qemu import NO_DISK_BYTES, Launch, Memory
+from subclaw.machines.qemu import Launch, Memory
 from subclaw.machines.running import Running, running
 from subclaw.machines.seats import Seat
 from subclaw.machines.snapshot import Snapshot, bring_memory, open_devices
@@ -82,7 +83,7 @@ async def make_tenants(machine: Running, hostname: str, disk_bytes: int) -> None
     Raises `Unavailable` if it does not come up or is not unique, `Corrupt` if its disk cannot be repaired.
     """
     with in_words():
-        if disk_bytes != NO_DISK_BYTES:
+        if disk_bytes != DISK_BYTES:
             await machine.monitor.tell_disk_size(disk_bytes)
         await machine.monitor.go_on()
         await machine.guest.set_up(new_identity(hostname), timeout_s=SET_UP_S)

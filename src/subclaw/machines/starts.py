@@ -1,19 +1,18 @@
 """Starting a tenant's machine: what is tried, in which order, and what is recorded of it before and after."""
 
-import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from subclaw.core.errors import SubclawError, Unavailable
 from subclaw.core.machine import MachineState, Terms
 from subclaw.core.tenant import TenantId
 from subclaw.machines.checkpoints import mend
-from subclaw.machines.disk import disk_error, existing_disk, folder_of, grow, make_disk
+from subclaw.machines.disk import existing_disk, folder_of, grow, make_disk
+from subclaw.machines.file_work import in_thread
 from subclaw.machines.image import load_image
 from subclaw.machines.record import Record, read_record, repin, write_record
 from subclaw.machines.restore import Used, make_tenants, restored, wake_up
@@ -21,8 +20,6 @@ from subclaw.machines.running import Running
 from subclaw.machines.snapshot import Snapshot, forget_snapshot, read_snapshot, use_snapshot
 from subclaw.machines.template import Template
 from subclaw.machines.workshop import Workshop
-
-T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -164,11 +161,3 @@ async def go_on(workshop: Workshop, stack: AsyncExitStack, disk: Path, snapshot:
     await wake_up(machine)
     await in_thread(forget_snapshot, disk.parent)
     return machine, template
-
-
-async def in_thread(function: Callable[..., T], *arguments: object) -> T:
-    """Run file work in a thread. Raises what it raises, a failure of the host's disk in words."""
-    try:
-        return await asyncio.to_thread(function, *arguments)
-    except OSError as error:
-        raise disk_error(error) from error

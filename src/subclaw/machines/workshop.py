@@ -94,7 +94,7 @@ async def open_workshop(settings: FleetSettings) -> AsyncIterator[Workshop]:
         template = await templates.of_image(settings.image)
         formatted = await asyncio.to_thread(formatted_disk, settings.cache)
         group = await stack.enter_async_context(asyncio.TaskGroup())
-        pool = Pool(settings.pool_size, template, hardware, seats, group)
+        pool = Pool(settings.pool_size, template, hardware, seats, formatted, group)
         stack.push_async_callback(pool.close)
         yield Workshop(
             home=settings.home,

@@ -5,8 +5,9 @@ from typing import Any
 
 from subclaw.core.errors import Invalid
 from subclaw.core.machine import Command, CommandResult, Ended, FileSlice, Machines, SearchResult
-from subclaw.core.tool import Caller, ToolDefinition
-from subclaw.tools.toolbox import Tool
+from subclaw.core.tool import Caller
+from subclaw.tools.toolbox import Tool, define
+from subclaw.tools.undo import keep_files
 
 COMMAND_TIME_S = 60
 COMMAND_TIME_LIMIT_S = 600
@@ -19,6 +20,7 @@ def machine_tools(machines: Machines) -> tuple[Tool, ...]:
     """Return the tools `shell_exec`, `read_file`, `write_file` and `search_files`."""
 
     async def shell_exec(caller: Caller, arguments: Mapping[str, Any]) -> str:
+        await keep_files(machines, caller)
         command = Command(text=arguments["command"], timeout_s=arguments.get("timeout_s", COMMAND_TIME_S))
         return describe_command(await machines.run(caller.tenant_id, command), command)
 
@@ -28,6 +30,7 @@ def machine_tools(machines: Machines) -> tuple[Tool, ...]:
         return describe_file(part)
 
     async def write_file(caller: Caller, arguments: Mapping[str, Any]) -> str:
+        await keep_files(machines, caller)
         content = arguments["content"].encode("utf-8", "replace")
         await machines.write(caller.tenant_id, arguments["path"], content)
         return f"Wrote {len(content):,} bytes."
@@ -73,36 +76,30 @@ def describe_search(result: SearchResult) -> str:
     return "\n".join([*lines, *(["[there is more]"] if result.more else [])]) or "[nothing found]"
 
 
-def _definition(name: str, description: str, *, idempotent: bool, **properties: Mapping[str, Any]) -> ToolDefinition:
-    required = [key for key, schema in properties.items() if "default" not in schema]
-    parameters = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-    return ToolDefinition(name=name, description=description, parameters=parameters, idempotent=idempotent)
-
-
 _PATH = {"type": "string", "minLength": 1, "maxLength": 4096}
 
-_SHELL_EXEC = _definition(
+_SHELL_EXEC = define(
     "shell_exec",
     "Run a shell command on your machine (Debian, root, starts in /home/agent). Output is cut in the middle.",
     idempotent=False,
     command={"type": "string", "minLength": 1, "maxLength": 100_000},
     timeout_s={"type": "number", "minimum": 1, "maximum": COMMAND_TIME_LIMIT_S, "default": COMMAND_TIME_S},
 )
-_READ_FILE = _definition(
+_READ_FILE = define(
     "read_file",
     "Read a text file on your machine.",
     idempotent=True,
     path=_PATH,
     offset_bytes={"type": "integer", "minimum": 0, "default": 0},
 )
-_WRITE_FILE = _definition(
+_WRITE_FILE = define(
     "write_file",
     "Write a whole text file on your machine; folders are made.",
     idempotent=True,
     path=_PATH,
     content={"type": "string", "maxLength": WRITE_LIMIT_CHARACTERS},
 )
-_SEARCH_FILES = _definition(
+_SEARCH_FILES = define(
     "search_files",
     "Search the contents of files under a folder by regular expression.",
     idempotent=True,

@@ -24,6 +24,13 @@ class Tool:
     perform: Perform
 
 
+def define(name: str, description: str, *, idempotent: bool, **properties: Mapping[str, Any]) -> ToolDefinition:
+    """Define a tool whose arguments are these properties (JSON schemas); those without a default must be given."""
+    required = [key for key, schema in properties.items() if "default" not in schema]
+    parameters = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+    return ToolDefinition(name=name, description=description, parameters=parameters, idempotent=idempotent)
+
+
 class BuiltInToolbox:
     """See `core.tool.Toolbox`."""
 

@@ -27,6 +27,7 @@ from subclaw.core.transcript import (
     TurnFinished,
     TurnOutcome,
     next_step,
+    turn_id,
 )
 from subclaw.core.turn import Conversation, Lease
 from subclaw.store import conversations
@@ -213,7 +214,12 @@ async def _perform(turns: Turns, lease: Lease, journal: _Journal, call: ToolCall
         return
     journal.add(ToolStarted(call_id=call.id))
     await journal.write()
-    caller = Caller(tenant_id=lease.tenant_id, conversation_id=lease.conversation_id, call_id=call.id)
+    caller = Caller(
+        tenant_id=lease.tenant_id,
+        conversation_id=lease.conversation_id,
+        call_id=call.id,
+        turn_id=turn_id(journal.events()),
+    )
     result = await turns.toolbox.perform(caller, call)
     journal.add(ToolFinished(call_id=call.id, content=result.content, is_error=result.is_error))
 
