@@ -179,8 +179,7 @@ async def make_template(image: Image, hardware: Hardware, cache: Path, seat: Sea
             made = Path(name) / "made"
             made.mkdir(mode=0o755)
             last_stream = await boot_and_save(image, hardware, made, seat, boot_timeout_s)
-            with image.kernel.open("rb") as kernel:
-                (made / KERNEL_HEAD).write_bytes(kernel.read(KERNEL_HEAD_BYTES))
+            keep_kernel_head(image.kernel, made / KERNEL_HEAD)
             manifest = {"key": template_key(image, hardware), "image": image.digest, "last_stream": last_stream}
             (made / MANIFEST).write_text(json.dumps(manifest), "utf-8")
             made.rename(cache / TEMPLATES / template_id)
@@ -189,6 +188,13 @@ async def make_template(image: Image, hardware: Hardware, cache: Path, seat: Sea
         raise Unavailable("The template of machines cannot be made.", internal=str(error)) from error
     logger.info("a template of image %s was made in %.1f s", image.digest[:12], time.monotonic() - began_s)
     return template_id
+
+
+def keep_kernel_head(kernel: Path, target: Path) -> None:
+    """Copy the head of a kernel, for the users of all machines to open. Raises `OSError`."""
+    with kernel.open("rb") as file:
+        target.write_bytes(file.read(KERNEL_HEAD_BYTES))
+    target.chmod(0o444)
 
 
 async def boot_and_save(image: Image, hardware: Hardware, folder: Path, seat: Seat, boot_timeout_s: float) -> int:
