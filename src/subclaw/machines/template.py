@@ -6,7 +6,9 @@ another template of the same key has another memory.
 """
 
 import asyncio
+import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import json
 import logging
@@ -16,7 +18,8 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +29,7 @@ from subclaw.machines.copies import sync_folder
 from subclaw.machines.guest import GuestBroken
 from subclaw.machines.image import Image
 from subclaw.machines.jail import Jail
+from subclaw.machines.locks import locked
 from subclaw.machines.memory import blank_memory, keep_memory, load_memory, reopened
 from subclaw.machines.qemu import Acceleration, Accelerator, Descriptors, Launch, Memory, arguments
 from subclaw.machines.running import Running, running
@@ -140,6 +144,18 @@ def manifest_of(folder: Path) -> dict[str, object]:
     return manifest if isinstance(manifest, dict) else {}
 
 
+@contextmanager
+def using_template(cache: Path, template_id: str) -> Iterator[None]:
+    """Keep a template from being removed while the body runs: each restore opens its files. Raises `Corrupt`."""
+    folder = cache / TEMPLATES / template_id
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder, fcntl.LOCK_SH))
+        except OSError as error:
+            raise Corrupt("A template of machines is broken or gone.", internal=f"{folder}: {error}") from error
+        yield
+
+
 def load_template(cache: Path, template_id: str, image: Image) -> Template:
     """Bring a template's memory into this process; this blocks. Raises `Corrupt` if it is not there or not whole."""
     folder = cache / TEMPLATES / template_id
@@ -159,11 +175,15 @@ def load_template(cache: Path, template_id: str, image: Image) -> Template:
 
 
 def forget_templates(cache: Path, needed_keys: Collection[str], needed_ids: Collection[str]) -> None:
-    """Remove the templates that nothing needs, and what hosts left that were killed in the middle of making one."""
+    """Remove the templates that nothing needs, and what hosts left that were killed in the middle of making one.
+
+    A template of another key may be another host's, which runs on the same cache: what is in use stays.
+    """
     newest = {key: find_template(cache, key) for key in needed_keys}
     for folder in template_folders(cache):
         if folder.name not in needed_ids and folder.name not in newest.values():
-            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError), locked(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                shutil.rmtree(folder)
     for left in (cache / TEMPLATES).glob(f"{UNFINISHED}*"):
         if time.time() - left.stat().st_mtime > UNFINISHED_S:
             shutil.rmtree(left, ignore_errors=True)

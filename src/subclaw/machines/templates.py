@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
 from subclaw.core.errors import Corrupt, SubclawError
@@ -17,6 +17,7 @@ from subclaw.machines.template import (
     make_template,
     manifest_of,
     template_key,
+    using_template,
 )
 
 logger = logging.getLogger(__name__)
@@ -78,10 +79,16 @@ class Templates:
             return await make_template(image, self._hardware, self._cache, seat, self._boot_timeout_s)
 
     async def _opened(self, template_id: str, image: Image) -> Template:
-        """Return a template with its memory here. Its image is kept from now on. Raises `Corrupt`, `NotFound`."""
+        """Return a template with its memory here. It and its image are kept from now on.
+
+        Raises `Corrupt`, `NotFound`.
+        """
         if template_id not in self._open:
-            self._stack.enter_context(using_image(image))
-            template = await asyncio.to_thread(load_template, self._cache, template_id, image)
-            self._stack.callback(template.close)
+            with ExitStack() as stack:
+                stack.enter_context(using_image(image))
+                stack.enter_context(using_template(self._cache, template_id))
+                template = await asyncio.to_thread(load_template, self._cache, template_id, image)
+                stack.callback(template.close)
+                self._stack.push(stack.pop_all())
             self._open[template_id] = template
         return self._open[template_id]
