@@ -50,7 +50,7 @@ check: setup-python ## linters, types, import contracts
 
 bench: setup-dev ## one benchmark: make bench NAME=turns
 	@test -n "$(NAME)" -a -f "bench/$(NAME).py" || { echo "which? make bench NAME=… is one of:" bench/*.py >&2; exit 1; }
-	@$(RUN)/python bench/$(NAME).py
+	@$(RUN)/python -m bench.$(NAME)
 
 lock: setup-python ## pin what pyproject.toml asks for, with hashes (UPGRADE=1: the newest there is)
 	@$(LOCK) --extra build -o requirements.lock

@@ -7,11 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import psutil
 import psycopg
@@ -39,6 +39,9 @@ READY_S = 180.0
 STOP_S = 60.0
 TENANTS = 100
 MEMORY_MB = 256
+STRICT = ("-X", "dev", "-W", "error")
+"""Options of Python that find mistakes, and take time."""
+
 T = TypeVar("T")
 
 
@@ -101,15 +104,23 @@ async def waiting_machine(folder: Path) -> AsyncIterator[Guest]:
 
 @contextmanager
 def running_host(
-    folder: Path, address: DatabaseAddress, *, plan: Mapping[str, object] | None = None, **settings: Any
+    folder: Path,
+    address: DatabaseAddress,
+    *,
+    plan: Mapping[str, object] | None = None,
+    tenants: int = TENANTS,
+    python: Sequence[str] = STRICT,
+    log: IO[str] | None = None,
+    **settings: Any,
 ) -> Iterator[Host]:
     """Run a host process on a folder, and show at the end that it left nothing behind.
 
-    Tenants are there from 1 to `TENANTS`; `plan` changes their plan, `settings` are of `FleetSettings`.
+    Tenants are there from 1 to `tenants`; `plan` changes their plan, `settings` are of `FleetSettings`. The host runs
+    with options of Python's and logs to a file, or else to this process's standard error.
     """
     cache, image = golden_image()
     home = folder / "home"
-    settle_tenants(address, plan or {})
+    settle_tenants(address, tenants, plan or {})
     given = {
         "address": address.url,
         "home": str(home),
@@ -119,9 +130,9 @@ def running_host(
         "forward_folder": str(folder / "forward"),
         **settings,
     }
-    command = [sys.executable, "-X", "dev", "-W", "error", "-m", "tests.real.host_process", json.dumps(given)]
+    command = [sys.executable, *python, "-m", "tests.real.host_process", json.dumps(given)]
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment, cwd=ROOT)
     with process:
         try:
             assert process.stdout is not None
@@ -135,13 +146,13 @@ def running_host(
             eventually(lambda: not qemu_processes(home), "QEMU is left behind")
 
 
-def settle_tenants(address: DatabaseAddress, plan: Mapping[str, object]) -> None:
-    """Make tenants, unless they are there, and change their plan."""
+def settle_tenants(address: DatabaseAddress, tenants: int, plan: Mapping[str, object]) -> None:
+    """Make tenants from 1 on, unless they are there, and change their plan."""
     with psycopg.connect(address.url, autocommit=True) as connection:
         connection.execute(
             "INSERT INTO tenant (id, name) SELECT id, 'tenant-' || id FROM generate_series(1, %s) AS id"
             " ON CONFLICT DO NOTHING",
-            [TENANTS],
+            [tenants],
         )
         for name, value in plan.items():
             connection.execute(sql.SQL("UPDATE plan SET {} = %s").format(sql.Identifier(name)), [value])

@@ -26,12 +26,15 @@ START_S = 30
 
 
 @contextmanager
-def running_cluster() -> Iterator[DatabaseAddress]:
-    """Run a cluster in a folder of its own; yields the address of its migrated database. Needs root."""
+def running_cluster(*, durable: bool = False) -> Iterator[DatabaseAddress]:
+    """Run a cluster in a folder of its own; yields the address of its migrated database. Needs root.
+
+    Unless it is to be durable, as in production, it does not wait for the disk.
+    """
     with _folder() as folder:
         me = subprocess.run(["id", "-un"], check=True, capture_output=True, text=True).stdout.strip()
         make_cluster(folder / "data", as_user=_AS_USER, roles={me: ROLES}, owner_user=me)
-        with _serving(folder):
+        with _serving(folder, *(["-c", "fsync=on"] if durable else [])):
             address = private_address(folder)
             asyncio.run(provision(address, timeout_s=START_S))
             yield address
