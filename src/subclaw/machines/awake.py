@@ -23,6 +23,10 @@ QUEUE_LIMIT = 64
 UNKNOWN_OUTCOME = (
     "The machine stopped in the middle of this; whether it was done is unknown. The next call starts the machine again."
 )
+HOST_FULL = (
+    "The host's disk is full, so the machine stopped in the middle of this; whether it was done is unknown. It can only"
+    " go on when there is room again: tell the operator."
+)
 STOPPING = "The host of machines is stopping."
 BUSY = "All machines of this host are busy. Try again in a few minutes."
 
@@ -75,8 +79,7 @@ class AwakeMachines:
         try:
             yield machine.guest
         except GuestBroken as error:
-            life.end_unsynced()
-            raise Unavailable(UNKNOWN_OUTCOME, internal=f"machine {tenant_id}: {error}") from error
+            raise broken(life, machine, error) from error
         finally:
             life.calls -= 1
             life.touch()
@@ -89,8 +92,7 @@ class AwakeMachines:
         try:
             yield machine.guest, life.touch
         except GuestBroken as error:
-            life.end_unsynced()
-            raise Unavailable(UNKNOWN_OUTCOME, internal=f"machine {tenant_id}: {error}") from error
+            raise broken(life, machine, error) from error
 
     @asynccontextmanager
     async def still(self, tenant_id: TenantId) -> AsyncIterator[None]:
@@ -112,8 +114,7 @@ class AwakeMachines:
                 finally:
                     await machine.monitor.go_on()
             except GuestBroken as error:
-                life.end_unsynced()
-                raise Unavailable(UNKNOWN_OUTCOME, internal=f"machine {tenant_id}: {error}") from error
+                raise broken(life, machine, error) from error
 
     @asynccontextmanager
     async def ended(self, tenant_id: TenantId) -> AsyncIterator[None]:
@@ -249,3 +250,10 @@ class AwakeMachines:
             await ledger.end(life.tenant_id, up.generation, state, awake_s=awake_s)
         except SubclawError as error:
             logger.warning("machine %s sleeps and is not on record: %s", life.tenant_id, error.internal)
+
+
+def broken(life: Life, machine: Running, error: GuestBroken) -> Unavailable:
+    """Have a machine ended that is of no use any more, and say so in words."""
+    life.end_unsynced()
+    words = HOST_FULL if machine.monitor.host_full else UNKNOWN_OUTCOME
+    return Unavailable(words, internal=f"machine {life.tenant_id}: {error}")

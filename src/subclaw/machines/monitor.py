@@ -7,12 +7,12 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from qemu.qmp import QMPClient, QMPError
+from qemu.qmp import Message, QMPClient, QMPError
 
 from subclaw.core.errors import Unavailable
 from subclaw.machines.disk import open_disk
@@ -27,10 +27,17 @@ SAVE_SET, DISK_SET = 8, 9
 
 
 class Monitor:
-    """A connection to one QEMU. One call at a time."""
+    """A connection to one QEMU. One call at a time.
 
-    def __init__(self, client: QMPClient) -> None:
+    `host_full` says that QEMU has stopped the processor because the host's disk is full; `on_full` is called then.
+    """
+
+    def __init__(self, client: QMPClient, on_full: Callable[[], None]) -> None:
+        self.host_full = False
         self._client = client
+        self._on_full = on_full
+        # The client would keep every event for ever, and a machine can have QEMU tell of one each second.
+        client.events.event_filter = self._heard
 
     async def stop(self) -> None:
         """Stop the processor."""
@@ -96,6 +103,14 @@ class Monitor:
             return str(await self._execute("ringbuf-read", {"device": CONSOLE, "size": TAIL_BYTES}))[-TAIL_BYTES:]
         return ""
 
+    def _heard(self, event: Message) -> bool:
+        """Take notice of an event, and say that it need not be kept."""
+        data = event.get("data")
+        if event.get("event") == "BLOCK_IO_ERROR" and isinstance(data, dict) and data.get("nospace") is True:
+            self.host_full = True
+            self._on_full()
+        return False
+
     async def _ignore_shared_memory(self) -> None:
         capability = {"capability": "x-ignore-shared", "state": True}
         await self._execute("migrate-set-capabilities", {"capabilities": [capability]})
@@ -119,16 +134,17 @@ async def limited() -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def connected(end: socket.socket) -> AsyncIterator[Monitor]:
+async def connected(end: socket.socket, on_full: Callable[[], None]) -> AsyncIterator[Monitor]:
     """Connect to the monitor. On the way out QEMU must have ended, or be told to. Raises `Unavailable`."""
     client = QMPClient()
+    monitor = Monitor(client, on_full)
     try:
         async with limited():
             await client.connect(end)
     except (QMPError, OSError, EOFError) as error:
         raise Unavailable("The machine could not be started.", internal=f"QEMU's monitor: {error}") from error
     try:
-        yield Monitor(client)
+        yield monitor
     finally:
         # The process is gone, so the connection is broken, which the client says by raising.
         with contextlib.suppress(QMPError, OSError, EOFError):

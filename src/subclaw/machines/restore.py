@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from subclaw.core.errors import Unavailable
+from subclaw.core.errors import Exhausted, Unavailable
 from subclaw.machines.disk import DISK_BYTES
 from subclaw.machines.guest import GuestBroken
 from subclaw.machines.identity import new_identity
@@ -80,9 +80,10 @@ def opened(files: contextlib.ExitStack, open_file: Callable[[], int]) -> int:
 async def make_tenants(machine: Running, hostname: str, disk_bytes: int) -> None:
     """Let a restored machine go on as a tenant's, with its disk in place.
 
-    Raises `Unavailable` if it does not come up or is not unique, `Corrupt` if its disk cannot be repaired.
+    Raises `Unavailable` if it does not come up or is not unique, `Corrupt` if its disk cannot be repaired, `Exhausted`
+    if the host's disk is full.
     """
-    with in_words():
+    with in_words(machine):
         if disk_bytes != DISK_BYTES:
             await machine.monitor.tell_disk_size(disk_bytes)
         await machine.monitor.go_on()
@@ -90,16 +91,18 @@ async def make_tenants(machine: Running, hostname: str, disk_bytes: int) -> None
 
 
 async def wake_up(machine: Running) -> None:
-    """Let a machine that was restored from a snapshot go on, with the time of now. Raises `Unavailable`."""
-    with in_words():
+    """Let a machine that was restored from a snapshot go on, with the time of now. Raises `Unavailable`, `Exhausted`."""
+    with in_words(machine):
         await machine.monitor.go_on()
         await machine.guest.resume(timeout_s=SET_UP_S)
 
 
 @contextlib.contextmanager
-def in_words() -> Iterator[None]:
-    """Put a machine that is not what it should be into words. Raises `Unavailable`."""
+def in_words(machine: Running) -> Iterator[None]:
+    """Put a machine that is not what it should be into words. Raises `Unavailable`, `Exhausted`."""
     try:
         yield
     except GuestBroken as error:
+        if machine.monitor.host_full:
+            raise Exhausted("The machine did not come up: the host's disk is full.", internal=str(error)) from error
         raise Unavailable("The machine did not come up.", internal=str(error)) from error

@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from subclaw.core.errors import SubclawError, Unavailable
@@ -25,7 +26,7 @@ Spawned = Callable[[int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Running:
-    """A machine whose QEMU runs. `gone` is set when it has stopped or broken its protocol.
+    """A machine whose QEMU runs. `gone` is set when it has stopped, broken its protocol or found the host's disk full.
 
     `process_id` is QEMU's own. `link` carries the calls to the agent, which may not answer yet. `incoming` is QEMU's
     number of the file that the state of the devices is to be loaded from.
@@ -55,20 +56,21 @@ async def running(
     errors = Tail()
     tasks = [group.create_task(errors.keep(qemu.launcher.stderr))]
     try:
-        async with agent_channel(qemu) as (reader, write), connected(qemu.monitor) as monitor:
+        async with agent_channel(qemu) as (reader, write):
             link = Link(write, last_number=last_stream)
-            tasks.append(group.create_task(pump(link, reader, gone)))
-            try:
-                yield Running(
-                    process_id=only_child(qemu.first_process_id),
-                    link=link,
-                    guest=Guest(link),
-                    monitor=monitor,
-                    incoming=qemu.incoming,
-                    gone=gone,
-                )
-            finally:
-                await end(qemu)
+            async with connected(qemu.monitor, partial(give_up, launch.name, link, gone)) as monitor:
+                tasks.append(group.create_task(pump(link, reader, gone)))
+                try:
+                    yield Running(
+                        process_id=only_child(qemu.first_process_id),
+                        link=link,
+                        guest=Guest(link),
+                        monitor=monitor,
+                        incoming=qemu.incoming,
+                        gone=gone,
+                    )
+                finally:
+                    await end(qemu)
     except SubclawError as error:
         await end(qemu)
         logger.warning("%s: %s; QEMU: %s", launch.name, error.internal, await errors.whole_text())
@@ -105,6 +107,13 @@ async def agent_channel(qemu: Qemu) -> AsyncIterator[tuple[asyncio.StreamReader,
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
+
+
+def give_up(name: str, link: Link, gone: asyncio.Event) -> None:
+    """Let nobody wait for a machine that QEMU has stopped in the middle of a write."""
+    logger.error("%s is ended: the host's disk is full", name)
+    gone.set()
+    link.close()
 
 
 async def pump(link: Link, reader: asyncio.StreamReader, gone: asyncio.Event) -> None:
