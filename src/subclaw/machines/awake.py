@@ -134,6 +134,16 @@ class AwakeMachines:
             life.stop.set()
             await life.ended.wait()
 
+    async def renew(self, tenant_id: TenantId) -> None:
+        """End a tenant's machine that can do nothing any more, its disk synced if it can be, its memory not saved."""
+        life = self._lives.get(tenant_id)
+        if life is not None and life.is_up():
+            try:
+                await life.up.result().machine.guest.sync(timeout_s=SYNC_S)
+            except (GuestBroken, SubclawError) as error:
+                logger.warning("machine %s is ended without a sync: %s", tenant_id, error)
+            life.end_unsynced()
+
     def started(self, tenant_id: TenantId) -> Started | None:
         """Return a tenant's machine if it is up."""
         life = self._lives.get(tenant_id)

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing
 from types import TracebackType
 
-from subclaw.core.errors import NotFound, Unavailable
+from subclaw.core.errors import Denied, NotFound, Unavailable
 from subclaw.core.machine import (
     Checkpoint,
     Command,
@@ -32,6 +32,10 @@ from subclaw.machines.tenant_files import described, keep_disk, stats_of
 from subclaw.machines.workshop import FleetSettings, open_workshop
 
 STOP_S = 40.0
+NO_COMMANDS = (
+    "The command could not be started: something is wrong with the machine's shell, its home folder or its disk. The"
+    " next call starts the machine anew."
+)
 
 __all__ = ["Fleet", "FleetSettings"]
 
@@ -69,8 +73,13 @@ class Fleet:
         """Run a command and stream its output; see `Machines`."""
         limits.check_command(command)
         async with self._machines.using(tenant_id) as guest, aclosing(guest.exec(command)) as pieces:
-            async for piece in pieces:
-                yield piece
+            try:
+                async for piece in pieces:
+                    yield piece
+            except (NotFound, Denied, Unavailable) as error:
+                # A shell in the home folder can always be started, unless the tenant has broken that.
+                await self._machines.renew(tenant_id)
+                raise Unavailable(NO_COMMANDS, internal=error.internal) from error
 
     async def run(self, tenant_id: TenantId, command: Command) -> CommandResult:
         """Run a command; see `Machines`."""

@@ -91,7 +91,10 @@ async def make_tenants(machine: Running, hostname: str, disk_bytes: int) -> None
 
 
 async def wake_up(machine: Running) -> None:
-    """Let a machine that was restored from a snapshot go on, with the time of now. Raises `Unavailable`, `Exhausted`."""
+    """Let a machine that was restored from a snapshot go on, with the time of now.
+
+    Raises `Unavailable`, `Exhausted` if the host's disk is full.
+    """
     with in_words(machine):
         await machine.monitor.go_on()
         await machine.guest.resume(timeout_s=SET_UP_S)
