@@ -4,6 +4,7 @@ import asyncio
 import re
 import time
 
+import psutil
 import pytest
 from playwright.async_api import async_playwright, expect
 from tests.real.box.running import VISIT_LIMIT_S, RunningBox, ask, visit, wait_for
@@ -63,10 +64,7 @@ def test_a_page_is_served_by_the_machine(demo_box: RunningBox, clock: tuple[str,
     assert "clock" in first.text
 
 
-def test_a_visit_wakes_the_machine_and_is_answered_in_words_if_its_server_is_gone(
-    demo_box: RunningBox, clock: tuple[str, TenantId]
-) -> None:
-    """A cold boot starts no server by itself, so what a visitor gets then is a page that says so and tries again."""
+def test_a_visit_wakes_the_machine_whose_server_goes_on(demo_box: RunningBox, clock: tuple[str, TenantId]) -> None:
     url, tenant_id = clock
     put_to_sleep(demo_box, tenant_id)
     began = time.monotonic()
@@ -74,6 +72,20 @@ def test_a_visit_wakes_the_machine_and_is_answered_in_words_if_its_server_is_gon
         response = visit(demo_box, url)
     assert time.monotonic() - began < VISIT_LIMIT_S
     assert len(watch.started) == 1
+    assert is_awake(demo_box, tenant_id)
+    assert response.status_code == 200
+    assert "clock" in response.text
+
+
+def test_a_visitor_is_answered_in_words_if_the_server_is_gone(
+    demo_box: RunningBox, clock: tuple[str, TenantId]
+) -> None:
+    """A machine that was lost starts no server by itself; a visitor then gets a page that says so and tries again."""
+    url, tenant_id = clock
+    (machine,) = [one for one in demo_box.use_host(lambda host: host.statuses()) if one.tenant_id == tenant_id]
+    psutil.Process(machine.process_id).kill()
+    wait_for(lambda: not is_awake(demo_box, tenant_id), "the machine that was killed is still on the list")
+    response = visit(demo_box, url)
     assert is_awake(demo_box, tenant_id)
     assert response.status_code == 503
     assert response.headers["retry-after"] == "5"

@@ -67,11 +67,15 @@ def test_no_root() -> None:
 @pytest.mark.parametrize(
     ("paths", "words"),
     [
-        (["/usr/bin/qemu-system-x86_64"], "Machines need QEMU: apt-get install qemu-system-x86"),
+        (
+            ["/usr/bin/qemu-system-x86_64"],
+            "Machines need programs that are missing: apt-get install qemu-system-x86",
+        ),
+        (["/usr/bin/bwrap"], "Machines need programs that are missing: apt-get install bubblewrap"),
         (["/usr/lib/postgresql"], "PostgreSQL is not installed. Install it with: apt-get install postgresql"),
         (["/usr/bin/caddy"], "Caddy is not installed. Install it with: apt-get install caddy"),
     ],
-    ids=["QEMU", "PostgreSQL", "Caddy"],
+    ids=["QEMU", "bubblewrap", "PostgreSQL", "Caddy"],
 )
 def test_a_program_that_is_missing(paths: Sequence[str], words: str) -> None:
     with state_folder() as home:
