@@ -28,7 +28,7 @@ class Templates:
 
     def __init__(self, cache: Path, hardware: Hardware, seats: Seats, boot_timeout_s: float) -> None:
         self._cache = cache
-        self._hardware = hardware
+        self.hardware = hardware
         self._seats = seats
         self._boot_timeout_s = boot_timeout_s
         self._open: dict[str, Template] = {}
@@ -52,7 +52,7 @@ class Templates:
         async with self._making:
             template_id = self._newest.get(image.digest)
             if template_id is None:
-                key = template_key(image, self._hardware)
+                key = template_key(image, self.hardware)
                 template_id = await asyncio.to_thread(find_template, self._cache, key)
             try:
                 template = await self._opened(template_id or await self._made(image), image)
@@ -68,7 +68,7 @@ class Templates:
             manifest = manifest_of(self._cache / TEMPLATES / template_id)
             try:
                 image = load_image(self._cache, str(manifest.get("image")))
-                fits = manifest.get("key") == template_key(image, self._hardware)
+                fits = manifest.get("key") == template_key(image, self.hardware)
                 return await self._opened(template_id, image) if fits else None
             except SubclawError as error:
                 logger.warning("a template cannot be used any more: %s", error.internal)
@@ -76,7 +76,7 @@ class Templates:
 
     async def _made(self, image: Image) -> str:
         with self._seats.taken() as seat:
-            return await make_template(image, self._hardware, self._cache, seat, self._boot_timeout_s)
+            return await make_template(image, self.hardware, self._cache, seat, self._boot_timeout_s)
 
     async def _opened(self, template_id: str, image: Image) -> Template:
         """Return a template with its memory here. It and its image are kept from now on.

@@ -5,7 +5,8 @@ import contextlib
 import fcntl
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,15 +17,15 @@ from subclaw.core.tenant import TenantId
 from subclaw.machines.accelerator import probe_accelerator
 from subclaw.machines.cgroup import ControlGroups, open_groups
 from subclaw.machines.disk import formatted_disk
-from subclaw.machines.image import Image, using_image
-from subclaw.machines.jail import open_jail
+from subclaw.machines.image import Image, load_image, using_image
+from subclaw.machines.jail import Jail, open_jail
 from subclaw.machines.memory import use_small_pages
-from subclaw.machines.pins import known_homes, register_home
+from subclaw.machines.pins import known_homes, pins_of, register_home
 from subclaw.machines.pool import Pool
 from subclaw.machines.processes import end_orphans
 from subclaw.machines.seats import SEATS, Seats, Share
 from subclaw.machines.snapshot import read_snapshot
-from subclaw.machines.template import Hardware, forget_templates, template_key
+from subclaw.machines.template import Hardware, Template, forget_templates, template_key
 from subclaw.machines.templates import Templates
 
 logger = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ class Workshop:
 async def open_workshop(settings: FleetSettings) -> AsyncIterator[Workshop]:
     """Open a host's workshop, whose group runs all tasks of its machines, for the length of the block.
 
+    A golden image that does not boot here is not used: then new tenants get the one that most others are pinned to.
     Raises `Conflict` if another host runs on the home folder, `Unavailable`, `NotFound` if the image was removed.
     """
     async with AsyncExitStack() as stack:
@@ -86,21 +88,19 @@ async def open_workshop(settings: FleetSettings) -> AsyncIterator[Workshop]:
         await reconcile(settings, groups)
         jail = await asyncio.to_thread(open_jail, settings.cache, settings.home)
         seats = Seats(settings.home, jail, groups, settings.memory_mb, settings.share)
-        accelerator = await probe_accelerator(settings.image, settings.cache, jail, seats, memory_mb=settings.memory_mb)
-        hardware = Hardware(accelerator=accelerator, memory_mb=settings.memory_mb, jail=jail)
-        logger.info("machines run under %s", accelerator.kind.value)
-        forget_unneeded_templates(settings, hardware)
-        templates = await stack.enter_async_context(Templates(settings.cache, hardware, seats, settings.boot_timeout_s))
-        template = await templates.of_image(settings.image)
+        templates, template = await first_template(settings, jail, seats)
+        await stack.enter_async_context(templates)
+        logger.info("machines run under %s", templates.hardware.accelerator.kind.value)
+        forget_unneeded_templates(settings, template.image, templates.hardware)
         formatted = await asyncio.to_thread(formatted_disk, settings.cache)
         group = await stack.enter_async_context(asyncio.TaskGroup())
-        pool = Pool(settings.pool_size, template, hardware, seats, formatted, group)
+        pool = Pool(settings.pool_size, template, templates.hardware, seats, formatted, group)
         stack.push_async_callback(pool.close)
         yield Workshop(
             home=settings.home,
             cache=settings.cache,
-            image=settings.image,
-            hardware=hardware,
+            image=template.image,
+            hardware=templates.hardware,
             formatted_disk=formatted,
             ledger=settings.ledger,
             seats=seats,
@@ -108,6 +108,33 @@ async def open_workshop(settings: FleetSettings) -> AsyncIterator[Workshop]:
             pool=pool,
             group=group,
         )
+
+
+async def first_template(settings: FleetSettings, jail: Jail, seats: Seats) -> tuple[Templates, Template]:
+    """Return the template of the newest golden image, or, if that does not boot, of one that tenants are pinned to.
+
+    Finds out by that how this host runs machines. Raises `Unavailable` if none boots.
+    """
+    failure = Unavailable("There is no golden image.")
+    for image in (settings.image, *pinned_images(settings)):
+        try:
+            accelerator = await probe_accelerator(image, settings.cache, jail, seats, memory_mb=settings.memory_mb)
+            hardware = Hardware(accelerator=accelerator, memory_mb=settings.memory_mb, jail=jail)
+            templates = Templates(settings.cache, hardware, seats, settings.boot_timeout_s)
+            return templates, await templates.of_image(image)
+        except Unavailable as error:
+            logger.error("the golden image %s does not boot: %s", image.digest[:12], error.internal)
+            failure = error
+    raise failure
+
+
+def pinned_images(settings: FleetSettings) -> Iterator[Image]:
+    """Yield the other images that this home's tenants are pinned to, the one of most tenants first."""
+    pinned, _ = pins_of(settings.home)
+    for digest, _ in Counter(pinned).most_common():
+        if digest != settings.image.digest:
+            with contextlib.suppress(SubclawError):
+                yield load_image(settings.cache, digest)
 
 
 def take_home(home: Path) -> int:
@@ -151,7 +178,7 @@ def tenants_with_disks(home: Path) -> list[TenantId]:
     return [TenantId(int(path.name)) for path in (home / "machines").glob("*") if path.name.isdecimal()]
 
 
-def forget_unneeded_templates(settings: FleetSettings, hardware: Hardware) -> None:
+def forget_unneeded_templates(settings: FleetSettings, image: Image, hardware: Hardware) -> None:
     """Remove the templates that are neither the newest for this host nor needed by a machine that sleeps."""
     homes, unreadable = known_homes(settings.cache)
     if unreadable:
@@ -159,4 +186,4 @@ def forget_unneeded_templates(settings: FleetSettings, hardware: Hardware) -> No
     snapshots = [read_snapshot(folder) for home in homes for folder in (home / "machines").glob("*")]
     needed_ids = {snapshot.template for snapshot in snapshots if snapshot is not None}
     with contextlib.suppress(OSError, SubclawError):
-        forget_templates(settings.cache, {template_key(settings.image, hardware)}, needed_ids)
+        forget_templates(settings.cache, {template_key(image, hardware)}, needed_ids)
