@@ -86,23 +86,25 @@ def keep_changes(process_id: int, template: int, target: Path) -> None:
     Raises `OSError`, `Unavailable` if the process is not one with the template's memory.
     """
     start, size = region(process_id, template)
-    with mmap.mmap(template, size, prot=mmap.PROT_READ) as unchanged, process_memory(process_id, os.O_RDONLY) as memory:
-        pages: list[int] = []
-        contents: list[bytes] = []
+    with process_memory(process_id, os.O_RDONLY) as memory, target.open("wb") as file:
+        # Read twice, since it stands still: what is written may be large, and stays here only piece by piece.
+        pages = list(changed_pages(process_id, memory, template, start, size))
+        file.write(array.array("I", [len(pages), *pages]).tobytes())
+        for first, end in runs(pages):
+            file.write(read_whole(memory, (end - first) * PAGE_BYTES, start + first * PAGE_BYTES))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def changed_pages(process_id: int, memory: int, template: int, start: int, size: int) -> Iterator[int]:
+    """Yield the pages of a stopped machine that are not as in the template. Raises `OSError`."""
+    with mmap.mmap(template, size, prot=mmap.PROT_READ) as unchanged:
         for first, end in runs(written_pages(process_id, start, size)):
             content = read_whole(memory, (end - first) * PAGE_BYTES, start + first * PAGE_BYTES)
             for page in range(first, end):
-                here = (page - first) * PAGE_BYTES
-                there = page * PAGE_BYTES
-                changed = content[here : here + PAGE_BYTES]
-                if changed != unchanged[there : there + PAGE_BYTES]:
-                    pages.append(page)
-                    contents.append(changed)
-    with target.open("wb") as file:
-        file.write(array.array("I", [len(pages), *pages]).tobytes())
-        file.writelines(contents)
-        file.flush()
-        os.fsync(file.fileno())
+                here, there = (page - first) * PAGE_BYTES, page * PAGE_BYTES
+                if content[here : here + PAGE_BYTES] != unchanged[there : there + PAGE_BYTES]:
+                    yield page
 
 
 def bring_changes(process_id: int, template: int, source: Path) -> None:
