@@ -48,9 +48,9 @@ check: setup-python ## linters, types, import contracts
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-bench: setup-dev ## one benchmark: make bench NAME=turns
+bench: setup-dev ## one benchmark: make bench NAME=turns (ARGS=… goes to it)
 	@test -n "$(NAME)" -a -f "bench/$(NAME).py" || { echo "which? make bench NAME=… is one of:" bench/*.py >&2; exit 1; }
-	@$(RUN)/python -m bench.$(NAME)
+	@$(RUN)/python -m bench.$(NAME) $(ARGS)
 
 lock: setup-python ## pin what pyproject.toml asks for, with hashes (UPGRADE=1: the newest there is)
 	@$(LOCK) --extra build -o requirements.lock
