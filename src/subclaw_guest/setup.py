@@ -4,6 +4,8 @@ Until `enter` is called the machine is nobody's, so its memory can be saved here
 Whatever can be done before that is done in `prepare`.
 """
 
+import contextlib
+import errno
 import fcntl
 import os
 import socket
@@ -22,6 +24,9 @@ STAGE = "/mnt"
 DISK = "/mnt/disk"
 ROOT = "/mnt/root"
 DURABLE = {"home": "/home/agent", "site": "/srv/site"}
+SPARES = 8
+"""Empty folders that are kept on the disk, an inode and a block each. Mounting an overlay takes three."""
+
 MOVED = ("/proc", "/sys", "/dev", "/run")
 
 
@@ -54,14 +59,40 @@ async def enter(processes: Processes, identity: Identity) -> bool:
 
 
 def mount_root(layer: str, root: str) -> None:
-    """Lay the tenant's own changes over the golden image, and its durable folders over that."""
-    upper, work = f"{layer}/os/upper", f"{layer}/os/work"
+    """Lay the tenant's own changes over the golden image, and its durable folders over that.
+
+    On a disk that is full to the last file the spare folders make room: else nobody could come in to make some.
+    """
+    upper, work, spare = f"{layer}/os/upper", f"{layer}/os/work", f"{layer}/os/spare"
     for folder in (upper, work):
         if not os.path.isdir(folder):
             os.makedirs(folder)
-    mount("overlay", root, "overlay", options=f"lowerdir=/,upperdir={upper},workdir={work}")
+    options = f"lowerdir=/,upperdir={upper},workdir={work}"
+    try:
+        mount("overlay", root, "overlay", options=options)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        give_up_spares(spare)
+        mount("overlay", root, "overlay", options=options)
+    keep_spares(spare)
     for name, target in DURABLE.items():
         show(f"{layer}/{name}", root + target)
+
+
+def keep_spares(folder: str) -> None:
+    """Have the spare folders in a folder, or as many as there is room for."""
+    if not os.path.isdir(f"{folder}/{SPARES - 1}"):
+        with contextlib.suppress(OSError):
+            for number in range(SPARES):
+                os.makedirs(f"{folder}/{number}", exist_ok=True)
+
+
+def give_up_spares(folder: str) -> None:
+    """Remove the spare folders."""
+    for number in range(SPARES):
+        with contextlib.suppress(OSError):
+            os.rmdir(f"{folder}/{number}")
 
 
 def show(source: str, target: str) -> None:
