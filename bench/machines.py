@@ -20,18 +20,18 @@ from tests.real.machines import MEMORY_MB, Host, eventually, golden_image, runni
 
 from subclaw.core.machine import Command
 from subclaw.core.tenant import TenantId
-from subclaw.machines.accelerator import probe_accelerator
-from subclaw.machines.cgroup import open_groups
-from subclaw.machines.disk import folder_of, used_bytes
+from subclaw.machines.cgroups.groups import open_groups
+from subclaw.machines.disks.disk import folder_of, used_bytes
 from subclaw.machines.host_client import HostClient
-from subclaw.machines.jail import open_jail
-from subclaw.machines.memory import blank_memory, use_small_pages
-from subclaw.machines.pins import forget_missing_homes
-from subclaw.machines.qemu import Launch, Memory
-from subclaw.machines.running import running
-from subclaw.machines.seats import Seats, Share
-from subclaw.machines.snapshot import read_snapshot
-from subclaw.machines.template import Hardware
+from subclaw.machines.images.pins import forget_missing_homes
+from subclaw.machines.qemu.accelerator import probe_accelerator
+from subclaw.machines.qemu.jail import open_jail
+from subclaw.machines.qemu.launch import Launch, Memory
+from subclaw.machines.qemu.memory import blank_memory, use_small_pages
+from subclaw.machines.qemu.running import running
+from subclaw.machines.qemu.seats import Seats, Share
+from subclaw.machines.qemu.snapshot import read_snapshot
+from subclaw.machines.qemu.template import Hardware
 from subclaw.store.database import DatabaseAddress
 from subclaw.testing.postgres import running_cluster
 

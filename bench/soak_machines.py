@@ -35,14 +35,14 @@ from tests.real.machines import Host, golden_image, qemu_processes, running_host
 from subclaw.core.errors import NotFound, SubclawError, Unavailable
 from subclaw.core.machine import Command, MachineState
 from subclaw.core.tenant import TenantId
-from subclaw.machines.checkpoints import mend
-from subclaw.machines.disk import DISK, folder_of
+from subclaw.machines.disks.checkpoints import mend
+from subclaw.machines.disks.disk import DISK, folder_of
+from subclaw.machines.disks.record import read_record
 from subclaw.machines.host_client import HostClient
-from subclaw.machines.pins import forget_missing_homes
-from subclaw.machines.processes import PROCESS, name_prefix
-from subclaw.machines.record import read_record
-from subclaw.machines.seats import SEATS
-from subclaw.machines.snapshot import read_snapshot
+from subclaw.machines.images.pins import forget_missing_homes
+from subclaw.machines.qemu.processes import PROCESS, name_prefix
+from subclaw.machines.qemu.seats import SEATS
+from subclaw.machines.qemu.snapshot import read_snapshot
 from subclaw.store.database import DatabaseAddress
 from subclaw.testing.postgres import running_cluster
 

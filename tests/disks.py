@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from subclaw.core.tenant import TenantId
-from subclaw.machines.checkpoints import list_checkpoints
-from subclaw.machines.disk import DISK, folder_of
+from subclaw.machines.disks.checkpoints import list_checkpoints
+from subclaw.machines.disks.disk import DISK, folder_of
 
 TENANT = TenantId(5)
 SIZE_BYTES = 100_000

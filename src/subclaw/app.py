@@ -33,7 +33,7 @@ from subclaw.home import Home
 from subclaw.host_name import host_name
 from subclaw.machines.host import HostSettings, serve_host
 from subclaw.machines.host_client import HostClient
-from subclaw.machines.image import current_image
+from subclaw.machines.images.image import current_image
 from subclaw.machines.workshop import FleetSettings
 from subclaw.models.providers import open_model
 from subclaw.routes.caddy import CaddyRoutes, keep_routes

@@ -16,7 +16,7 @@ from subclaw.core.errors import Denied
 from subclaw.egress.destination import destination
 from subclaw.egress.keys import ensure_key
 from subclaw.home import Home, held, prepare_home
-from subclaw.machines.image import current_image
+from subclaw.machines.images.image import current_image
 from subclaw.ports import reserved_port
 from subclaw.routes.process import caddy_command, spare_waiting_connections, wait_ready, write_caddy_files
 from subclaw.store.cluster import cluster_command, make_cluster

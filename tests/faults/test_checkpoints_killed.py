@@ -12,7 +12,7 @@ import pytest
 from tests.disks import at_operation, contents, killed_at, tenant_folder, write
 
 from subclaw.core.errors import Exhausted
-from subclaw.machines.checkpoints import make_checkpoint, mend, roll_back
+from subclaw.machines.disks.checkpoints import make_checkpoint, mend, roll_back
 
 Step = Callable[[Path], object]
 

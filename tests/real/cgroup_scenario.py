@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from subclaw.core.errors import Unavailable
-from subclaw.machines.cgroup import ControlGroups, open_groups
-from subclaw.machines.cgroup_files import write
-from subclaw.machines.cgroup_limits import MAIN_FILES, PERIOD_US, Limits
-from subclaw.machines.cgroup_machine import ControlGroup
-from subclaw.machines.cgroup_places import Resource, survey
+from subclaw.machines.cgroups.files import write
+from subclaw.machines.cgroups.group import ControlGroup
+from subclaw.machines.cgroups.groups import ControlGroups, open_groups
+from subclaw.machines.cgroups.limits import MAIN_FILES, PERIOD_US, Limits
+from subclaw.machines.cgroups.places import Resource, survey
 
 MIB = 1024**2
 PATIENCE_S = 60.0

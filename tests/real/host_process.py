@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from subclaw.machines.host import HostSettings, serve_host
-from subclaw.machines.image import load_image
+from subclaw.machines.images.image import load_image
 from subclaw.machines.workshop import FleetSettings
 from subclaw.store.database import DatabaseAddress, Role, open_database
 from subclaw.store.machines import StoreMachineLedger

@@ -19,19 +19,19 @@ from psycopg import sql
 
 from subclaw.core.machine import Command, CommandResult
 from subclaw.core.tenant import TenantId
-from subclaw.machines.accelerator import probe_accelerator
-from subclaw.machines.cgroup import open_groups
-from subclaw.machines.disk import folder_of, formatted_disk
-from subclaw.machines.guest import Guest
+from subclaw.machines.cgroups.groups import open_groups
+from subclaw.machines.disks.disk import folder_of, formatted_disk
+from subclaw.machines.guest.guest import Guest
 from subclaw.machines.host_client import HostClient
-from subclaw.machines.image import Image, build_image
-from subclaw.machines.jail import open_jail
-from subclaw.machines.processes import name_prefix
-from subclaw.machines.restore import restored
-from subclaw.machines.seats import Seats, Share
+from subclaw.machines.images.image import Image, build_image
+from subclaw.machines.qemu.accelerator import probe_accelerator
+from subclaw.machines.qemu.jail import open_jail
+from subclaw.machines.qemu.processes import name_prefix
+from subclaw.machines.qemu.restore import restored
+from subclaw.machines.qemu.seats import Seats, Share
+from subclaw.machines.qemu.template import Hardware
+from subclaw.machines.qemu.templates import Templates
 from subclaw.machines.starts import prepare_disk
-from subclaw.machines.template import Hardware
-from subclaw.machines.templates import Templates
 from subclaw.store.database import DatabaseAddress
 
 ROOT = Path(__file__).parents[2]

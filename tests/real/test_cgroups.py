@@ -16,7 +16,7 @@ import pytest
 from tests.real.machines import ROOT, Host, running_host
 
 from subclaw.core.tenant import TenantId
-from subclaw.machines.cgroup_places import Resource, survey
+from subclaw.machines.cgroups.places import Resource, survey
 from subclaw.store.database import DatabaseAddress
 from subclaw.testing.postgres import fresh_database
 
@@ -24,8 +24,8 @@ MIB = 1024**2
 SCENARIO = ROOT / "tests/real/cgroup_scenario.py"
 SENT = [
     *(f"subclaw/{name}.py" for name in ("__init__", "core/__init__", "core/errors", "core/tenant")),
-    *("subclaw/machines/__init__.py", "subclaw/machines/processes.py"),
-    *(f"subclaw/machines/{path.name}" for path in (ROOT / "src/subclaw/machines").glob("cgroup*.py")),
+    *(f"subclaw/machines/{name}.py" for name in ("__init__", "qemu/__init__", "qemu/processes")),
+    *(f"subclaw/machines/cgroups/{path.name}" for path in (ROOT / "src/subclaw/machines/cgroups").glob("*.py")),
 ]
 TENANT = TenantId(1)
 ENTER_GROUP = "mkdir -p {0} && echo $$ > {0}/cgroup.procs && "

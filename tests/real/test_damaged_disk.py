@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from tests.real.damage import damage
 
-from subclaw.machines.copies import copy_sparse
-from subclaw.machines.disk import formatted_disk
+from subclaw.machines.disks.copies import copy_sparse
+from subclaw.machines.disks.disk import formatted_disk
 
 FILES = {f"folder-{number}/file": bytes([number]) * 50_000 for number in range(20)}
 

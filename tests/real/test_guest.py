@@ -10,8 +10,8 @@ from tests.real.machines import waiting_machine
 
 from subclaw.core.errors import Invalid
 from subclaw.core.machine import Command
-from subclaw.machines.guest import Guest
-from subclaw.machines.identity import new_identity
+from subclaw.machines.guest.guest import Guest
+from subclaw.machines.guest.identity import new_identity
 
 ANSWER_S = 60.0
 HOUR_S = 3_600.0

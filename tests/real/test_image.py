@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from tests.real.machines import ROOT, golden_image
 
-from subclaw.machines.image import FILES, MANIFEST, Image, build_image
-from subclaw.machines.image_store import list_images, prune_images
+from subclaw.machines.images.image import FILES, MANIFEST, Image, build_image
+from subclaw.machines.images.store import list_images, prune_images
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import pytest
 from tests.real.machines import Host, golden_image, running_host
 
 from subclaw.core.tenant import TenantId
-from subclaw.machines.image import MANIFEST, Image
+from subclaw.machines.images.image import MANIFEST, Image
 from subclaw.store.database import DatabaseAddress
 from subclaw.testing.postgres import fresh_database
 

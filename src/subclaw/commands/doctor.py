@@ -15,9 +15,9 @@ from subclaw.doctor.facts import gather
 from subclaw.doctor.judgement import PROGRAMS, Level, Setting, examine
 from subclaw.doctor.render import render
 from subclaw.home import Home
-from subclaw.machines.accelerator import read_verdict, verdict_key
-from subclaw.machines.image import current_image
-from subclaw.machines.qemu import Acceleration
+from subclaw.machines.images.image import current_image
+from subclaw.machines.qemu.accelerator import read_verdict, verdict_key
+from subclaw.machines.qemu.launch import Acceleration
 
 
 def report(settings: Settings, environ: Mapping[str, str], console: Console, *, as_json: bool) -> int:

@@ -11,10 +11,10 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from subclaw.commands.tables import Row, show
 from subclaw.config import Settings
-from subclaw.machines.image import Progress as BuildProgress
-from subclaw.machines.image import build_image, is_built, make_current
-from subclaw.machines.image_store import StoredImage, list_images, prune_images
-from subclaw.machines.pins import read_pins
+from subclaw.machines.images.image import Progress as BuildProgress
+from subclaw.machines.images.image import build_image, is_built, make_current
+from subclaw.machines.images.pins import read_pins
+from subclaw.machines.images.store import StoredImage, list_images, prune_images
 
 OnProgress = Callable[[BuildProgress], None]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from subclaw.accounts import SYSTEM_USERS
 from subclaw.doctor.ports import PortHolder, holders
-from subclaw.machines.cgroup_places import Survey, survey
+from subclaw.machines.cgroups.places import Survey, survey
 from subclaw.setup.checkout import can_read
 from subclaw.setup.users import missing_users
 

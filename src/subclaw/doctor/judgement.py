@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from subclaw.doctor.facts import HostFacts
 from subclaw.doctor.ports import PortHolder
-from subclaw.machines.cgroup_places import Lack, Resource
+from subclaw.machines.cgroups.places import Lack, Resource
 
 GIB = 1024**3
 DAY_S = 24 * 3600

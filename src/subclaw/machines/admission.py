@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from subclaw.machines.seats import OVERHEAD_MB
+from subclaw.machines.qemu.seats import OVERHEAD_MB
 
 KEPT_SHARE = 0.25
 KEPT_MB = 768

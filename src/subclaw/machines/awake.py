@@ -11,10 +11,10 @@ from weakref import WeakValueDictionary
 from subclaw.core.errors import Exhausted, SubclawError, Unavailable
 from subclaw.core.machine import MachineStatus
 from subclaw.core.tenant import TenantId
-from subclaw.machines.disk import disk_error
-from subclaw.machines.guest import Guest, GuestBroken
+from subclaw.machines.disks.disk import disk_error
+from subclaw.machines.guest.guest import Guest, GuestBroken
 from subclaw.machines.life import SYNC_S, Life, begun, live, put_to_sleep
-from subclaw.machines.running import Running
+from subclaw.machines.qemu.running import Running
 from subclaw.machines.starts import Started, started
 from subclaw.machines.workshop import Workshop
 

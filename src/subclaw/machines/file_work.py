@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
-from subclaw.machines.disk import disk_error
+from subclaw.machines.disks.disk import disk_error
 
 T = TypeVar("T")
 

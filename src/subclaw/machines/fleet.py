@@ -23,11 +23,11 @@ from subclaw.core.tenant import TenantId
 from subclaw.machines import limits
 from subclaw.machines.admission import host_memory_mb, most_awake
 from subclaw.machines.awake import AwakeMachines
-from subclaw.machines.checkpoints import list_checkpoints, roll_back
-from subclaw.machines.disk import erase, folder_of
+from subclaw.machines.disks.checkpoints import list_checkpoints, roll_back
+from subclaw.machines.disks.disk import erase, folder_of
 from subclaw.machines.file_work import in_thread
 from subclaw.machines.forward import Forwards
-from subclaw.machines.snapshot import forget_snapshot
+from subclaw.machines.qemu.snapshot import forget_snapshot
 from subclaw.machines.tenant_files import described, keep_disk, stats_of
 from subclaw.machines.workshop import FleetSettings, open_workshop
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from subclaw.core.errors import Exhausted, SubclawError, Unavailable
 from subclaw.core.tenant import TenantId
-from subclaw.machines.guest import Guest, result
+from subclaw.machines.guest.guest import Guest, result
 from subclaw.sockets import bind_unix
 from subclaw_guest.link import LinkClosed, Stream, StreamCancelled
 

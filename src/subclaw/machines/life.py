@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from subclaw.core.errors import Conflict, SubclawError
 from subclaw.core.machine import MachineLedger, MachineState
 from subclaw.core.tenant import TenantId
-from subclaw.machines.disk import disk_error, folder_of
-from subclaw.machines.guest import GuestBroken
-from subclaw.machines.snapshot import save_snapshot
+from subclaw.machines.disks.disk import disk_error, folder_of
+from subclaw.machines.guest.guest import GuestBroken
+from subclaw.machines.qemu.snapshot import save_snapshot
 from subclaw.machines.starts import Started
 from subclaw.machines.workshop import Workshop
 

@@ -10,15 +10,15 @@ from pathlib import Path
 from subclaw.core.errors import SubclawError, Unavailable
 from subclaw.core.machine import MachineState, Terms
 from subclaw.core.tenant import TenantId
-from subclaw.machines.checkpoints import mend
-from subclaw.machines.disk import existing_disk, folder_of, grow, make_disk
+from subclaw.machines.disks.checkpoints import mend
+from subclaw.machines.disks.disk import existing_disk, folder_of, grow, make_disk
+from subclaw.machines.disks.record import Record, read_record, repin, write_record
 from subclaw.machines.file_work import in_thread
-from subclaw.machines.image import load_image
-from subclaw.machines.record import Record, read_record, repin, write_record
-from subclaw.machines.restore import Used, make_tenants, restored, wake_up
-from subclaw.machines.running import Running
-from subclaw.machines.snapshot import Snapshot, forget_snapshot, read_snapshot, use_snapshot
-from subclaw.machines.template import Template
+from subclaw.machines.images.image import load_image
+from subclaw.machines.qemu.restore import Used, make_tenants, restored, wake_up
+from subclaw.machines.qemu.running import Running
+from subclaw.machines.qemu.snapshot import Snapshot, forget_snapshot, read_snapshot, use_snapshot
+from subclaw.machines.qemu.template import Template
 from subclaw.machines.workshop import Workshop
 
 logger = logging.getLogger(__name__)

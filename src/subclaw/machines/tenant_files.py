@@ -8,11 +8,11 @@ from pathlib import Path
 from subclaw.core.errors import Exhausted, NotFound
 from subclaw.core.machine import Checkpoint, MachineState, MachineStats
 from subclaw.core.tenant import TenantId
-from subclaw.machines import checkpoints
-from subclaw.machines.disk import DISK, folder_of, make_disk, used_bytes
-from subclaw.machines.processes import memory_of, processor_time_of
-from subclaw.machines.record import read_record
-from subclaw.machines.snapshot import read_snapshot
+from subclaw.machines.disks import checkpoints
+from subclaw.machines.disks.disk import DISK, folder_of, make_disk, used_bytes
+from subclaw.machines.disks.record import read_record
+from subclaw.machines.qemu.processes import memory_of, processor_time_of
+from subclaw.machines.qemu.snapshot import read_snapshot
 
 BLOCK_BYTES = 512
 ROOM_BYTES = 1024**3

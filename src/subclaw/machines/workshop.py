@@ -14,19 +14,19 @@ from pathlib import Path
 from subclaw.core.errors import Conflict, SubclawError, Unavailable
 from subclaw.core.machine import MachineLedger
 from subclaw.core.tenant import TenantId
-from subclaw.machines.accelerator import probe_accelerator
-from subclaw.machines.cgroup import ControlGroups, open_groups
-from subclaw.machines.disk import formatted_disk
-from subclaw.machines.image import Image, load_image, using_image
-from subclaw.machines.jail import Jail, open_jail
-from subclaw.machines.memory import use_small_pages
-from subclaw.machines.pins import known_homes, pins_of, register_home
-from subclaw.machines.pool import Pool
-from subclaw.machines.processes import end_orphans
-from subclaw.machines.seats import SEATS, Seats, Share
-from subclaw.machines.snapshot import read_snapshot
-from subclaw.machines.template import Hardware, Template, forget_templates, template_key
-from subclaw.machines.templates import Templates
+from subclaw.machines.cgroups.groups import ControlGroups, open_groups
+from subclaw.machines.disks.disk import formatted_disk
+from subclaw.machines.images.image import Image, load_image, using_image
+from subclaw.machines.images.pins import known_homes, pins_of, register_home
+from subclaw.machines.qemu.accelerator import probe_accelerator
+from subclaw.machines.qemu.jail import Jail, open_jail
+from subclaw.machines.qemu.memory import use_small_pages
+from subclaw.machines.qemu.pool import Pool
+from subclaw.machines.qemu.processes import end_orphans
+from subclaw.machines.qemu.seats import SEATS, Seats, Share
+from subclaw.machines.qemu.snapshot import read_snapshot
+from subclaw.machines.qemu.template import Hardware, Template, forget_templates, template_key
+from subclaw.machines.qemu.templates import Templates
 
 logger = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ from subclaw.core.errors import Unavailable
 from subclaw.core.tenant import TenantId
 from subclaw.home import Home
 from subclaw.machines.host_client import HostClient
-from subclaw.machines.processes import name_prefix
+from subclaw.machines.qemu.processes import name_prefix
 from subclaw.store.cluster import private_address
 from subclaw.store.database import Role
 

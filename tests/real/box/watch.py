@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from subclaw.machines.processes import name_prefix
+from subclaw.machines.qemu.processes import name_prefix
 
 INTERVAL_S = 0.01
 

@@ -11,7 +11,7 @@ from tests.unit.machines.images import NEW, OLD, put_image, put_tenant
 
 from subclaw.commands.image import list_, prune
 from subclaw.config import Settings, load_settings
-from subclaw.machines.image import load_image, make_current
+from subclaw.machines.images.image import load_image, make_current
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import subclaw
 from subclaw.doctor import PROGRAMS, gather
 from subclaw.doctor.facts import parse_meminfo
 from subclaw.doctor.ports import Listener, parse_listeners
-from subclaw.machines.cgroup_places import Resource
+from subclaw.machines.cgroups.places import Resource
 
 TCP = """  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 0100007F:1538 00000000:0000 0A 00000000:00000000 00:00000000 00000000   101        0 4242 1 0 100 0 0 10 0

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from subclaw.doctor import PROGRAMS, Finding, HostFacts, Level, PortHolder, Setting, examine, render
 from subclaw.doctor.judgement import GIB
-from subclaw.machines.cgroup_places import Lack, Place, Resource, Survey
+from subclaw.machines.cgroups.places import Lack, Place, Resource, Survey
 
 
 def bounded(version: int, **missing: Lack) -> Survey:

@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 
 from subclaw.core.tenant import TenantId
-from subclaw.machines.disk import folder_of
-from subclaw.machines.image import FILES
-from subclaw.machines.record import Record, write_record
+from subclaw.machines.disks.disk import folder_of
+from subclaw.machines.disks.record import Record, write_record
+from subclaw.machines.images.image import FILES
 
 OLD, MIDDLE, NEW = ("a" * 64, "b" * 64, "c" * 64)
 

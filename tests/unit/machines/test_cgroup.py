@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from subclaw.machines.cgroup import open_groups, open_places
-from subclaw.machines.cgroup_limits import Entry, Limits, entries
-from subclaw.machines.cgroup_places import (
+from subclaw.machines.cgroups.groups import open_groups, open_places
+from subclaw.machines.cgroups.limits import Entry, Limits, entries
+from subclaw.machines.cgroups.places import (
     Lack,
     Mount,
     Place,

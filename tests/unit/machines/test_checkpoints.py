@@ -9,9 +9,9 @@ import pytest
 from tests.disks import TENANT, contents, labels, tenant_folder, write
 
 from subclaw.core.errors import Corrupt, Exhausted, Invalid, NotFound
-from subclaw.machines.checkpoints import list_checkpoints, make_checkpoint, roll_back
-from subclaw.machines.disk import erase, folder_of
-from subclaw.machines.record import Record, write_record
+from subclaw.machines.disks.checkpoints import list_checkpoints, make_checkpoint, roll_back
+from subclaw.machines.disks.disk import erase, folder_of
+from subclaw.machines.disks.record import Record, write_record
 from subclaw.machines.starts import prepare_disk
 
 
@@ -121,7 +121,7 @@ def test_after_a_boot_of_the_host_times_are_not_believed(tmp_path: Path, monkeyp
     folder = tenant_folder(tmp_path, "one")
     make_checkpoint(folder, "turn-1")
     (tmp_path / "boot_id").write_text("another\n", "utf-8")
-    monkeypatch.setattr("subclaw.machines.checkpoints.BOOT_ID", tmp_path / "boot_id")
+    monkeypatch.setattr("subclaw.machines.disks.checkpoints.BOOT_ID", tmp_path / "boot_id")
     assert make_checkpoint(folder, "turn-2").path.stat().st_nlink == 1
     assert make_checkpoint(folder, "turn-3").path.stat().st_nlink == 2
 

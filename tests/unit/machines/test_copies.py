@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from subclaw.machines.copies import copy_sparse
+from subclaw.machines.disks.copies import copy_sparse
 
 PLACES = (0, 1_000_003, 49_999_990)
 

@@ -9,7 +9,7 @@ import pytest
 
 from subclaw.core.errors import Corrupt, Invalid
 from subclaw.core.tenant import TenantId
-from subclaw.machines.disk import (
+from subclaw.machines.disks.disk import (
     DISK_BYTES,
     MOST_DISK_BYTES,
     erase,
@@ -20,7 +20,7 @@ from subclaw.machines.disk import (
     make_disk,
     used_bytes,
 )
-from subclaw.machines.record import Record
+from subclaw.machines.disks.record import Record
 from subclaw.machines.starts import prepare_disk
 
 TENANT = TenantId(5)

@@ -9,8 +9,8 @@ import pytest
 
 from subclaw.core.errors import Corrupt, Invalid, NotFound, SubclawError
 from subclaw.core.machine import Command, CommandEnd, Ended, Output
-from subclaw.machines.guest import Guest, GuestBroken, Occupation
-from subclaw.machines.identity import new_identity
+from subclaw.machines.guest.guest import Guest, GuestBroken, Occupation
+from subclaw.machines.guest.identity import new_identity
 from subclaw_guest.frames import Frame, Kind, Parser, encode
 from subclaw_guest.link import Link
 

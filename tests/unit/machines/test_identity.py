@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subclaw.machines.answers import GuestBroken
-from subclaw.machines.identity import SetUp, Told, new_identity, set_up_of
+from subclaw.machines.guest.answers import GuestBroken
+from subclaw.machines.guest.identity import SetUp, Told, new_identity, set_up_of
 
 IDENTITY = new_identity("machine-1")
 NONCE = "nonce"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from subclaw.core.errors import Corrupt, NotFound
-from subclaw.machines.image import FILES, Progress, build_image, load_image, recipe_digest
+from subclaw.machines.images.image import FILES, Progress, build_image, load_image, recipe_digest
 
 RECIPE = Path(__file__).parents[3] / "image"
 

@@ -9,9 +9,9 @@ import pytest
 from tests.unit.machines.images import MIDDLE, NEW, OLD, put_image, put_tenant
 
 from subclaw.core.errors import Conflict, Corrupt, NotFound
-from subclaw.machines.image import Progress, current_image, load_image, make_current, only_builder, using_image
-from subclaw.machines.image_store import list_images, only_pruner, prune_images
-from subclaw.machines.pins import register_home
+from subclaw.machines.images.image import Progress, current_image, load_image, make_current, only_builder, using_image
+from subclaw.machines.images.pins import register_home
+from subclaw.machines.images.store import list_images, only_pruner, prune_images
 
 
 @pytest.fixture

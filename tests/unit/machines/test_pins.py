@@ -7,7 +7,7 @@ import pytest
 from tests.unit.machines.images import NEW, OLD, put_tenant
 
 from subclaw.core.errors import Unavailable
-from subclaw.machines.pins import forget_missing_homes, read_pins, register_home
+from subclaw.machines.images.pins import forget_missing_homes, read_pins, register_home
 
 
 def test_pins_of_all_homes_are_counted_once(tmp_path: Path) -> None:

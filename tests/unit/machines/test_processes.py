@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from subclaw.machines.processes import command_line, end_orphans, name_prefix, process_name, record_process
+from subclaw.machines.qemu.processes import command_line, end_orphans, name_prefix, process_name, record_process
 
 NAME = "subclaw-0-1-1"
 

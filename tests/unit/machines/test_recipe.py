@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from subclaw.core.errors import Unavailable
-from subclaw.machines.apt_sources import debian_sources
-from subclaw.machines.build import package_counter, part_of
-from subclaw.machines.recipe import lines_of, recipe_digest
-from subclaw.machines.steps import Step, run_step
+from subclaw.machines.images.apt_sources import debian_sources
+from subclaw.machines.images.build import package_counter, part_of
+from subclaw.machines.images.recipe import lines_of, recipe_digest
+from subclaw.machines.images.steps import Step, run_step
 
 RECIPE = Path(__file__).parents[3] / "image"
 SOURCES = """# Debian's own

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from subclaw.core.errors import Conflict, Corrupt
-from subclaw.machines.record import Record, read_record, write_record
+from subclaw.machines.disks.record import Record, read_record, write_record
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:

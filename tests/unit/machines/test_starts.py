@@ -1,7 +1,7 @@
 """In which ways a machine is started, and in which order."""
 
-from subclaw.machines.record import Record
-from subclaw.machines.snapshot import Snapshot
+from subclaw.machines.disks.record import Record
+from subclaw.machines.qemu.snapshot import Snapshot
 from subclaw.machines.starts import Way, ways
 
 OLD, NEW = "old", "new"

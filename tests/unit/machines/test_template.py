@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from subclaw.core.errors import Corrupt
-from subclaw.machines.template import MANIFEST, TEMPLATES, forget_templates, using_template
+from subclaw.machines.qemu.template import MANIFEST, TEMPLATES, forget_templates, using_template
 
 
 def make(cache: Path, template_id: str, key: str) -> Path:

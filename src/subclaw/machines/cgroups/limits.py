@@ -6,7 +6,7 @@ scheduler/sched-bwc.rst.
 
 from dataclasses import dataclass
 
-from subclaw.machines.cgroup_places import Resource
+from subclaw.machines.cgroups.places import Resource
 
 PERIOD_US = 100_000
 """Processor time is rationed by the tenth of a second, the kernel's default."""

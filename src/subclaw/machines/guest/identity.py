@@ -7,7 +7,7 @@ import uuid
 from collections import deque
 from dataclasses import dataclass
 
-from subclaw.machines.answers import Fields, GuestBroken, number
+from subclaw.machines.guest.answers import Fields, GuestBroken, number
 
 CLOCK_TOLERANCE_NS = 5_000_000_000
 REMEMBERED = 4_096

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from subclaw.core.errors import Conflict, Corrupt, Denied, SubclawError, Unavailable
-from subclaw.machines.image import (
+from subclaw.machines.images.image import (
     LOCK,
     MANIFEST,
     REMOVING,
@@ -21,8 +21,8 @@ from subclaw.machines.image import (
     load_image,
     read_manifest,
 )
-from subclaw.machines.locks import locked
-from subclaw.machines.pins import forget_missing_homes, read_pins
+from subclaw.machines.images.locks import locked
+from subclaw.machines.images.pins import forget_missing_homes, read_pins
 
 BLOCK_BYTES = 512
 """The unit of `st_blocks`."""

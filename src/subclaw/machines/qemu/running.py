@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from subclaw.core.errors import SubclawError, Unavailable
-from subclaw.machines.guest import Guest
-from subclaw.machines.monitor import Monitor, connected
-from subclaw.machines.qemu import Launch, Qemu, end, spawn
+from subclaw.machines.guest.guest import Guest
+from subclaw.machines.qemu.launch import Launch, Qemu, end, spawn
+from subclaw.machines.qemu.monitor import Monitor, connected
 from subclaw_guest.frames import FrameError
 from subclaw_guest.link import Link, LinkClosed, Write
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from subclaw.core.errors import Unavailable
-from subclaw.machines.cgroup_files import PROCESSES_FILE, field, number, remove_folder, words, write
-from subclaw.machines.cgroup_limits import Entry, Limits, entries
-from subclaw.machines.cgroup_places import Resource
+from subclaw.machines.cgroups.files import PROCESSES_FILE, field, number, remove_folder, words, write
+from subclaw.machines.cgroups.limits import Entry, Limits, entries
+from subclaw.machines.cgroups.places import Resource
 
 GONE_S = 10.0
 PAUSE_S = 0.005

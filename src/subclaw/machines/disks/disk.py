@@ -13,7 +13,7 @@ from pathlib import Path
 
 from subclaw.core.errors import Conflict, Corrupt, Exhausted, Invalid, SubclawError, Unavailable
 from subclaw.core.tenant import TenantId
-from subclaw.machines.copies import copy_sparse, sync_folder
+from subclaw.machines.disks.copies import copy_sparse, sync_folder
 from subclaw_guest.setup import DURABLE, SPARES
 
 DISK_BYTES = 8 * 1024**3

@@ -12,11 +12,11 @@ import time
 from pathlib import Path
 
 from subclaw.core.errors import SubclawError, Unavailable
-from subclaw.machines.image import Image
-from subclaw.machines.jail import KVM, PROGRAM, Jail
-from subclaw.machines.qemu import Acceleration, Accelerator
-from subclaw.machines.seats import Seats
-from subclaw.machines.template import Hardware, make_template
+from subclaw.machines.images.image import Image
+from subclaw.machines.qemu.jail import KVM, PROGRAM, Jail
+from subclaw.machines.qemu.launch import Acceleration, Accelerator
+from subclaw.machines.qemu.seats import Seats
+from subclaw.machines.qemu.template import Hardware, make_template
 
 VERDICT = "accelerator.json"
 BOOT_LIMIT_S = {Acceleration.KVM: 10.0, Acceleration.TCG: 90.0}

@@ -15,8 +15,8 @@ from typing import Any
 from qemu.qmp import Message, QMPClient, QMPError
 
 from subclaw.core.errors import Unavailable
-from subclaw.machines.disk import open_disk
-from subclaw.machines.qemu import CONSOLE, DISK_NODE
+from subclaw.machines.disks.disk import open_disk
+from subclaw.machines.qemu.launch import CONSOLE, DISK_NODE
 
 ANSWER_S = 20.0
 POLL_S = 0.001

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from subclaw.core.errors import Unavailable
-from subclaw.machines.cgroup_files import TURNED_ON_FILE, words, write
-from subclaw.machines.cgroup_limits import MAIN_FILES, Limits
-from subclaw.machines.cgroup_machine import ControlGroup, Seat, distinct, in_words
-from subclaw.machines.cgroup_places import Lack, Place, Resource, Survey, survey
-from subclaw.machines.processes import name_prefix
+from subclaw.machines.cgroups.files import TURNED_ON_FILE, words, write
+from subclaw.machines.cgroups.group import ControlGroup, Seat, distinct, in_words
+from subclaw.machines.cgroups.limits import MAIN_FILES, Limits
+from subclaw.machines.cgroups.places import Lack, Place, Resource, Survey, survey
+from subclaw.machines.qemu.processes import name_prefix
 
 logger = logging.getLogger(__name__)
 

@@ -25,15 +25,15 @@ from pathlib import Path
 
 from subclaw.core.errors import Corrupt, SubclawError, Unavailable
 from subclaw.core.machine import Command
-from subclaw.machines.copies import sync_folder
-from subclaw.machines.guest import GuestBroken
-from subclaw.machines.image import Image
-from subclaw.machines.jail import Jail
-from subclaw.machines.locks import locked
-from subclaw.machines.memory import blank_memory, keep_memory, load_memory, reopened
-from subclaw.machines.qemu import Acceleration, Accelerator, Descriptors, Launch, Memory, arguments
-from subclaw.machines.running import Running, running
-from subclaw.machines.seats import Seat
+from subclaw.machines.disks.copies import sync_folder
+from subclaw.machines.guest.guest import GuestBroken
+from subclaw.machines.images.image import Image
+from subclaw.machines.images.locks import locked
+from subclaw.machines.qemu.jail import Jail
+from subclaw.machines.qemu.launch import Acceleration, Accelerator, Descriptors, Launch, Memory, arguments
+from subclaw.machines.qemu.memory import blank_memory, keep_memory, load_memory, reopened
+from subclaw.machines.qemu.running import Running, running
+from subclaw.machines.qemu.seats import Seat
 
 MEMORY = "memory"
 DEVICES = "devices"

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from subclaw.core.errors import Invalid, NotFound
 from subclaw.core.machine import BEFORE_ROLL_BACK
-from subclaw.machines.copies import copy_sparse, sync_folder
-from subclaw.machines.disk import DISK, disk_error, existing_disk
+from subclaw.machines.disks.copies import copy_sparse, sync_folder
+from subclaw.machines.disks.disk import DISK, disk_error, existing_disk
 from subclaw.machines.limits import check_label
 
 CHECKPOINTS = "checkpoints"

@@ -6,9 +6,9 @@ from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
 from subclaw.core.errors import Corrupt, SubclawError
-from subclaw.machines.image import Image, load_image, using_image
-from subclaw.machines.seats import Seats
-from subclaw.machines.template import (
+from subclaw.machines.images.image import Image, load_image, using_image
+from subclaw.machines.qemu.seats import Seats
+from subclaw.machines.qemu.template import (
     TEMPLATES,
     Hardware,
     Template,

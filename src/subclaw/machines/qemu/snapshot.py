@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from subclaw.core.errors import Corrupt, Unavailable
-from subclaw.machines.copies import sync_folder
-from subclaw.machines.memory import bring_changes, keep_changes
-from subclaw.machines.running import Running
-from subclaw.machines.template import Template
+from subclaw.machines.disks.copies import sync_folder
+from subclaw.machines.qemu.memory import bring_changes, keep_changes
+from subclaw.machines.qemu.running import Running
+from subclaw.machines.qemu.template import Template
 
 FOLDER = "snapshot"
 UNFINISHED = ".snapshot.new"

@@ -10,14 +10,14 @@ from functools import partial
 from pathlib import Path
 
 from subclaw.core.errors import Exhausted, Unavailable
-from subclaw.machines.disk import DISK_BYTES
-from subclaw.machines.guest import GuestBroken
-from subclaw.machines.identity import new_identity
-from subclaw.machines.qemu import Launch, Memory
-from subclaw.machines.running import Running, running
-from subclaw.machines.seats import Seat
-from subclaw.machines.snapshot import Snapshot, bring_memory, open_devices
-from subclaw.machines.template import Hardware, Template
+from subclaw.machines.disks.disk import DISK_BYTES
+from subclaw.machines.guest.guest import GuestBroken
+from subclaw.machines.guest.identity import new_identity
+from subclaw.machines.qemu.launch import Launch, Memory
+from subclaw.machines.qemu.running import Running, running
+from subclaw.machines.qemu.seats import Seat
+from subclaw.machines.qemu.snapshot import Snapshot, bring_memory, open_devices
+from subclaw.machines.qemu.template import Hardware, Template
 
 SET_UP_S = 60.0
 

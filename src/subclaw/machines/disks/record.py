@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from subclaw.core.errors import Conflict, Corrupt
-from subclaw.machines.copies import sync_folder
+from subclaw.machines.disks.copies import sync_folder
 
 RECORD = "machine.json"
 VERSION = 2

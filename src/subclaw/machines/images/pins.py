@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from subclaw.core.errors import Corrupt, Unavailable
-from subclaw.machines.locks import locked
-from subclaw.machines.record import read_record
+from subclaw.machines.disks.record import read_record
+from subclaw.machines.images.locks import locked
 
 HOMES = "homes"
 NEW = ".new"

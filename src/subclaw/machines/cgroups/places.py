@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 
-from subclaw.machines.cgroup_files import PROCESSES_FILE, TURNED_ON_FILE, read, words
+from subclaw.machines.cgroups.files import PROCESSES_FILE, TURNED_ON_FILE, read, words
 
 OWN_PROCESS = Path("/proc/self")
 BLOCK_DEVICES = Path("/sys/dev/block")

@@ -12,8 +12,8 @@ from typing import TypeVar
 
 from subclaw.core.errors import Invalid
 from subclaw.core.machine import Command, CommandEnd, CommandResult, FileSlice, Output, SearchResult, result_of
-from subclaw.machines.answers import Fields, GuestBroken, command_end, match_of, number, result, seconds
-from subclaw.machines.identity import TOLD, Identity, SetUp, Told, check_clock, check_nonce, set_up_of
+from subclaw.machines.guest.answers import Fields, GuestBroken, command_end, match_of, number, result, seconds
+from subclaw.machines.guest.identity import TOLD, Identity, SetUp, Told, check_clock, check_nonce, set_up_of
 from subclaw_guest.frames import MAX_PAYLOAD_BYTES
 from subclaw_guest.link import Link, LinkClosed, Stream
 from subclaw_guest.occupation import CLAIM_LIMIT_S

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from subclaw.core.errors import Unavailable
-from subclaw.machines.apt_sources import debian_sources
-from subclaw.machines.recipe import SUITE, guest_sources, is_executable, lines_of
-from subclaw.machines.steps import Step, run_step
+from subclaw.machines.images.apt_sources import debian_sources
+from subclaw.machines.images.recipe import SUITE, guest_sources, is_executable, lines_of
+from subclaw.machines.images.steps import Step, run_step
 
 EPOCH_S = 1_735_689_600
 """The time (1 January 2025) of every file in the image. Python checks sources against it, so it is set before they are

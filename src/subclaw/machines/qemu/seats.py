@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from subclaw.core.errors import SubclawError, Unavailable
-from subclaw.machines.cgroup import ControlGroups
-from subclaw.machines.cgroup_limits import Limits
-from subclaw.machines.cgroup_machine import ControlGroup
-from subclaw.machines.jail import USERS_PER_HOME, Jail
-from subclaw.machines.processes import forget_process, process_name, record_process
+from subclaw.machines.cgroups.group import ControlGroup
+from subclaw.machines.cgroups.groups import ControlGroups
+from subclaw.machines.cgroups.limits import Limits
+from subclaw.machines.qemu.jail import USERS_PER_HOME, Jail
+from subclaw.machines.qemu.processes import forget_process, process_name, record_process
 
 SEATS = "seats"
 OVERHEAD_MB = 224

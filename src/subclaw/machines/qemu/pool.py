@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from subclaw.core.errors import SubclawError
-from subclaw.machines.copies import copy_sparse
-from subclaw.machines.disk import DISK
+from subclaw.machines.disks.copies import copy_sparse
+from subclaw.machines.disks.disk import DISK
 from subclaw.machines.file_work import in_thread
-from subclaw.machines.guest import GuestBroken
-from subclaw.machines.restore import restored
-from subclaw.machines.running import Running
-from subclaw.machines.seats import Seats
-from subclaw.machines.template import Hardware, Template
+from subclaw.machines.guest.guest import GuestBroken
+from subclaw.machines.qemu.restore import restored
+from subclaw.machines.qemu.running import Running
+from subclaw.machines.qemu.seats import Seats
+from subclaw.machines.qemu.template import Hardware, Template
 
 REHEARSAL_S = 60.0
 RETRY_S = 10.0

@@ -16,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from subclaw.core.errors import Corrupt, Unavailable
-from subclaw.machines.copies import data_ranges
+from subclaw.machines.disks.copies import data_ranges
 
 PAGE_BYTES = mmap.PAGESIZE
 PIECE_BYTES = 4 * 1024**2

@@ -17,8 +17,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from subclaw.core.errors import Unavailable
-from subclaw.machines.disk import DISK_BYTES, open_disk
-from subclaw.machines.jail import PROGRAM, Jail, command_in_jail
+from subclaw.machines.disks.disk import DISK_BYTES, open_disk
+from subclaw.machines.qemu.jail import PROGRAM, Jail, command_in_jail
 from subclaw_guest.port import NAME as AGENT_PORT
 
 CONSOLE = "console"

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from subclaw.core.errors import Corrupt, NotFound, Unavailable
-from subclaw.machines.build import Progress, build_into
-from subclaw.machines.locks import locked
-from subclaw.machines.recipe import recipe_digest
+from subclaw.machines.images.build import Progress, build_into
+from subclaw.machines.images.locks import locked
+from subclaw.machines.images.recipe import recipe_digest
 
 GOLDEN = "golden.erofs"
 KERNEL = "kernel"

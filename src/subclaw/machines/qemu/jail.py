@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from subclaw.core.errors import Unavailable
-from subclaw.machines.processes import name_prefix
+from subclaw.machines.qemu.processes import name_prefix
 
 PROGRAM = "qemu-system-x86_64"
 PRIVILEGES = "setpriv"

@@ -1,0 +1,1 @@
+"""Control groups: what a machine's processes may use of the host."""

@@ -1,0 +1,1 @@
+"""Tenants' disks: files on the host, what is recorded beside them, and their checkpoints."""

@@ -1,0 +1,1 @@
+"""Golden images: built by a recipe, kept in a cache, listed and pruned."""

@@ -1,0 +1,1 @@
+"""One QEMU: its jail, command line and monitor, and the templates and snapshots that machines are restored from."""
