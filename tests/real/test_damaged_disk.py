@@ -7,9 +7,14 @@ from pathlib import Path
 
 import pytest
 from tests.real.damage import damage
+from tests.real.machines import Host, running_host
 
+from subclaw.core.errors import Corrupt
+from subclaw.core.machine import MachineState
+from subclaw.core.tenant import TenantId
 from subclaw.machines.disks.copies import copy_sparse
 from subclaw.machines.disks.disk import formatted_disk
+from subclaw.store.database import DatabaseAddress
 
 FILES = {f"folder-{number}/file": bytes([number]) * 50_000 for number in range(20)}
 
@@ -72,3 +77,31 @@ def test_a_damaged_disk_is_not_mounted_and_is_mended_with_its_files(disk: Path, 
     assert check(disk, "-y") == 1
     assert check(disk, "-p") == 0
     assert files_on(disk) == FILES
+
+
+@pytest.fixture
+def host(tmp_path: Path, address: DatabaseAddress) -> Iterator[Host]:
+    with running_host(tmp_path, address) as host:
+        yield host
+
+
+def test_machine_mends_its_own_disk_and_its_tenant_finds_every_file(host: Host) -> None:
+    host.run(1, "for n in 1 2 3 4 5; do seq $n 10000 > file-$n; done; sha256sum file-* > sums")
+    host.use(lambda client: client.sleep(TenantId(1)))
+    damage(host.home / "machines" / "1" / "disk.raw")
+    assert host.run(1, "sha256sum --quiet --check sums && echo whole").output == b"whole\n"
+
+
+def test_disk_that_cannot_be_mended_is_said_and_can_be_rolled_back(host: Host) -> None:
+    host.run(1, "echo mine > file")
+    host.use(lambda client: client.checkpoint(TenantId(1), "turn-1"))
+    host.use(lambda client: client.sleep(TenantId(1)))
+    with (host.home / "machines" / "1" / "disk.raw").open("r+b") as file:
+        file.truncate(0)
+        file.truncate(8 * 1024**3)
+    with pytest.raises(Corrupt) as caught:
+        host.run(1, "true")
+    assert "rolled back" in caught.value.public
+    assert host.use(lambda client: client.stats(TenantId(1))).state is MachineState.ASLEEP
+    host.use(lambda client: client.roll_back(TenantId(1), "turn-1"))
+    assert host.run(1, "cat file").output == b"mine\n"
