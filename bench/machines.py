@@ -25,8 +25,8 @@ from subclaw.machines.disks.disk import folder_of, used_bytes
 from subclaw.machines.host_client import HostClient
 from subclaw.machines.images.pins import forget_missing_homes
 from subclaw.machines.qemu.accelerator import probe_accelerator
+from subclaw.machines.qemu.command_line import Launch, Memory
 from subclaw.machines.qemu.jail import open_jail
-from subclaw.machines.qemu.launch import Launch, Memory
 from subclaw.machines.qemu.memory import blank_memory, use_small_pages
 from subclaw.machines.qemu.running import running
 from subclaw.machines.qemu.seats import Seats, Share

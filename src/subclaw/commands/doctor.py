@@ -17,7 +17,7 @@ from subclaw.doctor.render import render
 from subclaw.home import Home
 from subclaw.machines.images.image import current_image
 from subclaw.machines.qemu.accelerator import read_verdict, verdict_key
-from subclaw.machines.qemu.launch import Acceleration
+from subclaw.machines.qemu.command_line import Acceleration
 
 
 def report(settings: Settings, environ: Mapping[str, str], console: Console, *, as_json: bool) -> int:

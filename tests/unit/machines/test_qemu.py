@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from subclaw.machines.qemu.accelerator import measure_tsc_khz, read_verdict, write_verdict
+from subclaw.machines.qemu.command_line import Acceleration, Accelerator, Descriptors, Launch, Memory, arguments
 from subclaw.machines.qemu.jail import Jail, command_in_jail
-from subclaw.machines.qemu.launch import Acceleration, Accelerator, Descriptors, Launch, Memory, arguments
 
 DESCRIPTORS = Descriptors(kernel=10, initramfs=11, golden=12, disk=13, memory=14, monitor=15, agent=16, incoming=None)
 JAIL = Jail(root=Path("/jail"), build="abc", first_user=2_000_000_000)

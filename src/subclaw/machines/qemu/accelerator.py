@@ -13,10 +13,11 @@ from pathlib import Path
 
 from subclaw.core.errors import SubclawError, Unavailable
 from subclaw.machines.images.image import Image
+from subclaw.machines.qemu.boot import make_template
+from subclaw.machines.qemu.command_line import Acceleration, Accelerator
 from subclaw.machines.qemu.jail import KVM, PROGRAM, Jail
-from subclaw.machines.qemu.launch import Acceleration, Accelerator
 from subclaw.machines.qemu.seats import Seats
-from subclaw.machines.qemu.template import Hardware, make_template
+from subclaw.machines.qemu.template import Hardware
 
 VERDICT = "accelerator.json"
 BOOT_LIMIT_S = {Acceleration.KVM: 10.0, Acceleration.TCG: 90.0}

@@ -16,7 +16,7 @@ from qemu.qmp import Message, QMPClient, QMPError
 
 from subclaw.core.errors import Unavailable
 from subclaw.machines.disks.disk import open_disk
-from subclaw.machines.qemu.launch import CONSOLE, DISK_NODE
+from subclaw.machines.qemu.command_line import CONSOLE, DISK_NODE
 
 ANSWER_S = 20.0
 POLL_S = 0.001

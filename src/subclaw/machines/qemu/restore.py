@@ -13,7 +13,7 @@ from subclaw.core.errors import Exhausted, Unavailable
 from subclaw.machines.disks.disk import DISK_BYTES
 from subclaw.machines.guest.guest import GuestBroken
 from subclaw.machines.guest.identity import new_identity
-from subclaw.machines.qemu.launch import Launch, Memory
+from subclaw.machines.qemu.command_line import Launch, Memory
 from subclaw.machines.qemu.running import Running, running
 from subclaw.machines.qemu.seats import Seat
 from subclaw.machines.qemu.snapshot import Snapshot, bring_memory, open_devices

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from subclaw.core.errors import SubclawError, Unavailable
 from subclaw.machines.guest.guest import Guest
-from subclaw.machines.qemu.launch import Launch, Qemu, end, spawn
+from subclaw.machines.qemu.command_line import Launch
+from subclaw.machines.qemu.launch import Qemu, end, spawn
 from subclaw.machines.qemu.monitor import Monitor, connected
 from subclaw_guest.frames import FrameError
 from subclaw_guest.link import Link, LinkClosed, Write

@@ -5,7 +5,6 @@ one set of devices and one golden image; all of that is its key. It lies in `CAC
 another template of the same key has another memory.
 """
 
-import asyncio
 import contextlib
 import dataclasses
 import fcntl
@@ -14,38 +13,27 @@ import json
 import logging
 import os
 import platform
-import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from subclaw.core.errors import Corrupt, SubclawError, Unavailable
-from subclaw.core.machine import Command
-from subclaw.machines.disks.copies import sync_folder
-from subclaw.machines.guest.guest import GuestBroken
+from subclaw.core.errors import Corrupt
 from subclaw.machines.images.image import Image
 from subclaw.machines.images.locks import locked
+from subclaw.machines.qemu.command_line import Acceleration, Accelerator, Descriptors, Launch, Memory, arguments
 from subclaw.machines.qemu.jail import Jail
-from subclaw.machines.qemu.launch import Acceleration, Accelerator, Descriptors, Launch, Memory, arguments
-from subclaw.machines.qemu.memory import blank_memory, keep_memory, load_memory, reopened
-from subclaw.machines.qemu.running import Running, running
-from subclaw.machines.qemu.seats import Seat
+from subclaw.machines.qemu.memory import load_memory, reopened
 
 MEMORY = "memory"
 DEVICES = "devices"
 MANIFEST = "manifest.json"
 KERNEL_HEAD = "kernel-head"
-KERNEL_HEAD_BYTES = 65_536
-"""As much of a kernel as QEMU looks at."""
-
 TEMPLATES = "templates"
 UNFINISHED = ".making-"
 UNFINISHED_S = 3_600.0
-WARM_S = 60.0
 TSC_STEP_KHZ = 10_000
 WARM = (
     "python3 -c 'import json, asyncio, subprocess'; bun -e 1; git --version; rg --version; curl --version; jq --version"
@@ -187,89 +175,3 @@ def forget_templates(cache: Path, needed_keys: Collection[str], needed_ids: Coll
     for left in (cache / TEMPLATES).glob(f"{UNFINISHED}*"):
         if time.time() - left.stat().st_mtime > UNFINISHED_S:
             shutil.rmtree(left, ignore_errors=True)
-
-
-async def make_template(image: Image, hardware: Hardware, cache: Path, seat: Seat, boot_timeout_s: float) -> str:
-    """Boot a machine, save it when it waits, and return the new template's id. Raises `Unavailable`."""
-    began_s = time.monotonic()
-    template_id = secrets.token_hex(16)
-    try:
-        (cache / TEMPLATES).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=cache / TEMPLATES) as name:
-            made = Path(name) / "made"
-            made.mkdir(mode=0o755)
-            last_stream = await boot_and_save(image, hardware, made, seat, boot_timeout_s)
-            keep_kernel_head(image.kernel, made / KERNEL_HEAD)
-            manifest = {"key": template_key(image, hardware), "image": image.digest, "last_stream": last_stream}
-            (made / MANIFEST).write_text(json.dumps(manifest), "utf-8")
-            made.rename(cache / TEMPLATES / template_id)
-        sync_folder(cache / TEMPLATES)
-    except OSError as error:
-        raise Unavailable("The template of machines cannot be made.", internal=str(error)) from error
-    logger.info("a template of image %s was made in %.1f s", image.digest[:12], time.monotonic() - began_s)
-    return template_id
-
-
-def keep_kernel_head(kernel: Path, target: Path) -> None:
-    """Copy the head of a kernel, for the users of all machines to open. Raises `OSError`."""
-    with kernel.open("rb") as file:
-        target.write_bytes(file.read(KERNEL_HEAD_BYTES))
-    target.chmod(0o444)
-
-
-async def boot_and_save(image: Image, hardware: Hardware, folder: Path, seat: Seat, boot_timeout_s: float) -> int:
-    """Boot a machine in memory of its own and save it; return its agent's last stream.
-
-    Raises `Unavailable`, `OSError`.
-    """
-    memory = blank_memory(hardware.memory_mb)
-    try:
-        launch = Launch(
-            name=seat.name,
-            kernel=image.kernel,
-            initramfs=image.initramfs,
-            golden=image.golden,
-            disk=None,
-            accelerator=hardware.accelerator,
-            memory=Memory(descriptor=memory, size_mb=hardware.memory_mb, shared=True),
-            jail=hardware.jail,
-            user=seat.user,
-        )
-        last_stream = await booted(launch, seat, folder / DEVICES, boot_timeout_s)
-        await asyncio.to_thread(keep_memory, memory, folder / MEMORY)
-    finally:
-        os.close(memory)
-    return last_stream
-
-
-async def booted(launch: Launch, seat: Seat, devices: Path, boot_timeout_s: float) -> int:
-    """Boot a machine until its agent waits, save its devices and end it; return the agent's last stream.
-
-    Raises `Unavailable` with what it wrote on its console: nobody's words can be there.
-    """
-    async with asyncio.TaskGroup() as group:
-        failure: SubclawError | None = None
-        last_stream = 0
-        try:
-            async with running(launch, group, on_spawned=seat.take) as machine:
-                try:
-                    last_stream = await saved(machine, devices, boot_timeout_s)
-                except GuestBroken as error:
-                    said = f"{error}; console: {await machine.monitor.console()}"
-                    raise Unavailable("A machine does not start on this host.", internal=said) from error
-        except SubclawError as error:  # caught here, so that the group raises it as it is
-            failure = error
-    if failure is not None:
-        raise failure
-    return last_stream
-
-
-async def saved(machine: Running, devices: Path, boot_timeout_s: float) -> int:
-    """Warm a machine up, stop it and save its devices. Raises `GuestBroken`, `Unavailable`, `OSError`."""
-    await machine.guest.ping(timeout_s=boot_timeout_s)
-    await machine.guest.run(Command(text=WARM, timeout_s=WARM_S))
-    await machine.monitor.stop()
-    with devices.open("wb") as file:
-        await machine.monitor.save_devices_beside_shared_memory(file.fileno())
-        os.fsync(file.fileno())
-    return machine.link.last_number

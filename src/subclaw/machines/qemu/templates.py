@@ -7,6 +7,7 @@ from pathlib import Path
 
 from subclaw.core.errors import Corrupt, SubclawError
 from subclaw.machines.images.image import Image, load_image, using_image
+from subclaw.machines.qemu.boot import make_template
 from subclaw.machines.qemu.seats import Seats
 from subclaw.machines.qemu.template import (
     TEMPLATES,
@@ -14,7 +15,6 @@ from subclaw.machines.qemu.template import (
     Template,
     find_template,
     load_template,
-    make_template,
     manifest_of,
     template_key,
     using_template,
