@@ -24,6 +24,9 @@ from subclaw_guest.frames import (
 PIECE_BYTES = 32_768
 """The most that one DATA frame carries: small enough for streams to take turns."""
 
+MANY_PIECES, JOINED_BYTES = 16, 2_048
+"""Where this many wait, pieces are joined up to this size: those of two bytes take up twenty times what they hold."""
+
 LATE_BYTES = WINDOW_BYTES + 2 * MAX_PAYLOAD_BYTES
 """What may come for a stream after this end has closed it: all the credit that was given, and a result."""
 
@@ -140,7 +143,10 @@ class Stream:
         self._held_bytes += len(data)
         if self._held_bytes + self._consumed_bytes > WINDOW_BYTES:
             raise FrameError("more data came than was allowed")
-        self._pieces.append(data)
+        if len(self._pieces) >= MANY_PIECES and len(self._pieces[-1]) + len(data) <= JOINED_BYTES:
+            self._pieces[-1] += data
+        else:
+            self._pieces.append(data)
 
     def close(self) -> None:
         """Fail whoever waits on this stream, once what has come is read."""
