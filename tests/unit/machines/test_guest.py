@@ -173,6 +173,11 @@ def test_matches_are_cut() -> None:
     assert (len(found.matches[0].path), len(found.matches[0].text), found.more) == (4096, 300, False)
 
 
+def test_match_with_half_a_character_can_be_sent_on() -> None:
+    found = answered(search, data(b'["\\ud800a", 1, "b\\udfff"]'), result({"more": False}))
+    assert (found.matches[0].path, found.matches[0].text) == ("?a", "b?")
+
+
 @pytest.mark.parametrize(("reason", "error"), [("missing", NotFound), ("is_folder", Invalid)])
 def test_refusals_are_in_the_hosts_own_words(reason: str, error: type[SubclawError]) -> None:
     with pytest.raises(error) as caught:

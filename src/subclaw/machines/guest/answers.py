@@ -99,7 +99,13 @@ def match_of(line: bytes) -> Match:
         raise GuestBroken("a match cannot be read") from error
     if not (isinstance(path, str) and isinstance(text, str)):
         raise GuestBroken("a match cannot be read")
-    return Match(path=path[:PATH_LIMIT], line=number({"line": where}, "line"), text=text[:MATCH_TEXT])
+    line_number = number({"line": where}, "line")
+    return Match(path=sendable(path[:PATH_LIMIT]), line=line_number, text=sendable(text[:MATCH_TEXT]))
+
+
+def sendable(text: str) -> str:
+    """Replace the halves of characters (surrogates) that JSON can hold and UTF-8 cannot."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def printable(text: str, limit: int) -> str:
