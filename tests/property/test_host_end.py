@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from subclaw.core.errors import SubclawError
 from subclaw.core.machine import Command, SearchResult
-from subclaw.machines.guest import Guest, GuestBroken
-from subclaw.machines.identity import new_identity
+from subclaw.machines.guest.guest import Guest, GuestBroken
+from subclaw.machines.guest.identity import new_identity
 from subclaw_guest.frames import MAX_PAYLOAD_BYTES, WINDOW_BYTES, Frame, FrameError, Kind, credit, encode
 from subclaw_guest.link import PIECE_BYTES, Link, LinkClosed
 from subclaw_guest.refusals import Reason

@@ -17,7 +17,7 @@ import psutil
 import psycopg
 from psycopg import sql
 
-from subclaw.core.machine import Command, CommandResult
+from subclaw.core.machine import Command, CommandResult, MachineStatus
 from subclaw.core.tenant import TenantId
 from subclaw.machines.cgroups.groups import open_groups
 from subclaw.machines.disks.disk import folder_of, formatted_disk
@@ -156,6 +156,12 @@ def settle_tenants(address: DatabaseAddress, tenants: int, plan: Mapping[str, ob
         )
         for name, value in plan.items():
             connection.execute(sql.SQL("UPDATE plan SET {} = %s").format(sql.Identifier(name)), [value])
+
+
+def status_of(host: Host, tenant_id: int) -> MachineStatus:
+    """Return the status of a tenant's machine, which must be awake."""
+    (status,) = [status for status in host.use(lambda client: client.statuses()) if status.tenant_id == tenant_id]
+    return status
 
 
 def qemu_processes(home: Path) -> list[psutil.Process]:

@@ -11,10 +11,10 @@ from pathlib import Path
 import httpx2
 import psutil
 import pytest
-from tests.real.machines import Host, eventually, running_host
+from tests.real.machines import Host, eventually, running_host, status_of
 
 from subclaw.core.errors import Corrupt, Exhausted, SubclawError, Unavailable
-from subclaw.core.machine import Command, CommandResult, Ended, MachineStatus
+from subclaw.core.machine import Command, CommandResult, Ended
 from subclaw.core.tenant import TenantId
 from subclaw.machines.host_client import HostClient
 from subclaw.store.database import DatabaseAddress
@@ -52,12 +52,6 @@ for family, address in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET, "10.0.2.
 def host(tmp_path_factory: pytest.TempPathFactory, cluster: DatabaseAddress) -> Iterator[Host]:
     with fresh_database(cluster) as address, running_host(tmp_path_factory.mktemp("host"), address) as host:
         yield host
-
-
-def status_of(host: Host, tenant_id: int) -> MachineStatus:
-    """Return the status of a tenant's machine, which must be awake."""
-    (status,) = [status for status in host.use(lambda client: client.statuses()) if status.tenant_id == tenant_id]
-    return status
 
 
 def socket_at(address: str) -> str:

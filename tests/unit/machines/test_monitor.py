@@ -4,7 +4,7 @@ import asyncio
 
 from qemu.qmp import Message, QMPClient
 
-from subclaw.machines.monitor import Monitor
+from subclaw.machines.qemu.monitor import Monitor
 
 EVENTS = 1_000
 CLOCK_SET = Message({"event": "RTC_CHANGE", "data": {"offset": 78}})
