@@ -30,7 +30,7 @@ from typing import IO
 
 import psutil
 import psycopg
-from tests.real.machines import Host, golden_image, qemu_processes, running_host
+from tests.real.machines import Host, control_groups, golden_image, qemu_processes, running_host
 
 from subclaw.core.errors import NotFound, SubclawError, Unavailable
 from subclaw.core.machine import Command, MachineState
@@ -40,7 +40,7 @@ from subclaw.machines.disks.disk import DISK, folder_of
 from subclaw.machines.disks.record import read_record
 from subclaw.machines.host_client import HostClient
 from subclaw.machines.images.pins import forget_missing_homes
-from subclaw.machines.qemu.processes import PROCESS, name_prefix
+from subclaw.machines.qemu.processes import PROCESS
 from subclaw.machines.qemu.seats import SEATS
 from subclaw.machines.qemu.snapshot import read_snapshot
 from subclaw.store.database import DatabaseAddress
@@ -68,7 +68,6 @@ START_COUNTING = (
     f" while ! [ -s {COUNT} ]; do sleep 0.1; done; cat {COUNT}"
 )
 LOOK = f"cat {COUNT} 2>/dev/null || echo 0; sha256sum f? 2>/dev/null; true"
-GROUPS = Path("/sys/fs/cgroup")
 
 Contents = dict[str, frozenset[str]]
 """By a file's name the digests that its content may have: more than one if a call's outcome is unknown."""
@@ -435,10 +434,9 @@ async def check_statuses(soak: Soak, client: HostClient) -> None:
 
 def left_behind(soak: Soak) -> int:
     """Count the processes, control groups, seats and sockets that there are after the host has stopped."""
-    prefix = name_prefix(soak.home)
     left = [
         *(str(process) for process in qemu_processes(soak.home)),
-        *(str(path) for path in GROUPS.rglob(f"{prefix.rstrip('-')}*") if path.is_dir()),
+        *(str(path) for path in control_groups(soak.home)),
         *(str(path) for path in (soak.home / SEATS).glob(f"*/{PROCESS}")),
         *(str(path) for path in soak.folder.rglob("*.sock")),
     ]

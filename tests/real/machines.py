@@ -141,6 +141,7 @@ def running_host(
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
                 assert process.wait(STOP_S) == 0
+                assert not control_groups(home), "control groups are left behind"
         finally:
             process.kill()
             eventually(lambda: not qemu_processes(home), "QEMU is left behind")
@@ -175,6 +176,12 @@ def qemu_processes(home: Path) -> list[psutil.Process]:
         except psutil.Error:
             continue
     return found
+
+
+def control_groups(home: Path) -> list[Path]:
+    """Return the control groups of a home folder, in all hierarchies."""
+    parent = name_prefix(home).rstrip("-")
+    return [path for path in Path("/sys/fs/cgroup").rglob(f"{parent}*") if path.is_dir()]
 
 
 def eventually(condition: Callable[[], object], complaint: str, *, timeout_s: float = 20.0) -> None:

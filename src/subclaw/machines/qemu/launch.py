@@ -23,8 +23,8 @@ NOT_STARTED = "The machine could not be started."
 class Qemu:
     """A QEMU process in its jail, with the host's ends of its monitor and of the agent's port.
 
-    `launcher` is a child of this process, which ends when the jail is empty. `first_process` is a descriptor (pidfd) of
-    the first process in the jail, with whose end all others end. `incoming` is QEMU's number of the file it was given.
+    `launcher` is a child of this process, which ends with QEMU. `first_process` is a descriptor (pidfd) of the first
+    process in the jail, with whose end all others end. `incoming` is QEMU's number of the file it was given.
     """
 
     launcher: asyncio.subprocess.Process
@@ -147,12 +147,26 @@ def opened(launch: Launch, monitor: int, agent: int) -> Iterator[Descriptors]:
 
 
 async def end(qemu: Qemu) -> None:
-    """Kill QEMU and wait until it is gone: only then may its disk be used again."""
-    if qemu.launcher.returncode is None:
-        # The launcher ends when its jail is empty; killed itself, it would be gone before QEMU is.
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(qemu.first_process, signal.SIGKILL)
-        await qemu.launcher.wait()
+    """Kill QEMU and wait until it is gone: only then may its disk be used again.
+
+    The first process in the jail is waited for as well, in whose end the jail is taken apart: the launcher ends as soon
+    as QEMU does, so it may be there for milliseconds more.
+    """
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(qemu.first_process, signal.SIGKILL)
+    await qemu.launcher.wait()
+    await process_end(qemu.first_process)
+
+
+async def process_end(process: int) -> None:
+    """Wait until a process has ended. `process` is a descriptor of it (pidfd), which one at a time may wait for."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    loop.add_reader(process, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(process)
 
 
 async def kill(launcher: asyncio.subprocess.Process) -> None:
