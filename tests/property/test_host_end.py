@@ -32,7 +32,7 @@ HANG_S = 20.0
 """When a call counts as hung: long before its own time limit, since the machine is gone by then."""
 
 FLOOD_BYTES, FLOOD_PIECES = 16 * 1024**2, 1_500
-HELD_BYTES = 8 * WINDOW_BYTES
+HELD_BYTES = 16 * WINDOW_BYTES
 """What may be held at the most: a window, frames that are not complete, what the call sends, and Python's own share."""
 
 EXAMPLES = settings(max_examples=100, deadline=None)
