@@ -25,7 +25,8 @@ logger = logging.getLogger(__name__)
 class Life:
     """A machine from its start to its end. Times are those of a clock that only goes forward.
 
-    `kept_until_s` is until when a claim keeps it awake, as far as is known.
+    `kept_until_s` is until when a claim keeps it awake, as far as is known; `metered_s` is until when its seconds are
+    on the tenant's account, and `meter_at_s` when the next are added.
     """
 
     tenant_id: TenantId
@@ -33,6 +34,7 @@ class Life:
     started_s: float
     used_s: float
     metered_s: float
+    meter_at_s: float
     awake_left_s: float = 0.0
     kept_until_s: float = 0.0
     calls: int = 0
@@ -73,7 +75,7 @@ def begun(tenant_id: TenantId) -> Life:
     """Return a machine's life at its beginning."""
     now_s = time.monotonic()
     up: asyncio.Future[Started] = asyncio.get_running_loop().create_future()
-    return Life(tenant_id=tenant_id, up=up, started_s=now_s, used_s=now_s, metered_s=now_s)
+    return Life(tenant_id=tenant_id, up=up, started_s=now_s, used_s=now_s, metered_s=now_s, meter_at_s=now_s + METER_S)
 
 
 async def live(life: Life, started: Started, ledger: MachineLedger) -> None:
@@ -81,11 +83,11 @@ async def live(life: Life, started: Started, ledger: MachineLedger) -> None:
     life.awake_left_s = started.terms.awake_left_s
     while not life.is_going():
         now_s = time.monotonic()
-        if now_s - life.metered_s >= METER_S:
+        if life.meter_at_s <= now_s:
             await meter(life, started, ledger)
         if life.is_idle() and sleeps_at_s(life, started) <= now_s:
             await sleep_or_stay(life, started)
-        next_s = min(life.metered_s + METER_S, max(sleeps_at_s(life, started), now_s + 0.01))
+        next_s = min(life.meter_at_s, max(sleeps_at_s(life, started), now_s + 0.01))
         # Whatever becomes idle meanwhile is not due before a whole time-out has passed.
         await first_of(started.machine.gone, life.stop, timeout_s=max(0.01, next_s - time.monotonic()))
 
@@ -116,6 +118,7 @@ async def sleep_or_stay(life: Life, started: Started) -> None:
 async def meter(life: Life, started: Started, ledger: MachineLedger) -> None:
     """Add the seconds since the last time to the tenant's account. A machine whose start was overtaken is ended."""
     now_s = time.monotonic()
+    life.meter_at_s = now_s + METER_S
     try:
         life.awake_left_s = await ledger.use(life.tenant_id, started.generation, awake_s=now_s - life.metered_s)
     except Conflict as error:

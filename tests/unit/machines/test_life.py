@@ -1,0 +1,78 @@
+"""Metering: what is on a tenant's account, and what happens to a machine whose start was overtaken."""
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+import pytest
+
+from subclaw.core.errors import Conflict, SubclawError, Unavailable
+from subclaw.core.machine import MachineLedger, Terms
+from subclaw.core.tenant import TenantId
+from subclaw.machines.life import METER_S, Life, begun, meter
+from subclaw.machines.starts import Started
+
+TERMS = Terms(idle_timeout_s=300.0, disk_mb=8_192, sleeps_with_memory=True, awake_left_s=100.0)
+
+
+class Account:
+    """A ledger of which only `use` is used; it fails with the errors that it is given, in turn."""
+
+    def __init__(self, *errors: SubclawError | None) -> None:
+        self.errors = list(errors)
+        self.used_s = 0.0
+
+    async def use(self, tenant_id: TenantId, generation: int, *, awake_s: float) -> float:
+        """Add seconds."""
+        if self.errors and (error := self.errors.pop(0)):
+            raise error
+        self.used_s += awake_s
+        return 100.0 - self.used_s
+
+
+def metered(account: Account, check: Callable[[Life], None], *, awake_s: float, times: int = 1) -> None:
+    """Meter a life that began so long ago."""
+
+    async def scenario() -> None:
+        life = begun(TenantId(1))
+        life.metered_s -= awake_s
+        up = Started(machine=None, generation=1, terms=TERMS, image="", template=None)  # type: ignore[arg-type]
+        for _ in range(times):
+            await meter(life, up, cast(MachineLedger, account))
+        check(life)
+
+    asyncio.run(scenario())
+
+
+def test_seconds_are_added_once() -> None:
+    account = Account()
+
+    def check(life: Life) -> None:
+        assert account.used_s == pytest.approx(30.0, abs=1.0)
+        assert life.awake_left_s == pytest.approx(70.0, abs=1.0)
+
+    metered(account, check, awake_s=30.0, times=2)
+
+
+def test_seconds_wait_for_a_ledger_that_is_away_which_is_not_asked_at_once_again() -> None:
+    account = Account(Unavailable("away"))
+
+    def check(life: Life) -> None:
+        assert account.used_s == pytest.approx(30.0, abs=1.0)
+        assert life.meter_at_s - life.metered_s == pytest.approx(METER_S, abs=1.0)
+
+    metered(account, check, awake_s=30.0, times=2)
+
+    def unmetered(life: Life) -> None:
+        assert life.meter_at_s - life.metered_s == pytest.approx(30.0 + METER_S, abs=1.0)
+        assert not life.stop.is_set()
+
+    metered(Account(Unavailable("away")), unmetered, awake_s=30.0)
+
+
+def test_machine_whose_start_was_overtaken_is_ended_as_it_is() -> None:
+    def check(life: Life) -> None:
+        assert life.stop.is_set()
+        assert not life.sync
+
+    metered(Account(Conflict("overtaken")), check, awake_s=30.0)
