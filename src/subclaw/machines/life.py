@@ -17,6 +17,8 @@ from subclaw.machines.workshop import Workshop
 SYNC_S = 20.0
 OCCUPATION_S = 10.0
 METER_S = 60.0
+MOST_PROCESSES = 256
+"""With how many programs of the tenant's a machine sleeps with its memory; one with more has got out of hand."""
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +133,7 @@ async def meter(life: Life, started: Started, ledger: MachineLedger) -> None:
 
 
 async def put_to_sleep(life: Life, started: Started, workshop: Workshop) -> MachineState:
-    """Write everything to the disk, and the memory beside it if programs of the tenant run.
+    """Write everything to the disk, and the memory beside it if programs of the tenant run, and not too many.
 
     A machine that is gone or broken is left as it is: what it had not written then is lost.
     """
@@ -143,7 +145,7 @@ async def put_to_sleep(life: Life, started: Started, workshop: Workshop) -> Mach
         await machine.link.cancel_all()
         await machine.guest.sync(timeout_s=SYNC_S)
         occupation = await machine.guest.occupation(timeout_s=OCCUPATION_S)
-        if occupation.processes and started.terms.sleeps_with_memory:
+        if 0 < occupation.processes <= MOST_PROCESSES and started.terms.sleeps_with_memory:
             folder = folder_of(workshop.home, life.tenant_id)
             await save_snapshot(machine, started.template, folder, started.generation)
             return MachineState.ASLEEP_WITH_MEMORY
