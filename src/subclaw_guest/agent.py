@@ -5,7 +5,6 @@ import concurrent.futures.thread  # noqa: F401 (asyncio imports it at its first 
 import contextlib
 import gc
 import json
-import os
 import signal
 
 from subclaw_guest import setup
@@ -17,8 +16,6 @@ from subclaw_guest.processes import Processes, set_out_of_memory_score
 from subclaw_guest.refusals import Reason, Refused, reason_of
 
 CALLS_AT_ONCE = 64
-FIRST = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
-"""Before every ordinary process, which children and threads are (sched(7)): else a fork bomb leaves no turn for it."""
 
 
 class Agent:
@@ -78,5 +75,4 @@ def main() -> None:
     """Run as process 1. If this ever returns or raises, the kernel panics and the machine stops."""
     setup.prepare()
     set_out_of_memory_score(-1000)
-    os.sched_setscheduler(0, FIRST, os.sched_param(1))
     asyncio.run(serve())

@@ -124,8 +124,7 @@ def acceleration(accelerator: Accelerator) -> list[str]:
     """Return the accelerator and the processor that fits it."""
     if accelerator.kind is Acceleration.KVM:
         return ["-accel", "kvm", "-cpu", "host"]
-    # Without ERMS the guest's kernel and its libc copy by words: TCG runs string instructions one step at a time.
-    return ["-accel", f"tcg,thread=multi,tb-size={TRANSLATION_MB}", "-cpu", "max,erms=off"]
+    return ["-accel", f"tcg,thread=multi,tb-size={TRANSLATION_MB}", "-cpu", "max"]
 
 
 def kernel_line(accelerator: Accelerator) -> str:
