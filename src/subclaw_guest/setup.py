@@ -20,6 +20,13 @@ from subclaw_guest.processes import Processes
 SIOCSIFFLAGS = 0x8914
 IFF_UP_RUNNING = 0x1 | 0x40
 
+RECLAIM = {"/sys/kernel/mm/lru_gen/enabled": "y", "/sys/kernel/mm/lru_gen/min_ttl_ms": "1000"}
+"""What was used within the last second stays in memory: where it does not fit, the kernel ends a program.
+
+Else it would go on for minutes dropping what all programs are made of and reading it again. Source: the kernel's
+Documentation/admin-guide/mm/multigen_lru.rst.
+"""
+
 STAGE = "/mnt"
 DISK = "/mnt/disk"
 ROOT = "/mnt/root"
@@ -31,7 +38,7 @@ MOVED = ("/proc", "/sys", "/dev", "/run")
 
 
 def prepare() -> None:
-    """Do what every machine needs before it waits: the kernel's file systems, the loopback interface, a stage."""
+    """Do what every machine needs before it waits: the kernel's file systems, reclaim, the loopback, a stage."""
     os.makedirs("/dev/pts", exist_ok=True)
     os.makedirs("/dev/shm", exist_ok=True)
     mount("tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV)
@@ -40,6 +47,9 @@ def prepare() -> None:
     mount("tmpfs", STAGE, "tmpfs")
     for folder in (DISK, ROOT, CLAIMS):
         os.makedirs(folder)
+    for path, value in RECLAIM.items():
+        with contextlib.suppress(FileNotFoundError), open(path, "w", encoding="ascii") as file:
+            file.write(value)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         fcntl.ioctl(control, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP_RUNNING))
 
