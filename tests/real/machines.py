@@ -165,6 +165,13 @@ def status_of(host: Host, tenant_id: int) -> MachineStatus:
     return status
 
 
+def socket_at(address: str) -> str:
+    """Return the path of a socket whose address is in Caddy's notation."""
+    network, _, path = address.partition("/")
+    assert network == "unix"
+    return path
+
+
 def qemu_processes(home: Path) -> list[psutil.Process]:
     """Return the QEMU processes of a home folder."""
     prefix = name_prefix(home)

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx2
 import psutil
 import pytest
-from tests.real.machines import Host, eventually, running_host, status_of
+from tests.real.machines import Host, eventually, running_host, socket_at, status_of
 
 from subclaw.core.errors import Corrupt, Exhausted, SubclawError, Unavailable
 from subclaw.core.machine import Command, CommandResult, Ended
@@ -24,41 +24,11 @@ FLAT_BYTES = 30_000_000
 GIGABYTE = 1_000_000_000
 GROWTH_BYTES = 2 * 1024**3
 
-BREAK_PROTOCOL = """
-import ctypes, os
-libc = ctypes.CDLL(None)
-agent = os.pidfd_open(1)
-for number in os.listdir("/proc/1/fd"):
-    if "vport" in os.readlink(f"/proc/1/fd/{number}"):
-        port = libc.syscall(438, agent, int(number), 0)
-        os.write(port, b"\\xff" * 100)
-"""
-"""Root in a machine takes the agent's own port (pidfd_getfd(2)) and writes what is no frame."""
-
-CONNECT_OUT = """
-import socket
-for family, address in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET, "10.0.2.2"), (socket.AF_INET6, "2001:db8::1")):
-    connection = socket.socket(family)
-    connection.settimeout(5)
-    try:
-        connection.connect((address, 80))
-        print("connected")
-    except OSError as error:
-        print(error.errno)
-"""
-
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory, cluster: DatabaseAddress) -> Iterator[Host]:
     with fresh_database(cluster) as address, running_host(tmp_path_factory.mktemp("host"), address) as host:
         yield host
-
-
-def socket_at(address: str) -> str:
-    """Return the path of a socket whose address is in Caddy's notation."""
-    network, _, path = address.partition("/")
-    assert network == "unix"
-    return path
 
 
 def fetch(address: str, path: str = "/") -> httpx2.Response:
@@ -126,32 +96,6 @@ def test_machine_killed_in_mid_command(host: Host) -> None:
     assert "stopped" in error.public
     assert "unknown" in error.public
     assert host.run(2, "cat kept synced").output == b"contentsynced\n"
-
-
-def test_machine_that_breaks_its_protocol_is_ended(host: Host) -> None:
-    host.run(2, "true")
-    before = status_of(host, 2)
-
-    async def scenario(client: HostClient) -> None:
-        await client.write(TenantId(2), "break.py", BREAK_PROTOCOL.encode())
-        with pytest.raises(Unavailable):
-            await client.run(TenantId(2), Command(text="python3 break.py; sleep 60", timeout_s=120))
-
-    host.use(scenario)
-    assert host.run(2, "echo back").output == b"back\n"
-    assert status_of(host, 2).generation == before.generation + 1
-
-
-def test_machine_that_shuts_itself_down(host: Host) -> None:
-    with pytest.raises(Unavailable):
-        host.run(2, "echo b > /proc/sysrq-trigger; sleep 60")
-    assert host.run(2, "echo back").output == b"back\n"
-
-
-def test_there_is_no_network(host: Host) -> None:
-    assert host.run(1, "ls /sys/class/net").output == b"lo\n"
-    host.use(lambda client: client.write(TenantId(1), "connect.py", CONNECT_OUT.encode()))
-    assert b"connected" not in host.run(1, "python3 connect.py").output
 
 
 def test_two_tenants_have_different_disks(host: Host) -> None:
@@ -297,14 +241,6 @@ def test_disk_grows_with_its_device(host: Host) -> None:
     assert int(host.run(6, size).output) - before > 0.9 * GROWTH_BYTES
     assert host.run(6, "cat file").output == b"content\n"
     assert disk.stat().st_blocks * 512 < 4_000_000
-
-
-def test_machine_with_a_full_disk_comes_up(host: Host) -> None:
-    filling = "fallocate -l $(($(df --output=avail -B1 . | tail -1) - 50000000)) most; cat /dev/zero > rest"
-    assert b"No space left" in host.run(6, filling).output
-    disk_of(host, 6)
-    assert host.run(6, "rm most rest; echo room > file; cat file").output == b"room\n"
-    host.use(lambda client: client.destroy(TenantId(6)))
 
 
 def test_broken_record_is_said_and_nothing_is_started(host: Host) -> None:
