@@ -10,6 +10,7 @@ import signal
 from subclaw_guest import setup
 from subclaw_guest.calls import Calls
 from subclaw_guest.frames import Kind
+from subclaw_guest.groups import CommandGroups
 from subclaw_guest.link import Link, LinkClosed, Stream
 from subclaw_guest.port import open_port
 from subclaw_guest.processes import Processes, set_out_of_memory_score
@@ -61,7 +62,7 @@ class Agent:
 async def serve() -> None:
     """Answer the host for as long as the machine runs."""
     read_port, write_port = await open_port()
-    processes = Processes()
+    processes = Processes(CommandGroups())
     asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, processes.reap)
     async with asyncio.TaskGroup() as group:
         agent = Agent(group, processes)

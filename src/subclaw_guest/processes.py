@@ -8,6 +8,8 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from subclaw_guest.groups import CommandGroups
+
 HOME = "/home/agent"
 ENVIRONMENT = {
     "HOME": HOME,
@@ -37,11 +39,12 @@ class Child:
 class Processes:
     """All children. As process 1 the agent inherits every orphan, so it waits for any child there is."""
 
-    def __init__(self) -> None:
+    def __init__(self, groups: CommandGroups) -> None:
+        self._groups = groups
         self._exits: dict[int, asyncio.Future[int]] = {}
 
     def start(self, arguments: list[str | bytes], *, folder: str = HOME) -> Child:
-        """Start a program with its stdout and stderr in one pipe. Raises `OSError`."""
+        """Start a program in a control group of its own, its stdout and stderr in one pipe. Raises `OSError`."""
         read_end, write_end = os.pipe()
         try:
             os.set_blocking(read_end, False)
@@ -60,6 +63,7 @@ class Processes:
             raise
         finally:
             os.close(write_end)
+        self._groups.take(process.pid)
         # `reap` waits for every child, so the Popen object must not.
         process.returncode = 0
         return Child(process_id=process.pid, output=read_end, exited=self._exit_of(process.pid))

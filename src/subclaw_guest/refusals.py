@@ -20,6 +20,7 @@ class Reason(StrEnum):
     TOO_LARGE = "too_large"
     NOT_LISTENING = "not_listening"
     BAD_DISK = "bad_disk"
+    CROWDED = "crowded"
     FAILED = "failed"
 
 
@@ -47,6 +48,8 @@ REASONS = {
     errno.ENAMETOOLONG: Reason.BAD_PATH,
     errno.ELOOP: Reason.BAD_PATH,
     errno.E2BIG: Reason.TOO_LARGE,
+    errno.EAGAIN: Reason.CROWDED,
+    errno.ENOMEM: Reason.CROWDED,
     errno.ECONNREFUSED: Reason.NOT_LISTENING,
 }
 

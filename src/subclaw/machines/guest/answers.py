@@ -30,6 +30,7 @@ WORDS: dict[Reason, tuple[type[SubclawError], str]] = {
         Corrupt,
         "The machine's disk is damaged and could not be repaired. It can be rolled back to a checkpoint.",
     ),
+    Reason.CROWDED: (Exhausted, "The machine has too many processes, or too little memory, to do that."),
     Reason.FAILED: (Unavailable, "The machine could not do that."),
 }
 
