@@ -117,6 +117,7 @@ async def saved(machine: Running, devices: Path, boot_timeout_s: float) -> int:
     """Warm a machine up, stop it and save its devices. Raises `GuestBroken`, `Unavailable`, `OSError`."""
     await machine.guest.ping(timeout_s=boot_timeout_s)
     await machine.guest.run(Command(text=WARM, timeout_s=WARM_S))
+    await machine.guest.rehearse(timeout_s=WARM_S)
     await machine.monitor.stop()
     with devices.open("wb") as file:
         await machine.monitor.save_devices_beside_shared_memory(file.fileno())
