@@ -13,11 +13,12 @@ from subclaw_guest import setup
 from subclaw_guest.archive import archive
 from subclaw_guest.commands import TEXT_LIMIT_BYTES, run
 from subclaw_guest.connect import connect
+from subclaw_guest.disk import freeze
 from subclaw_guest.files import Replacement, read
 from subclaw_guest.identity import Identity, proof, refresh
 from subclaw_guest.link import Stream
 from subclaw_guest.occupation import claim_s, count_processes
-from subclaw_guest.processes import Processes
+from subclaw_guest.processes import HOME, Processes
 from subclaw_guest.refusals import Reason, Refused
 from subclaw_guest.rehearsal import rehearse
 from subclaw_guest.search import encode, search
@@ -40,6 +41,7 @@ class Calls:
             "resume": self._resume,
             "occupation": self._occupation,
             "sync": self._sync,
+            "freeze": self._freeze,
             "run": self._run,
             "read": self._read,
             "write": self._write,
@@ -76,6 +78,10 @@ class Calls:
 
     async def _sync(self, stream: Stream, fields: Fields) -> Fields:
         await asyncio.to_thread(os.sync)
+        return {}
+
+    async def _freeze(self, stream: Stream, fields: Fields) -> Fields:
+        await asyncio.to_thread(freeze, HOME)
         return {}
 
     async def _run(self, stream: Stream, fields: Fields) -> Fields:

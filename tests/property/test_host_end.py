@@ -60,6 +60,7 @@ CALLS: dict[str, Call] = {
     "resume": lambda guest: guest.resume(timeout_s=ANSWER_S),
     "occupation": lambda guest: guest.occupation(timeout_s=ANSWER_S),
     "sync": lambda guest: guest.sync(timeout_s=ANSWER_S),
+    "freeze": lambda guest: guest.freeze(timeout_s=ANSWER_S),
     "run": lambda guest: guest.run(Command(text="true", timeout_s=ANSWER_S, output_limit_bytes=LIMIT_BYTES)),
     "read": lambda guest: guest.read("path", offset_bytes=0, limit_bytes=LIMIT_BYTES),
     "write": lambda guest: guest.write("path", bytes(2 * WINDOW_BYTES)),

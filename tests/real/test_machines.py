@@ -194,6 +194,13 @@ def disk_of(host: Host, tenant_id: int) -> Path:
     return host.home / "machines" / str(tenant_id) / "disk.raw"
 
 
+def test_disk_of_a_machine_that_sleeps_has_nothing_to_recover(host: Host) -> None:
+    host.run(4, "echo new > file")
+    header = subprocess.run(["/sbin/dumpe2fs", "-h", str(disk_of(host, 4))], capture_output=True, check=True).stdout
+    assert b"has_journal" in header
+    assert b"needs_recovery" not in header
+
+
 def test_machine_has_names_and_a_clock_of_its_own(host: Host) -> None:
     names = "cat /etc/machine-id; cat /proc/sys/kernel/random/boot_id; stat -c %a /etc/machine-id; date +%s"
     first = host.run(4, names).output.decode().split()

@@ -149,6 +149,7 @@ async def put_to_sleep(life: Life, started: Started, workshop: Workshop) -> Mach
             folder = folder_of(workshop.home, life.tenant_id)
             await save_snapshot(machine, started.template, folder, started.generation)
             return MachineState.ASLEEP_WITH_MEMORY
+        await machine.guest.freeze(timeout_s=SYNC_S)
     except (GuestBroken, SubclawError) as error:
         logger.warning("machine %s did not go to sleep as it should: %s", life.tenant_id, error)
     except OSError as error:

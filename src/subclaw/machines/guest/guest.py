@@ -103,6 +103,11 @@ class Guest:
         async with self._call("sync", {}, timeout_s) as stream:
             await result(stream)
 
+    async def freeze(self, *, timeout_s: float) -> None:
+        """Let the disk be as it is now: its next mount has nothing to recover. The machine must be ended then."""
+        async with self._call("freeze", {}, timeout_s) as stream:
+            await result(stream)
+
     async def run(self, command: Command) -> CommandResult:
         """Run a command; see `Machines.run`."""
         async with aclosing(self.exec(command)) as pieces:
