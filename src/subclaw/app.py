@@ -57,7 +57,8 @@ from subclaw.tools.toolbox import BuiltInToolbox
 from subclaw.tools.undo import undo_tools
 from subclaw.turns.intake import StoreIntake
 from subclaw.turns.outbox import deliver
-from subclaw.turns.worker import Turns, work
+from subclaw.turns.run import Turns
+from subclaw.turns.worker import work
 
 TURNS_AT_ONCE = 256
 CONSOLE_POOL_SIZE = 2

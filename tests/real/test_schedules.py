@@ -26,7 +26,8 @@ from subclaw.store.schedules import StoreSchedules, fire_due, next_due_s
 from subclaw.testing.models import ScriptedModel, calls, words
 from subclaw.tools.schedule import schedule_tools
 from subclaw.tools.toolbox import BuiltInToolbox
-from subclaw.turns.worker import Turns, work
+from subclaw.turns.run import Turns
+from subclaw.turns.worker import work
 
 DEADLINE_S = 20
 READ_IN_PLACE = frozenset({"web"})

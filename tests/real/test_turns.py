@@ -17,7 +17,8 @@ from subclaw.store.database import Database, DatabaseAddress, Role, open_databas
 from subclaw.testing.models import ScriptedModel, calls, words
 from subclaw.tools.toolbox import BuiltInToolbox, Perform, Tool
 from subclaw.turns.intake import StoreIntake
-from subclaw.turns.worker import FAILURE_LIMIT, GIVEN_UP, Turns, work
+from subclaw.turns.run import FAILURE_LIMIT, GIVEN_UP, Turns
+from subclaw.turns.worker import work
 
 DEADLINE_S = 20
 

@@ -1,0 +1,38 @@
+"""The journal of a turn: what the store has of a conversation, and what it is still to be told."""
+
+from collections.abc import Sequence
+
+from subclaw.core.transcript import Event
+from subclaw.core.turn import Lease
+from subclaw.store import conversations
+from subclaw.store.database import Database
+from subclaw.store.events import storable_event
+
+
+class Journal:
+    """The events of a conversation: those that the store has, and those that it is still to be told of.
+
+    The latter are kept as the store will give them back, so that whoever takes a turn over is told what this one was.
+    """
+
+    def __init__(self, database: Database, lease: Lease, written: Sequence[Event]) -> None:
+        self._database = database
+        self._lease = lease
+        self._written = list(written)
+        self.unwritten: list[Event] = []
+
+    def add(self, event: Event) -> None:
+        """Take an event, to be written with the next ones."""
+        self.unwritten.append(storable_event(event))
+
+    def events(self) -> list[Event]:
+        """Return all of them, oldest first."""
+        return [*self._written, *self.unwritten]
+
+    async def write(self, *, drain: bool = False) -> None:
+        """Append what is unwritten; with `drain`, learn what was said meanwhile."""
+        if not self.unwritten:
+            return
+        said = await conversations.append(self._database, self._lease, self.unwritten, drain=drain)
+        self._written += [*self.unwritten, *said]
+        self.unwritten = []
