@@ -13,6 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from subclaw.accounts import CADDY_USER, CONTROL_USER
+from subclaw.agent_file import read_agent
 from subclaw.api.app import make_app
 from subclaw.channels.sms import sms_router
 from subclaw.channels.sms_channel import SmsChannel
@@ -206,6 +207,7 @@ async def run_worker(settings: Settings, port: int) -> None:
                 ]
             ),
             instructions=instructions,
+            agent=read_agent(home.agent_file),
             sends=lambda channel: channel not in READ_IN_PLACE,
         )
         channels = await stack.enter_async_context(_channels(settings, home))

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from subclaw.accounts import CADDY_USER, CONTROL_USER, DATABASE_USER, EGRESS_USER
+from subclaw.agent_file import read_agent
 from subclaw.app import caddy_settings, database_address, group_id, public_url, seal_keys, user_id
 from subclaw.config import DEFAULT_PORT, Settings, process_environment
 from subclaw.console.gate import console_link
@@ -61,6 +62,7 @@ async def box_up(settings: Settings, environ: Mapping[str, str], on_step: OnStep
         destination(upstream)
     current_image(settings.cache)
     home = Home(settings.home)
+    read_agent(home.agent_file)
     prepare_home(home)
     async with AsyncExitStack() as stack:
         stack.enter_context(held(home))

@@ -44,6 +44,11 @@ class Home:
         return self.path / "run" / "egress" / "gateway.sock"
 
     @property
+    def agent_file(self) -> Path:
+        """The operator's settings of the agent, if there are any."""
+        return self.path / "agent.toml"
+
+    @property
     def machines(self) -> Path:
         """The tenants' disks."""
         return self.path / "machines"

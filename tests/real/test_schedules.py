@@ -10,6 +10,7 @@ from typing import Any, LiteralString
 import psycopg
 import pytest
 
+from subclaw.core.agent import AgentSettings
 from subclaw.core.channel import Address, InboundMessage
 from subclaw.core.errors import Conflict, Exhausted, NotFound
 from subclaw.core.model import UserSaid
@@ -31,6 +32,8 @@ from subclaw.turns.worker import work
 
 DEADLINE_S = 20
 READ_IN_PLACE = frozenset({"web"})
+
+AGENT = AgentSettings()
 
 
 def run(scenario: Callable[[Database], Awaitable[None]], address: DatabaseAddress) -> None:
@@ -147,6 +150,7 @@ def test_an_agents_turn_begins_with_the_text_and_nobody_said_it(address: Databas
             database=database,
             model=model,
             toolbox=BuiltInToolbox([]),
+            agent=AGENT,
             instructions=lambda _: "be kind",
             sends=lambda name: name != "web",
         )
@@ -437,6 +441,7 @@ def test_a_call_that_a_dead_worker_had_made_sets_no_second_one(address: Database
             database=database,
             model=ScriptedModel([calls(("schedule_notification", '{"text": "drink", "in_minutes": 9}')), words("ok")]),
             toolbox=BuiltInToolbox(schedule_tools(schedules, now)),
+            agent=AGENT,
             instructions=lambda _: "be kind",
             sends=lambda name: name != "web",
         )

@@ -8,11 +8,12 @@ from typing import Any
 import psycopg
 import pytest
 
+from subclaw.core.agent import AgentSettings
 from subclaw.core.channel import Address, InboundMessage
 from subclaw.core.errors import SubclawError, Unauthenticated, Unavailable
 from subclaw.core.model import ModelReply, Prompt, ToolSaid, UserSaid
 from subclaw.core.tool import Caller, ToolDefinition
-from subclaw.core.transcript import OUTCOME_UNKNOWN, STEP_LIMIT
+from subclaw.core.transcript import OUTCOME_UNKNOWN
 from subclaw.store.database import Database, DatabaseAddress, Role, open_database
 from subclaw.testing.models import ScriptedModel, calls, words
 from subclaw.tools.toolbox import BuiltInToolbox, Perform, Tool
@@ -21,6 +22,8 @@ from subclaw.turns.run import FAILURE_LIMIT, GIVEN_UP, Turns
 from subclaw.turns.worker import work
 
 DEADLINE_S = 20
+
+AGENT = AgentSettings()
 
 
 def toolbox(perform: Perform, *, idempotent: bool = False) -> BuiltInToolbox:
@@ -37,6 +40,7 @@ def turns(database: Database, model: ScriptedModel, tools: BuiltInToolbox) -> Tu
         database=database,
         model=model,
         toolbox=tools,
+        agent=AGENT,
         instructions=lambda _: "be kind",
         sends=lambda name: name == "sms",
     )
@@ -106,8 +110,8 @@ def test_a_model_that_never_ends_is_stopped(address: DatabaseAddress) -> None:
 
     model = ScriptedModel([another])
     (reply,) = asyncio.run(answer(address, model, "go"))
-    assert str(STEP_LIMIT) in reply
-    assert len(model.prompts) == STEP_LIMIT
+    assert str(AGENT.step_limit) in reply
+    assert len(model.prompts) == AGENT.step_limit
 
 
 @pytest.mark.parametrize("error", [Unavailable("down"), Unauthenticated("no")])

@@ -7,7 +7,6 @@ from subclaw.core.tool import ToolCall
 from subclaw.core.transcript import (
     OUTCOME_UNKNOWN,
     SAME_CALL_LIMIT,
-    STEP_LIMIT,
     AskModel,
     Event,
     FinishTurn,
@@ -32,6 +31,8 @@ USAGE = Usage(model="m", input_tokens=1, output_tokens=1)
 HELLO = MessageReceived(text="hello", provider_id="1")
 DUE = ScheduleDue(schedule_id=7, text="water the plants")
 REMINDED = ReplyQueued(text="drink", schedule_id=8)
+
+STEP_LIMIT = 25
 
 
 def replied(text: str = "", *calls: ToolCall) -> ModelReplied:
@@ -79,11 +80,11 @@ ONE, TWO = call("1"), call("2")
     ],
 )
 def test_next_step(events: list[Event], step: Step) -> None:
-    assert next_step(events) == step
+    assert next_step(events, STEP_LIMIT) == step
 
 
 def test_an_empty_reply_becomes_words() -> None:
-    step = next_step([TurnStarted(), HELLO, replied("")])
+    step = next_step([TurnStarted(), HELLO, replied("")], STEP_LIMIT)
     assert isinstance(step, FinishTurn)
     assert step.reply
 
@@ -97,16 +98,16 @@ def turn_of(steps: int, *, same: bool) -> list[Event]:
 
 
 def test_a_stuck_model_costs_the_step_limit_and_no_more() -> None:
-    assert next_step(turn_of(STEP_LIMIT - 1, same=False)) == AskModel()
-    step = next_step(turn_of(STEP_LIMIT, same=False))
+    assert next_step(turn_of(STEP_LIMIT - 1, same=False), STEP_LIMIT) == AskModel()
+    step = next_step(turn_of(STEP_LIMIT, same=False), STEP_LIMIT)
     assert isinstance(step, FinishTurn)
     assert step.outcome is TurnOutcome.STUCK
     assert str(STEP_LIMIT) in step.reply
 
 
 def test_the_same_call_with_the_same_result_is_stopped() -> None:
-    assert next_step(turn_of(SAME_CALL_LIMIT - 1, same=True)) == AskModel()
-    step = next_step(turn_of(SAME_CALL_LIMIT, same=True))
+    assert next_step(turn_of(SAME_CALL_LIMIT - 1, same=True), STEP_LIMIT) == AskModel()
+    step = next_step(turn_of(SAME_CALL_LIMIT, same=True), STEP_LIMIT)
     assert isinstance(step, FinishTurn)
     assert step.outcome is TurnOutcome.STUCK
 

@@ -11,9 +11,6 @@ from enum import StrEnum
 from subclaw.core.model import ModelSaid, ToolSaid, Usage, UserSaid, Utterance
 from subclaw.core.tool import ToolCall
 
-STEP_LIMIT = 25
-"""Most model calls in one turn; a stuck model costs this and no more."""
-
 SAME_CALL_LIMIT = 3
 """How often one turn may make the identical call with the identical result."""
 
@@ -149,8 +146,8 @@ class Rest:
 Step = AskModel | PerformCalls | FinishTurn | Rest
 
 
-def next_step(events: Sequence[Event]) -> Step:
-    """Decide what the worker does next, from the transcript alone.
+def next_step(events: Sequence[Event], step_limit: int) -> Step:
+    """Decide what the worker does next, from the transcript alone. A turn has at most `step_limit` model calls.
 
     Calls that were not performed come first; then whatever was said and not answered goes to the model; a model's
     words without calls are the reply.
@@ -161,7 +158,7 @@ def next_step(events: Sequence[Event]) -> Step:
     open_calls = _open_calls(turn)
     if open_calls:
         return PerformCalls(calls=open_calls, interrupted=_interrupted(turn, open_calls))
-    stuck = _why_stuck(turn)
+    stuck = _why_stuck(turn, step_limit)
     last = _last_of_weight(turn)
     match last:
         case ModelFailed(public=public):
@@ -235,10 +232,10 @@ def _last_of_weight(turn: Sequence[Event]) -> Event | None:
     return next((event for event in reversed(turn) if isinstance(event, weighty)), None)
 
 
-def _why_stuck(turn: Sequence[Event]) -> str:
+def _why_stuck(turn: Sequence[Event], step_limit: int) -> str:
     replies = [event for event in turn if isinstance(event, ModelReplied)]
-    if len(replies) >= STEP_LIMIT:
-        return f"I stopped after {STEP_LIMIT} steps without getting to an answer. Tell me how you would like to go on."
+    if len(replies) >= step_limit:
+        return f"I stopped after {step_limit} steps without getting to an answer. Tell me how you would like to go on."
     results = {event.call_id: event.content for event in turn if isinstance(event, ToolFinished)}
     made = [(call.name, call.arguments, results.get(call.id)) for reply in replies for call in reply.calls]
     if made and made.count(made[-1]) >= SAME_CALL_LIMIT:

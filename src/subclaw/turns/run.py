@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from subclaw.core.agent import AgentSettings
 from subclaw.core.errors import SubclawError, Unavailable
 from subclaw.core.model import Model, ModelReply
 from subclaw.core.tool import Caller, Toolbox, ToolCall
@@ -53,6 +54,7 @@ class Turns:
     database: Database
     model: Model
     toolbox: Toolbox
+    agent: AgentSettings
     instructions: Callable[[Conversation], str]
     sends: Callable[[str], bool]
 
@@ -66,7 +68,7 @@ async def run_turn(turns: Turns, lease: Lease) -> bool:
     instructions = turns.instructions(conversation)  # once: what a model is sent again, it is sent unchanged
     journal = Journal(turns.database, lease, opened.events)
     while True:
-        match next_step(journal.events()):
+        match next_step(journal.events(), turns.agent.step_limit):
             case AskModel():
                 await journal.write(drain=True)
                 journal.add(await _ask(turns, lease, instructions, journal.events()))

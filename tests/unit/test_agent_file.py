@@ -1,0 +1,42 @@
+"""The agent's file: what it may hold, and how mistakes are told."""
+
+from pathlib import Path
+
+import pytest
+
+from subclaw.agent_file import parse_agent, read_agent
+from subclaw.core.agent import AgentSettings, OnBusy
+from subclaw.core.errors import Invalid
+
+
+def test_what_is_not_said_is_as_it_is(tmp_path: Path) -> None:
+    assert parse_agent("") == read_agent(tmp_path / "agent.toml") == AgentSettings()
+
+
+def test_what_is_said() -> None:
+    settings = parse_agent('on_busy = "queue"\nstep_limit = 5\nturn_limit_s = 60\n')
+    assert settings == AgentSettings(on_busy=OnBusy.QUEUE, step_limit=5, turn_limit_s=60)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("on_busy", "not TOML"),
+        ('on_busy = "wait"', "on_busy: Input should be 'fold', 'queue', 'interrupt' or 'reject'"),
+        ("step_limit = 0", "step_limit: Input should be greater than or equal to 1"),
+        ("step_limit = true", "step_limit: Input should be a valid integer"),
+        ("steps = 5", "steps: Extra inputs are not permitted"),
+    ],
+)
+def test_mistakes_are_told_in_words(text: str, words: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        parse_agent(text)
+    assert words in caught.value.public
+
+
+def test_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match="cannot be read"):
+        read_agent(tmp_path)
+    (tmp_path / "agent.toml").write_bytes(b"\xff")
+    with pytest.raises(Invalid, match="not UTF-8"):
+        read_agent(tmp_path / "agent.toml")
