@@ -6,8 +6,10 @@ from subclaw.core.model import ModelSaid, ToolSaid, Usage, UserSaid
 from subclaw.core.tool import ToolCall
 from subclaw.core.transcript import (
     OUTCOME_UNKNOWN,
+    OVERDUE,
     SAME_CALL_LIMIT,
     AskModel,
+    CancelCalls,
     Event,
     FinishTurn,
     MessageReceived,
@@ -22,6 +24,7 @@ from subclaw.core.transcript import (
     ToolStarted,
     TurnFinished,
     TurnOutcome,
+    TurnOverdue,
     TurnStarted,
     history,
     next_step,
@@ -29,6 +32,8 @@ from subclaw.core.transcript import (
 
 USAGE = Usage(model="m", input_tokens=1, output_tokens=1)
 HELLO = MessageReceived(text="hello", provider_id="1")
+STOP = MessageReceived(text="Stop.", provider_id="2")
+TURNED_AWAY = MessageReceived(text="and?", provider_id="3", turned_away=True)
 DUE = ScheduleDue(schedule_id=7, text="water the plants")
 REMINDED = ReplyQueued(text="drink", schedule_id=8)
 
@@ -71,6 +76,23 @@ ONE, TWO = call("1"), call("2")
             PerformCalls(calls=(ONE,), interrupted=frozenset({"1"})),
         ),
         ([TurnStarted(), HELLO, replied("", ONE), finished("1")], AskModel()),
+        ([TurnStarted(), STOP], FinishTurn(reply="There is nothing to stop.", outcome=TurnOutcome.STOPPED)),
+        ([TurnStarted(), HELLO, STOP], FinishTurn(reply="Stopped.", outcome=TurnOutcome.STOPPED)),
+        ([TurnStarted(), HELLO, STOP, HELLO], AskModel()),
+        ([TurnStarted(), HELLO, replied("", ONE, TWO), finished("1"), STOP], CancelCalls(calls=(TWO,))),
+        ([TurnStarted(), HELLO, replied("", ONE), STOP, HELLO], CancelCalls(calls=(ONE,))),
+        ([TurnStarted(), HELLO, replied("", ONE), STOP, HELLO, finished("1")], AskModel()),
+        (
+            [TurnStarted(), HELLO, replied("", ONE), STOP, finished("1")],
+            FinishTurn(reply="Stopped.", outcome=TurnOutcome.STOPPED),
+        ),
+        (
+            [TurnStarted(), HELLO, replied("", ONE), STOP, HELLO, finished("1"), replied("", TWO)],
+            PerformCalls(calls=(TWO,), interrupted=frozenset()),
+        ),
+        ([TurnStarted(), HELLO, replied("", ONE), TurnOverdue()], CancelCalls(calls=(ONE,))),
+        ([TurnStarted(), HELLO, TurnOverdue()], FinishTurn(reply=OVERDUE, outcome=TurnOutcome.STUCK)),
+        ([TurnStarted(), HELLO, replied("hi"), TURNED_AWAY], FinishTurn(reply="hi", outcome=TurnOutcome.ANSWERED)),
         (
             [TurnStarted(), HELLO, ModelFailed(public="sorry")],
             FinishTurn(reply="sorry", outcome=TurnOutcome.MODEL_FAILED),

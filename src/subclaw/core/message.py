@@ -7,6 +7,9 @@ from subclaw.core.errors import Invalid
 TEXT_LIMIT_CHARACTERS = 32_000
 """Longest text of one message. More is refused in words: a model's window and a person's patience both end."""
 
+STOP = "stop"
+"""What a person says, and nothing else, to end what their agent is doing."""
+
 _KEPT_CONTROLS = {"\n", "\t"}
 
 
@@ -26,6 +29,11 @@ def clean_text(raw: str) -> str:
     if len(text) > TEXT_LIMIT_CHARACTERS:
         raise _too_long(len(text))
     return text
+
+
+def is_stop(text: str) -> bool:
+    """Say whether a message is the word to stop, however it is written: `Stop!`, `/stop`, `STOP.`"""
+    return text.strip(" \t\n/.!,").casefold() == STOP
 
 
 def _is_control(character: str) -> bool:

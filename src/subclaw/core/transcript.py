@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from subclaw.core.message import is_stop
 from subclaw.core.model import ModelSaid, ToolSaid, Usage, UserSaid, Utterance
 from subclaw.core.tool import ToolCall
 
@@ -17,10 +18,14 @@ SAME_CALL_LIMIT = 3
 
 @dataclass(frozen=True, kw_only=True)
 class MessageReceived:
-    """A person's message was taken from the inbox into the turn. `provider_id` is the channel's name for it."""
+    """A person's message was taken from the inbox into the turn. `provider_id` is the channel's name for it.
+
+    One that was turned away came while the agent was busy: it was answered so, and the turn is not about it.
+    """
 
     text: str
     provider_id: str
+    turned_away: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +55,11 @@ class ModelFailed:
     """The model could not be had; `public` says so in words for the person."""
 
     public: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TurnOverdue:
+    """The turn has taken as long as a turn may."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +103,8 @@ class TurnOutcome(StrEnum):
     ANSWERED = "answered"
     MODEL_FAILED = "model_failed"
     STUCK = "stuck"
+    STOPPED = "stopped"
+    INTERRUPTED = "interrupted"
     FAILED = "failed"
 
 
@@ -109,6 +121,7 @@ Event = (
     | TurnStarted
     | ModelReplied
     | ModelFailed
+    | TurnOverdue
     | ToolStarted
     | ToolFinished
     | ReplyQueued
@@ -131,6 +144,13 @@ class PerformCalls:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CancelCalls:
+    """Perform none of these calls: the turn was ended after the model had made them."""
+
+    calls: tuple[ToolCall, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class FinishTurn:
     """Queue the reply and end the turn."""
 
@@ -143,26 +163,31 @@ class Rest:
     """Nothing is to be done until somebody says something."""
 
 
-Step = AskModel | PerformCalls | FinishTurn | Rest
+Step = AskModel | PerformCalls | CancelCalls | FinishTurn | Rest
 
 
 def next_step(events: Sequence[Event], step_limit: int) -> Step:
     """Decide what the worker does next, from the transcript alone. A turn has at most `step_limit` model calls.
 
-    Calls that were not performed come first; then whatever was said and not answered goes to the model; a model's
-    words without calls are the reply.
+    Calls that were not performed come first, unless the turn was ended after they were made; then whatever was said and
+    not answered goes to the model; a model's words without calls are the reply.
     """
     turn = current_turn(events)
     if turn is None:
         return Rest()
-    open_calls = _open_calls(turn)
-    if open_calls:
-        return PerformCalls(calls=open_calls, interrupted=_interrupted(turn, open_calls))
+    if ended := open_calls(_until_ended(turn)):
+        return CancelCalls(calls=ended)
+    if to_do := open_calls(turn):
+        return PerformCalls(calls=to_do, interrupted=_interrupted(turn, to_do))
     stuck = _why_stuck(turn, step_limit)
     last = _last_of_weight(turn)
     match last:
         case ModelFailed(public=public):
             return FinishTurn(reply=public, outcome=TurnOutcome.MODEL_FAILED)
+        case TurnOverdue():
+            return FinishTurn(reply=OVERDUE, outcome=TurnOutcome.STUCK)
+        case MessageReceived(text=text) if is_stop(text):
+            return FinishTurn(reply=_stopped(turn), outcome=TurnOutcome.STOPPED)
         case ModelReplied(text=text, calls=()):
             return FinishTurn(reply=text or "I have nothing to add.", outcome=TurnOutcome.ANSWERED)
         case _ if stuck:
@@ -197,7 +222,7 @@ def history(events: Sequence[Event]) -> tuple[Utterance, ...]:
     said: list[Utterance] = []
     for event in events:
         match event:
-            case MessageReceived(text=text):
+            case MessageReceived(text=text, turned_away=False):
                 said.append(UserSaid(text=text))
             case ScheduleDue(schedule_id=id, text=text):
                 said.append(UserSaid(text=f"[Nobody wrote. Schedule {id}, which you set, is due:]\n{text}"))
@@ -216,10 +241,35 @@ OUTCOME_UNKNOWN = "This was interrupted, and whether it took effect is unknown. 
 """What a model is told of a call that had started before a crash and cannot safely be made again."""
 
 
-def _open_calls(turn: Sequence[Event]) -> tuple[ToolCall, ...]:
+CANCELLED = "The turn was ended before this was finished. If it had begun, it may have taken effect, or a part of it."
+"""What a model is told of a call that was cancelled."""
+
+OVERDUE = (
+    "I have worked on this for as long as I may at a time, so I have stopped. Tell me how you would like to go on."
+)
+
+
+def open_calls(turn: Sequence[Event]) -> tuple[ToolCall, ...]:
+    """Return the calls that were made and have come to nothing yet, in order."""
     finished = {event.call_id for event in turn if isinstance(event, ToolFinished)}
     made = [call for event in turn if isinstance(event, ModelReplied) for call in event.calls]
     return tuple(call for call in made if call.id not in finished)
+
+
+def _until_ended(turn: Sequence[Event]) -> Sequence[Event]:
+    """Return what came before a person or the time ended the turn, with the results that came later; else nothing."""
+    ends = [index for index, event in enumerate(turn) if _ends(event)]
+    if not ends:
+        return ()
+    return [event for index, event in enumerate(turn) if index < ends[-1] or isinstance(event, ToolFinished)]
+
+
+def _ends(event: Event) -> bool:
+    return isinstance(event, TurnOverdue) or (isinstance(event, MessageReceived) and is_stop(event.text))
+
+
+def _stopped(turn: Sequence[Event]) -> str:
+    return "There is nothing to stop." if all(map(_ends, turn)) else "Stopped."
 
 
 def _interrupted(turn: Sequence[Event], open_calls: Sequence[ToolCall]) -> frozenset[str]:
@@ -228,8 +278,9 @@ def _interrupted(turn: Sequence[Event], open_calls: Sequence[ToolCall]) -> froze
 
 
 def _last_of_weight(turn: Sequence[Event]) -> Event | None:
-    weighty = (MessageReceived, ScheduleDue, ModelReplied, ModelFailed, ToolFinished)
-    return next((event for event in reversed(turn) if isinstance(event, weighty)), None)
+    weighty = (MessageReceived, ScheduleDue, ModelReplied, ModelFailed, TurnOverdue)
+    heard = (event for event in reversed(turn) if not (isinstance(event, MessageReceived) and event.turned_away))
+    return next((event for event in heard if isinstance(event, weighty)), None)
 
 
 def _why_stuck(turn: Sequence[Event], step_limit: int) -> str:

@@ -19,10 +19,15 @@ EVENT_LIMIT = 400
 
 @dataclass(frozen=True, kw_only=True)
 class OpenTurn:
-    """A conversation in the hands of a worker, with its latest events. `failures`: how often the turn began in vain."""
+    """A conversation in the hands of a worker, with its latest events.
+
+    `failures` says how often the turn was begun in vain. One that was begun before is `resumed`, `age_s` after that.
+    """
 
     conversation: Conversation
     failures: int
+    resumed: bool
+    age_s: float
     events: tuple[Event, ...]
 
 
@@ -55,10 +60,12 @@ async def reap(database: Database) -> int:
 async def open_turn(database: Database, lease: Lease) -> OpenTurn:
     """Begin a turn with what waits in the inbox, or take up the one that a dead worker left."""
     (row,) = await database.rows("SELECT * FROM open_turn(%s, %s, %s, %s)", *_key(lease), EVENT_LIMIT)
-    name, channel, address, failures, events = row
+    name, channel, address, failures, resumed, age_s, events = row
     return OpenTurn(
         conversation=Conversation(lease=lease, tenant_name=name, reply_to=Address(channel=channel, address=address)),
         failures=failures,
+        resumed=resumed,
+        age_s=age_s,
         events=decode(events),
     )
 
@@ -69,6 +76,16 @@ async def append(
     """Append events; with `drain`, also what was said meanwhile, which is returned."""
     ((said,),) = await database.rows("SELECT append(%s, %s, %s, %s, %s)", *_key(lease), encode(events), drain)
     return decode(said)
+
+
+async def waiting_messages(database: Database, lease: Lease) -> tuple[str, ...]:
+    """Return what people said that is not in the transcript yet, oldest first."""
+    return tuple([text for (text,) in await database.rows("SELECT * FROM waiting_messages(%s, %s, %s)", *_key(lease))])
+
+
+async def turn_away(database: Database, lease: Lease, *, reply: str, send: bool) -> None:
+    """Answer the messages that wait with one reply, and leave them out of the turn."""
+    await database.rows("SELECT turn_away(%s, %s, %s, %s, %s)", *_key(lease), reply, send)
 
 
 async def finish(database: Database, lease: Lease, events: Sequence[Event], *, reply: str, send: bool) -> bool:

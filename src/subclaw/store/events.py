@@ -16,6 +16,7 @@ _TYPES: Mapping[str, type[Event]] = {
     "turn.started": transcript.TurnStarted,
     "model.replied": transcript.ModelReplied,
     "model.failed": transcript.ModelFailed,
+    "turn.overdue": transcript.TurnOverdue,
     "tool.started": transcript.ToolStarted,
     "tool.finished": transcript.ToolFinished,
     "reply.queued": transcript.ReplyQueued,

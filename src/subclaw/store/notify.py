@@ -14,6 +14,7 @@ class Topic(StrEnum):
     """What can be listened for."""
 
     WAKE = "subclaw_wake"
+    INBOX = "subclaw_inbox"
     OUTBOX = "subclaw_outbox"
     FEED = "subclaw_feed"
     SCHEDULE = "subclaw_schedule"

@@ -29,10 +29,16 @@ class Journal:
         """Return all of them, oldest first."""
         return [*self._written, *self.unwritten]
 
-    async def write(self, *, drain: bool = False) -> None:
-        """Append what is unwritten; with `drain`, learn what was said meanwhile."""
-        if not self.unwritten:
-            return
+    async def write(self, *, drain: bool = False) -> bool:
+        """Append what is unwritten, if anything is; with `drain`, say whether something was said meanwhile."""
+        return await self._append(drain=drain) if self.unwritten else False
+
+    async def hear(self) -> None:
+        """Take what was said meanwhile into the turn, and append what is unwritten."""
+        await self._append(drain=True)
+
+    async def _append(self, *, drain: bool) -> bool:
         said = await conversations.append(self._database, self._lease, self.unwritten, drain=drain)
         self._written += [*self.unwritten, *said]
         self.unwritten = []
+        return bool(said)

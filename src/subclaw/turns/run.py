@@ -4,18 +4,23 @@ It may be killed at any point. What it had not written did not happen; what it h
 by whoever takes the conversation over.
 """
 
+import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
-from subclaw.core.agent import AgentSettings
+from subclaw.core.agent import AgentSettings, OnBusy
 from subclaw.core.errors import SubclawError, Unavailable
+from subclaw.core.message import is_stop
 from subclaw.core.model import Model, ModelReply
 from subclaw.core.tool import Caller, Toolbox, ToolCall
 from subclaw.core.transcript import (
+    CANCELLED,
     OUTCOME_UNKNOWN,
     AskModel,
+    CancelCalls,
     Event,
     FinishTurn,
     ModelFailed,
@@ -26,12 +31,16 @@ from subclaw.core.transcript import (
     ToolStarted,
     TurnFinished,
     TurnOutcome,
+    TurnOverdue,
+    current_turn,
     next_step,
+    open_calls,
     turn_id,
 )
 from subclaw.core.turn import Conversation, Lease
 from subclaw.store import conversations
 from subclaw.store.database import Database
+from subclaw.turns.attention import Attention, Halt
 from subclaw.turns.journal import Journal
 from subclaw.turns.prompt import make_prompt
 
@@ -40,6 +49,7 @@ log = logging.getLogger(__name__)
 FAILURE_LIMIT = 5
 """How often a turn is begun: a defect that each try meets again must not cost a model call for ever."""
 
+BUSY = "I am still at work on what you asked before. Please write again when I am done, or say stop to end that."
 GIVEN_UP = "Something keeps going wrong on my side with this, so I have stopped. Please write again, in other words."
 
 
@@ -59,27 +69,67 @@ class Turns:
     sends: Callable[[str], bool]
 
 
-async def run_turn(turns: Turns, lease: Lease) -> bool:
-    """Run one turn, or the rest of it, to its end. Returns whether the lease was given back."""
+async def run_turn(turns: Turns, lease: Lease, said: asyncio.Event) -> bool:
+    """Run one turn, or the rest of it, to its end. Returns whether the lease was given back.
+
+    `said` is set whenever something is said in the conversation meanwhile.
+    """
     opened = await conversations.open_turn(turns.database, lease)
     if opened.failures >= FAILURE_LIMIT:
         return await give_up(turns, lease, opened.conversation.reply_to.channel)
+    if opened.resumed:
+        said.set()  # somebody may have said stop to whoever had it before
     conversation = opened.conversation
+    look = partial(_look, turns, conversation)
+    attention = Attention(said, look, time_left_s=turns.agent.turn_limit_s - opened.age_s)
     instructions = turns.instructions(conversation)  # once: what a model is sent again, it is sent unchanged
     journal = Journal(turns.database, lease, opened.events)
     while True:
         match next_step(journal.events(), turns.agent.step_limit):
             case AskModel():
-                await journal.write(drain=True)
-                journal.add(await _ask(turns, lease, instructions, journal.events()))
+                if await journal.write(drain=turns.agent.on_busy is OnBusy.FOLD):
+                    continue
+                happened = await attention.during(partial(_ask, turns, lease, instructions, journal.events()))
             case PerformCalls(calls=(call, *_), interrupted=interrupted):
-                await _perform(turns, lease, journal, call, interrupted=call.id in interrupted)
+                happened = await _perform(turns, lease, journal, attention, call, interrupted=call.id in interrupted)
+            case CancelCalls(calls=calls):
+                _cancel(journal, calls)
+                continue
             case FinishTurn(reply=reply, outcome=outcome):
                 last = [*journal.unwritten, ReplyQueued(text=reply), TurnFinished(outcome=outcome)]
                 send = turns.sends(conversation.reply_to.channel)
                 return await conversations.finish(turns.database, lease, last, reply=reply, send=send)
             case _:
                 return await conversations.finish(turns.database, lease, journal.unwritten, reply="", send=False)
+        match happened:
+            case Halt.STOP:
+                await journal.hear()
+            case Halt.OVERDUE:
+                journal.add(TurnOverdue())
+            case Halt.INTERRUPT:
+                _cancel(journal, open_calls(current_turn(journal.events()) or ()))
+                last = [*journal.unwritten, TurnFinished(outcome=TurnOutcome.INTERRUPTED)]
+                return await conversations.finish(turns.database, lease, last, reply="", send=False)
+            case event:
+                journal.add(event)
+
+
+async def _look(turns: Turns, conversation: Conversation) -> Halt | None:
+    """See what was said while a step was under way, and what that means for the turn; turn it away if it must wait."""
+    texts = await conversations.waiting_messages(turns.database, conversation.lease)
+    if any(map(is_stop, texts)):
+        return Halt.STOP
+    if texts and turns.agent.on_busy is OnBusy.INTERRUPT:
+        return Halt.INTERRUPT
+    if texts and turns.agent.on_busy is OnBusy.REJECT:
+        send = turns.sends(conversation.reply_to.channel)
+        await conversations.turn_away(turns.database, conversation.lease, reply=BUSY, send=send)
+    return None
+
+
+def _cancel(journal: Journal, calls: Sequence[ToolCall]) -> None:
+    for call in calls:
+        journal.add(ToolFinished(call_id=call.id, content=CANCELLED, is_error=True))
 
 
 async def give_up(turns: Turns, lease: Lease, channel: str) -> bool:
@@ -109,11 +159,12 @@ def _with_own_ids(reply: ModelReply) -> tuple[ToolCall, ...]:
     return tuple(replace(call, id=f"call_{uuid.uuid4().hex[:16]}") for call in reply.calls)
 
 
-async def _perform(turns: Turns, lease: Lease, journal: Journal, call: ToolCall, *, interrupted: bool) -> None:
+async def _perform(
+    turns: Turns, lease: Lease, journal: Journal, attention: Attention, call: ToolCall, *, interrupted: bool
+) -> Event | Halt:
     """Perform a call. That it starts is written before; what it came to is written with whatever happens next."""
     if interrupted and not _repeatable(turns.toolbox, call):
-        journal.add(ToolFinished(call_id=call.id, content=OUTCOME_UNKNOWN, is_error=True))
-        return
+        return ToolFinished(call_id=call.id, content=OUTCOME_UNKNOWN, is_error=True)
     journal.add(ToolStarted(call_id=call.id))
     await journal.write()
     caller = Caller(
@@ -122,8 +173,10 @@ async def _perform(turns: Turns, lease: Lease, journal: Journal, call: ToolCall,
         call_id=call.id,
         turn_id=turn_id(journal.events()),
     )
-    result = await turns.toolbox.perform(caller, call)
-    journal.add(ToolFinished(call_id=call.id, content=result.content, is_error=result.is_error))
+    result = await attention.during(partial(turns.toolbox.perform, caller, call))
+    if isinstance(result, Halt):
+        return result
+    return ToolFinished(call_id=call.id, content=result.content, is_error=result.is_error)
 
 
 def _repeatable(toolbox: Toolbox, call: ToolCall) -> bool:

@@ -12,6 +12,9 @@ from subclaw.turns.run import FAILURE_LIMIT, Turns, give_up, run_turn
 
 log = logging.getLogger(__name__)
 
+Running = dict[int, asyncio.Event]
+"""The conversations whose turns run here, each with the event that is set when something is said in it."""
+
 REAP_INTERVAL_S = 0.5
 RETRY_DELAY_S = 5.0
 
@@ -22,13 +25,17 @@ async def work(turns: Turns, address: DatabaseAddress, *, limit: int) -> None:
     Errors: `Unavailable` if the database is lost; then nothing that was claimed is this worker's any more.
     """
     async with worker_life(address) as (session, worker_id):
-        await listen(session, Topic.WAKE)
+        await listen(session, Topic.WAKE, Topic.INBOX)
         awake = asyncio.Event()
+        running: Running = {}
         async with asyncio.TaskGroup() as group:
             group.create_task(_reap(turns.database, awake))
-            group.create_task(_claim(turns, worker_id, awake, limit, group))
-            async for _ in notifications(session):
-                awake.set()
+            group.create_task(_claim(turns, worker_id, awake, limit, running, group))
+            async for notification in notifications(session):
+                if notification.channel == Topic.WAKE:
+                    awake.set()
+                elif said := running.get(int(notification.payload)):
+                    said.set()
 
 
 async def _reap(database: Database, awake: asyncio.Event) -> None:
@@ -39,28 +46,31 @@ async def _reap(database: Database, awake: asyncio.Event) -> None:
         await asyncio.sleep(REAP_INTERVAL_S)
 
 
-async def _claim(turns: Turns, worker_id: int, awake: asyncio.Event, limit: int, group: asyncio.TaskGroup) -> None:
-    running: set[asyncio.Task[None]] = set()
-
-    def ended(task: asyncio.Task[None]) -> None:
-        if len(running) == limit:
-            awake.set()
-        running.discard(task)
+async def _claim(
+    turns: Turns, worker_id: int, awake: asyncio.Event, limit: int, running: Running, group: asyncio.TaskGroup
+) -> None:
+    async def run(lease: Lease, said: asyncio.Event) -> None:
+        try:
+            await _run(turns, lease, said)
+        finally:
+            if len(running) == limit:
+                awake.set()
+            if running.get(lease.conversation_id) is said:  # it may have been claimed again
+                del running[lease.conversation_id]
 
     while True:
         await awake.wait()
         awake.clear()
         free = limit - len(running)
         for lease in await conversations.claim(turns.database, worker_id, free) if free else ():
-            task = group.create_task(_run(turns, lease))
-            running.add(task)
-            task.add_done_callback(ended)
+            said = running[lease.conversation_id] = asyncio.Event()
+            group.create_task(run(lease, said))
 
 
-async def _run(turns: Turns, lease: Lease) -> None:
+async def _run(turns: Turns, lease: Lease, said: asyncio.Event) -> None:
     """Run the turns of a claimed conversation. Whatever happens here ends this conversation's turn and no other."""
     try:
-        while not await run_turn(turns, lease):
+        while not await run_turn(turns, lease, said):
             pass
     except LeaseLost:
         log.warning("conversation %d: lease lost", lease.conversation_id)
