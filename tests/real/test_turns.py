@@ -74,7 +74,9 @@ async def answer(
 ) -> list[str]:
     """Say texts one after the other, each after the reply to the one before; return the replies."""
     async with open_database(address, Role.APP) as database:
-        worker = asyncio.create_task(work(turns(database, model, tools or toolbox(done)), address, limit=8))
+        worker = asyncio.create_task(
+            work(turns(database, model, tools or toolbox(done)), address, limit=8, closing_s=0)
+        )
         for number, text in enumerate(texts):
             await say(database, text, str(number), channel)
             await until_replies(address, number + 1)
@@ -148,7 +150,7 @@ def test_messages_that_arrive_meanwhile_are_folded_in(address: DatabaseAddress) 
                 return "done"
 
             model = ScriptedModel([calls(("act", "{}")), words("all of it")])
-            worker = asyncio.create_task(work(turns(database, model, toolbox(slow)), address, limit=8))
+            worker = asyncio.create_task(work(turns(database, model, toolbox(slow)), address, limit=8, closing_s=0))
             await say(database, "message 1", "1")
             assert await until_replies(address, 1) == ["all of it"]
             texts = [said.text for said in model.prompts[1].history if isinstance(said, UserSaid)]
@@ -178,12 +180,12 @@ def test_a_call_that_a_dead_worker_had_started(
         async with open_database(address, Role.APP) as database:
             model = ScriptedModel([calls(("act", "{}")), words("finished")])
             world = turns(database, model, toolbox(act, idempotent=idempotent))
-            first = asyncio.create_task(work(world, address, limit=8))
+            first = asyncio.create_task(work(world, address, limit=8, closing_s=0))
             await say(database, "go", "1")
             await started.wait()
             first.cancel()
             await asyncio.gather(first, return_exceptions=True)
-            second = asyncio.create_task(work(world, address, limit=8))
+            second = asyncio.create_task(work(world, address, limit=8, closing_s=0))
             assert await until_replies(address, 1) == ["finished"]
             assert count == performed
             assert [said.content for said in model.prompts[-1].history if isinstance(said, ToolSaid)] == [told]
@@ -198,3 +200,39 @@ def test_a_reply_for_a_provider_waits_in_the_outbox(address: DatabaseAddress) ->
     asyncio.run(answer(address, ScriptedModel([words("by text")]), "hello", channel="sms"))
     with psycopg.connect(address.conninfo(Role.OWNER)) as connection:
         assert connection.execute("SELECT text, state FROM outbox").fetchall() == [("by text", "queued")]
+
+
+def test_a_worker_that_is_told_to_end_lets_a_tool_finish_and_hands_the_turn_over(address: DatabaseAddress) -> None:
+    async def scenario() -> None:
+        started, let_go = asyncio.Event(), asyncio.Event()
+
+        async def act(caller: Caller, arguments: Mapping[str, Any]) -> str:
+            started.set()
+            await let_go.wait()
+            return "done"
+
+        async with open_database(address, Role.APP) as database:
+            model = ScriptedModel([calls(("act", "{}"), ("act", '{"a": 1}')), words("finished")])
+            world = turns(database, model, toolbox(act))
+            first = asyncio.create_task(work(world, address, limit=8))
+            await say(database, "go", "1")
+            await started.wait()
+            first.cancel()
+            await asyncio.sleep(0)
+            let_go.set()
+            await asyncio.gather(first, return_exceptions=True)
+            with psycopg.connect(address.conninfo(Role.OWNER)) as connection:
+                rows = connection.execute("SELECT owner, failures, wake_at <= now(), turn_open FROM conversation")
+                assert rows.fetchall() == [(None, 0, True, True)]
+                done_calls = connection.execute("SELECT count(*) FROM event WHERE type = 'tool.finished'").fetchall()
+                assert done_calls == [(1,)]
+            second = asyncio.create_task(work(world, address, limit=8))
+            assert await until_replies(address, 1) == ["finished"]
+            assert [said.content for said in model.prompts[-1].history if isinstance(said, ToolSaid)] == [
+                "done",
+                "done",
+            ]
+            second.cancel()
+            await asyncio.gather(second, return_exceptions=True)
+
+    asyncio.run(scenario())

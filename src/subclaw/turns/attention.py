@@ -10,35 +10,75 @@ T = TypeVar("T")
 
 
 class Halt(Enum):
-    """Why a step was ended: the person said stop, said something else that comes first, or the time is over."""
+    """Why a turn does not go on with its step.
+
+    The person said stop, or something else that comes first; the turn's time is over; the worker closes.
+    """
 
     STOP = auto()
     INTERRUPT = auto()
     OVERDUE = auto()
+    CLOSING = auto()
+
+
+class Notice:
+    """What a turn is told from outside while it runs: that something was said, that its worker closes."""
+
+    def __init__(self) -> None:
+        self.said = False
+        self.closing = False
+        self._changed = asyncio.Event()
+
+    def tell_said(self) -> None:
+        """Tell that something was said in the conversation."""
+        self.said = True
+        self._changed.set()
+
+    def tell_closing(self) -> None:
+        """Tell that the worker closes, and somebody else is to go on with the turn."""
+        self.closing = True
+        self._changed.set()
+
+    async def wait(self) -> None:
+        """Wait until something is told that was not told before the last call."""
+        await self._changed.wait()
+        self._changed.clear()
 
 
 Look = Callable[[], Awaitable[Halt | None]]
 
 
 class Attention:
-    """A turn's attention. `said` is set when something was said; `look` then says what it means for the turn.
+    """A turn's attention. After something was said, `look` says what it means for the turn.
 
     `time_left_s` is how long the turn may still take.
     """
 
-    def __init__(self, said: asyncio.Event, look: Look, time_left_s: float) -> None:
-        self._said = said
+    def __init__(self, notice: Notice, look: Look, time_left_s: float) -> None:
+        self._notice = notice
         self._look = look
         self._deadline_s = asyncio.get_running_loop().time() + time_left_s
 
-    async def during(self, step: Callable[[], Awaitable[T]]) -> T | Halt:
-        """Do a step and return what came of it, or why it was cancelled or not even begun."""
-        if halt := await self._halted():
-            return halt
+    async def halted(self) -> Halt | None:
+        """Say whether the turn is not to go on, and why."""
+        if self._left_s() <= 0:
+            return Halt.OVERDUE
+        if self._notice.said:
+            self._notice.said = False
+            if halt := await self._look():
+                return halt
+        return Halt.CLOSING if self._notice.closing else None
+
+    async def during(self, step: Callable[[], Awaitable[T]], *, closing_waits: bool) -> T | Halt:
+        """Do a step and return what came of it, or why it was cancelled. With `closing_waits` it is ended before that.
+
+        A worker that closes asks a model in vain, but what a tool has begun can be finished.
+        """
         doing = asyncio.ensure_future(step())
         try:
             while not await self._done_or_disturbed(doing):
-                if halt := await self._halted():
+                halt = await self.halted()
+                if halt and not (halt is Halt.CLOSING and closing_waits):
                     return halt
             return doing.result()
         finally:
@@ -46,16 +86,8 @@ class Attention:
             with contextlib.suppress(asyncio.CancelledError, Exception):  # nobody waits for what it came to
                 await doing
 
-    async def _halted(self) -> Halt | None:
-        if self._left_s() <= 0:
-            return Halt.OVERDUE
-        if not self._said.is_set():
-            return None
-        self._said.clear()
-        return await self._look()
-
     async def _done_or_disturbed(self, doing: "asyncio.Future[T]") -> bool:
-        disturbance = asyncio.ensure_future(self._said.wait())
+        disturbance = asyncio.ensure_future(self._notice.wait())
         try:
             await asyncio.wait((doing, disturbance), timeout=self._left_s(), return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -4,7 +4,6 @@ It may be killed at any point. What it had not written did not happen; what it h
 by whoever takes the conversation over.
 """
 
-import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Sequence
@@ -40,7 +39,7 @@ from subclaw.core.transcript import (
 from subclaw.core.turn import Conversation, Lease
 from subclaw.store import conversations
 from subclaw.store.database import Database
-from subclaw.turns.attention import Attention, Halt
+from subclaw.turns.attention import Attention, Halt, Notice
 from subclaw.turns.journal import Journal
 from subclaw.turns.prompt import make_prompt
 
@@ -69,19 +68,16 @@ class Turns:
     sends: Callable[[str], bool]
 
 
-async def run_turn(turns: Turns, lease: Lease, said: asyncio.Event) -> bool:
-    """Run one turn, or the rest of it, to its end. Returns whether the lease was given back.
-
-    `said` is set whenever something is said in the conversation meanwhile.
-    """
+async def run_turn(turns: Turns, lease: Lease, notice: Notice) -> bool:
+    """Run one turn, or the rest of it, to its end. Returns whether the lease was given back."""
     opened = await conversations.open_turn(turns.database, lease)
     if opened.failures >= FAILURE_LIMIT:
         return await give_up(turns, lease, opened.conversation.reply_to.channel)
     if opened.resumed:
-        said.set()  # somebody may have said stop to whoever had it before
+        notice.tell_said()  # somebody may have said stop to whoever had it before
     conversation = opened.conversation
     look = partial(_look, turns, conversation)
-    attention = Attention(said, look, time_left_s=turns.agent.turn_limit_s - opened.age_s)
+    attention = Attention(notice, look, time_left_s=turns.agent.turn_limit_s - opened.age_s)
     instructions = turns.instructions(conversation)  # once: what a model is sent again, it is sent unchanged
     journal = Journal(turns.database, lease, opened.events)
     while True:
@@ -89,9 +85,9 @@ async def run_turn(turns: Turns, lease: Lease, said: asyncio.Event) -> bool:
             case AskModel():
                 if await journal.write(drain=turns.agent.on_busy is OnBusy.FOLD):
                     continue
-                happened = await attention.during(partial(_ask, turns, lease, instructions, journal.events()))
+                happened = await _ask(turns, lease, attention, instructions, journal.events())
             case PerformCalls(calls=(call, *_), interrupted=interrupted):
-                happened = await _perform(turns, lease, journal, attention, call, interrupted=call.id in interrupted)
+                happened = await _perform(turns, lease, attention, journal, call, interrupted=call.id in interrupted)
             case CancelCalls(calls=calls):
                 _cancel(journal, calls)
                 continue
@@ -110,6 +106,10 @@ async def run_turn(turns: Turns, lease: Lease, said: asyncio.Event) -> bool:
                 _cancel(journal, open_calls(current_turn(journal.events()) or ()))
                 last = [*journal.unwritten, TurnFinished(outcome=TurnOutcome.INTERRUPTED)]
                 return await conversations.finish(turns.database, lease, last, reply="", send=False)
+            case Halt.CLOSING:
+                await journal.write()
+                await conversations.release(turns.database, lease, delay_s=0)
+                return True
             case event:
                 journal.add(event)
 
@@ -138,13 +138,19 @@ async def give_up(turns: Turns, lease: Lease, channel: str) -> bool:
     return await conversations.finish(turns.database, lease, last, reply=GIVEN_UP, send=turns.sends(channel))
 
 
-async def _ask(turns: Turns, lease: Lease, instructions: str, events: Sequence[Event]) -> Event:
+async def _ask(
+    turns: Turns, lease: Lease, attention: Attention, instructions: str, events: Sequence[Event]
+) -> Event | Halt:
+    if halt := await attention.halted():
+        return halt
     prompt = make_prompt(instructions, turns.toolbox.definitions(), events)
     try:
-        reply = await turns.model.ask(prompt)
+        reply = await attention.during(partial(turns.model.ask, prompt), closing_waits=False)
     except SubclawError as error:
         log.error("conversation %d: model: %s", lease.conversation_id, error.internal)
         return ModelFailed(public=_apology(error))
+    if isinstance(reply, Halt):
+        return reply
     return ModelReplied(text=reply.text, calls=_with_own_ids(reply), usage=reply.usage)
 
 
@@ -160,9 +166,11 @@ def _with_own_ids(reply: ModelReply) -> tuple[ToolCall, ...]:
 
 
 async def _perform(
-    turns: Turns, lease: Lease, journal: Journal, attention: Attention, call: ToolCall, *, interrupted: bool
+    turns: Turns, lease: Lease, attention: Attention, journal: Journal, call: ToolCall, *, interrupted: bool
 ) -> Event | Halt:
     """Perform a call. That it starts is written before; what it came to is written with whatever happens next."""
+    if halt := await attention.halted():
+        return halt
     if interrupted and not _repeatable(turns.toolbox, call):
         return ToolFinished(call_id=call.id, content=OUTCOME_UNKNOWN, is_error=True)
     journal.add(ToolStarted(call_id=call.id))
@@ -173,7 +181,7 @@ async def _perform(
         call_id=call.id,
         turn_id=turn_id(journal.events()),
     )
-    result = await attention.during(partial(turns.toolbox.perform, caller, call))
+    result = await attention.during(partial(turns.toolbox.perform, caller, call), closing_waits=True)
     if isinstance(result, Halt):
         return result
     return ToolFinished(call_id=call.id, content=result.content, is_error=result.is_error)

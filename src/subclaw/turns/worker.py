@@ -2,40 +2,59 @@
 
 import asyncio
 import logging
+from functools import partial
 
 from subclaw.core.errors import SubclawError
 from subclaw.core.turn import Lease
 from subclaw.store import conversations
 from subclaw.store.database import Database, DatabaseAddress, LeaseLost
 from subclaw.store.notify import Topic, listen, notifications, worker_life
+from subclaw.turns.attention import Notice
 from subclaw.turns.run import FAILURE_LIMIT, Turns, give_up, run_turn
 
 log = logging.getLogger(__name__)
 
-Running = dict[int, asyncio.Event]
-"""The conversations whose turns run here, each with the event that is set when something is said in it."""
+Running = dict[int, tuple[Notice, asyncio.Task[None]]]
+"""The conversations whose turns run here: what tells the turn of what is said, and its task."""
 
 REAP_INTERVAL_S = 0.5
 RETRY_DELAY_S = 5.0
+CLOSING_S = 8.0
+"""How long a worker that is told to end lets a tool finish that it has begun."""
 
 
-async def work(turns: Turns, address: DatabaseAddress, *, limit: int) -> None:
-    """Claim and run turns, at most `limit` at a time, until cancelled.
+async def work(turns: Turns, address: DatabaseAddress, *, limit: int, closing_s: float = CLOSING_S) -> None:
+    """Claim and run turns, at most `limit` at a time, until cancelled. Then each ends its step, and is handed over.
+
+    What a tool has begun may take `closing_s` more to end.
 
     Errors: `Unavailable` if the database is lost; then nothing that was claimed is this worker's any more.
     """
-    async with worker_life(address) as (session, worker_id):
+    running: Running = {}
+    async with worker_life(address) as (session, worker_id), asyncio.TaskGroup() as steps:
         await listen(session, Topic.WAKE, Topic.INBOX)
         awake = asyncio.Event()
-        running: Running = {}
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_reap(turns.database, awake))
-            group.create_task(_claim(turns, worker_id, awake, limit, running, group))
-            async for notification in notifications(session):
-                if notification.channel == Topic.WAKE:
-                    awake.set()
-                elif said := running.get(int(notification.payload)):
-                    said.set()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_reap(turns.database, awake))
+                group.create_task(_claim(turns, worker_id, awake, limit, running, steps))
+                async for notification in notifications(session):
+                    if notification.channel == Topic.WAKE:
+                        awake.set()
+                    elif found := running.get(int(notification.payload)):
+                        found[0].tell_said()
+        except asyncio.CancelledError:
+            await _handed_over(running, closing_s)
+            raise
+
+
+async def _handed_over(running: Running, closing_s: float) -> None:
+    """Wait for a while until every turn has ended its step and was given back."""
+    tasks = [task for _, task in running.values()]
+    for notice, _ in running.values():
+        notice.tell_closing()
+    if tasks:
+        await asyncio.wait(tasks, timeout=closing_s)
 
 
 async def _reap(database: Database, awake: asyncio.Event) -> None:
@@ -47,30 +66,29 @@ async def _reap(database: Database, awake: asyncio.Event) -> None:
 
 
 async def _claim(
-    turns: Turns, worker_id: int, awake: asyncio.Event, limit: int, running: Running, group: asyncio.TaskGroup
+    turns: Turns, worker_id: int, awake: asyncio.Event, limit: int, running: Running, steps: asyncio.TaskGroup
 ) -> None:
-    async def run(lease: Lease, said: asyncio.Event) -> None:
-        try:
-            await _run(turns, lease, said)
-        finally:
-            if len(running) == limit:
-                awake.set()
-            if running.get(lease.conversation_id) is said:  # it may have been claimed again
-                del running[lease.conversation_id]
+    def ended(lease: Lease, task: asyncio.Task[None]) -> None:
+        if len(running) == limit:
+            awake.set()
+        if running.get(lease.conversation_id, (None, None))[1] is task:  # it may have been claimed again
+            del running[lease.conversation_id]
 
     while True:
         await awake.wait()
         awake.clear()
         free = limit - len(running)
         for lease in await conversations.claim(turns.database, worker_id, free) if free else ():
-            said = running[lease.conversation_id] = asyncio.Event()
-            group.create_task(run(lease, said))
+            notice = Notice()
+            task = steps.create_task(_run(turns, lease, notice))
+            running[lease.conversation_id] = notice, task
+            task.add_done_callback(partial(ended, lease))
 
 
-async def _run(turns: Turns, lease: Lease, said: asyncio.Event) -> None:
+async def _run(turns: Turns, lease: Lease, notice: Notice) -> None:
     """Run the turns of a claimed conversation. Whatever happens here ends this conversation's turn and no other."""
     try:
-        while not await run_turn(turns, lease, said):
+        while not await run_turn(turns, lease, notice):
             pass
     except LeaseLost:
         log.warning("conversation %d: lease lost", lease.conversation_id)
