@@ -82,7 +82,7 @@ async def scene(
 @asynccontextmanager
 async def working(turns: Turns, address: DatabaseAddress) -> AsyncIterator[None]:
     """Run one worker for the block."""
-    worker = asyncio.create_task(work(turns, address, limit=8, closing_s=0))
+    worker = asyncio.create_task(work(turns, address, limit=64, closing_s=0))
     try:
         yield
     finally:

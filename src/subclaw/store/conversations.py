@@ -13,6 +13,12 @@ from subclaw.store.events import decode, encode
 WORKER_LOCK = 0x5C1B
 """Class of the advisory locks that workers hold while they live."""
 
+TENANT_LIMIT = 16
+"""Most turns of one tenant that run at once, on all workers together."""
+
+CLAIM_WINDOW = 1_000
+"""How many of the conversations that wait are looked at to choose from: those that have waited longest."""
+
 EVENT_LIMIT = 400
 """Most events of a conversation that a turn looks back on."""
 
@@ -46,8 +52,8 @@ async def receive(database: Database, message: InboundMessage, names: Sequence[s
 
 
 async def claim(database: Database, worker_id: int, limit: int) -> tuple[Lease, ...]:
-    """Take leases of up to `limit` conversations that have something to do."""
-    rows = await database.rows("SELECT * FROM claim(%s, %s)", worker_id, limit)
+    """Take leases of up to `limit` conversations that have something to do, those of busy tenants last."""
+    rows = await database.rows("SELECT * FROM claim(%s, %s, %s, %s)", worker_id, limit, TENANT_LIMIT, CLAIM_WINDOW)
     return tuple(Lease(tenant_id=TenantId(row[0]), conversation_id=row[1], epoch=row[2]) for row in rows)
 
 

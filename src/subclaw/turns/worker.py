@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+from collections import Counter
 from functools import partial
 
 from subclaw.core.errors import SubclawError
+from subclaw.core.tenant import TenantId
 from subclaw.core.turn import Lease
 from subclaw.store import conversations
 from subclaw.store.database import Database, DatabaseAddress, LeaseLost
@@ -68,9 +70,12 @@ async def _reap(database: Database, awake: asyncio.Event) -> None:
 async def _claim(
     turns: Turns, worker_id: int, awake: asyncio.Event, limit: int, running: Running, steps: asyncio.TaskGroup
 ) -> None:
+    tenants: Counter[TenantId] = Counter()
+
     def ended(lease: Lease, task: asyncio.Task[None]) -> None:
-        if len(running) == limit:
+        if len(running) >= limit or tenants[lease.tenant_id] >= conversations.TENANT_LIMIT:
             awake.set()
+        tenants[lease.tenant_id] -= 1
         if running.get(lease.conversation_id, (None, None))[1] is task:  # it may have been claimed again
             del running[lease.conversation_id]
 
@@ -78,7 +83,11 @@ async def _claim(
         await awake.wait()
         awake.clear()
         free = limit - len(running)
-        for lease in await conversations.claim(turns.database, worker_id, free) if free else ():
+        claimed = await conversations.claim(turns.database, worker_id, free) if free else ()
+        if len(claimed) >= conversations.TENANT_LIMIT:
+            awake.set()  # there may be more than a claim looks at
+        tenants += Counter(lease.tenant_id for lease in claimed)
+        for lease in claimed:
             notice = Notice()
             task = steps.create_task(_run(turns, lease, notice))
             running[lease.conversation_id] = notice, task

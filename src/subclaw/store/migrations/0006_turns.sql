@@ -1,4 +1,5 @@
--- Messages that come while a turn runs: the worker that runs it is told, and may hear them, or turn them away.
+-- Turns: the worker that runs one is told of what is said meanwhile, and may hear it, or turn it away; and tenants who
+-- say a lot do not keep others waiting.
 
 CREATE OR REPLACE FUNCTION receive(
     p_channel text, p_address text, p_provider_id text, p_text text, p_received_at timestamptz, p_names text[]
@@ -99,3 +100,32 @@ CREATE OR REPLACE VIEW operator_event AS
                    THEN jsonb_array_length(body -> 'calls')
            END AS calls
     FROM event;
+
+-- As before; and the tenants with the fewest turns under way come first, none with more than p_tenant_limit. Of those
+-- that may come only the p_window that have waited longest are looked at, so ask again while something is claimed.
+DROP FUNCTION claim(integer, integer);
+CREATE FUNCTION claim(p_worker integer, p_limit integer, p_tenant_limit integer, p_window integer)
+RETURNS TABLE (tenant_id bigint, conversation_id bigint, epoch bigint) LANGUAGE sql SECURITY DEFINER
+SET search_path = public, pg_temp AS $$
+    WITH busy AS MATERIALIZED (
+        SELECT c.tenant_id, count(*) AS turns FROM conversation c WHERE c.owner IS NOT NULL GROUP BY c.tenant_id
+    ), waiting AS MATERIALIZED (
+        SELECT c.id, c.tenant_id, c.wake_at FROM conversation c
+        WHERE c.owner IS NULL AND c.wake_at <= now()
+            AND c.tenant_id NOT IN (SELECT b.tenant_id FROM busy b WHERE b.turns >= p_tenant_limit)
+        ORDER BY c.wake_at LIMIT p_window
+    ), placed AS (
+        SELECT w.id, w.wake_at,
+               row_number() OVER (PARTITION BY w.tenant_id ORDER BY w.wake_at) + coalesce(b.turns, 0) AS place
+        FROM waiting w LEFT JOIN busy b ON b.tenant_id = w.tenant_id
+    ), due AS (
+        SELECT c.id FROM conversation c JOIN placed p ON p.id = c.id
+        WHERE p.place <= p_tenant_limit AND c.owner IS NULL AND c.wake_at <= now()
+        ORDER BY p.place, p.wake_at LIMIT p_limit FOR UPDATE OF c SKIP LOCKED
+    )
+    UPDATE conversation c SET owner = p_worker, epoch = c.epoch + 1, wake_at = NULL
+    FROM due WHERE c.id = due.id RETURNING c.tenant_id, c.id, c.epoch
+$$;
+
+REVOKE ALL ON FUNCTION claim FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION claim TO subclaw_app;
