@@ -28,6 +28,7 @@ from subclaw.core.turn import Conversation
 from subclaw.egress.client import BASE_URL, gateway_client, verify
 from subclaw.egress.gateway import EgressSettings, serve_egress
 from subclaw.egress.keys import read_public_key
+from subclaw.egress.process import room_for_connections
 from subclaw.egress.seal import seal
 from subclaw.harness.system import system_text
 from subclaw.home import Home
@@ -61,7 +62,9 @@ from subclaw.turns.outbox import deliver
 from subclaw.turns.run import Turns
 from subclaw.turns.worker import work
 
-TURNS_AT_ONCE = 256
+TURNS_AT_ONCE = 2_048
+"""Most turns of a worker that are under way; nearly all of them wait for a model."""
+
 CONSOLE_POOL_SIZE = 2
 HOST_POOL_SIZE = 2
 READ_IN_PLACE = frozenset({"web"})
@@ -174,6 +177,7 @@ class _Server(uvicorn.Server):
 
 async def run_worker(settings: Settings, port: int) -> None:
     """Run turns, send replies, keep time and the router's routes, until cancelled."""
+    room_for_connections(TURNS_AT_ONCE)
     home, address = Home(settings.home), database_address(settings)
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(address, Role.APP))

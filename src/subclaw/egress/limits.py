@@ -22,7 +22,7 @@ class Limits:
     pooled: int = 16
     """Idle connections that are kept per upstream."""
     pooled_s: float = 30.0
-    connections: int = 2_000
+    connections: int = 4_096
     """Clients' connections at once; each takes at most one to an upstream."""
     informational: int = 8
     """Interim answers (1xx) that an upstream may send before its answer."""
