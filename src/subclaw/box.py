@@ -62,8 +62,8 @@ async def box_up(settings: Settings, environ: Mapping[str, str], on_step: OnStep
         destination(upstream)
     current_image(settings.cache)
     home = Home(settings.home)
-    read_agent(home.agent_file)
     prepare_home(home)
+    read_agent(home.agent_file)
     async with AsyncExitStack() as stack:
         stack.enter_context(held(home))
         port = stack.enter_context(reserved_port(home, settings.listen, settings.port, DEFAULT_PORT))

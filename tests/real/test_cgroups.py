@@ -45,7 +45,7 @@ Run = Callable[[str], Any]
 
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory, cluster: DatabaseAddress) -> Iterator[Host]:
-    """A host with a machine that has the modules under test, and version 2's hierarchy at /cgroup."""
+    """A host with a machine that has the modules under test, and version 2's hierarchy at /cgroup alone."""
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w") as archive:
         archive.add(SCENARIO, "scenario.py")
@@ -53,14 +53,15 @@ def machine(tmp_path_factory: pytest.TempPathFactory, cluster: DatabaseAddress) 
             archive.add(ROOT / "src" / name, name)
     with fresh_database(cluster) as address, running_host(tmp_path_factory.mktemp("host"), address) as host:
         host.use(lambda client: client.write(TENANT, "/home/agent/code.tar", content.getvalue()))
-        command = "tar -C /home/agent -xf code.tar && mkdir /cgroup && mount -t cgroup2 none /cgroup"
+        command = "tar -C /home/agent -xf code.tar && mkdir /cgroup && mount --move /sys/fs/cgroup /cgroup"
         assert host.run(TENANT, command).exit_status == 0
         yield host
 
 
 def run_in(machine: Host, name: str, *, before: str = "", through: str = "") -> Any:
     """Run a scenario in the machine, `before` it something in the same shell, and `through` a program."""
-    command = f"cd /home/agent && {before} {through} python3 scenario.py {name} /home/agent"
+    leave_group = "echo $$ > /cgroup/cgroup.procs && "
+    command = f"cd /home/agent && {leave_group} {before} {through} python3 scenario.py {name} /home/agent"
     result = machine.run(TENANT, command, timeout_s=120)
     assert result.exit_status == 0, result.output.decode()
     return json.loads(result.output.splitlines()[-1])  # what is logged comes first
