@@ -21,17 +21,19 @@ from tests.real.machines import MEMORY_MB, Host, eventually, golden_image, runni
 from subclaw.core.machine import Command
 from subclaw.core.tenant import TenantId
 from subclaw.machines.cgroups.groups import open_groups
-from subclaw.machines.disks.disk import folder_of, used_bytes
+from subclaw.machines.disks.disk import DISK_BYTES, folder_of, formatted_disk, used_bytes
 from subclaw.machines.host_client import HostClient
 from subclaw.machines.images.pins import forget_missing_homes
 from subclaw.machines.qemu.accelerator import probe_accelerator
 from subclaw.machines.qemu.command_line import Launch, Memory
 from subclaw.machines.qemu.jail import open_jail
 from subclaw.machines.qemu.memory import blank_memory, use_small_pages
+from subclaw.machines.qemu.restore import make_tenants
 from subclaw.machines.qemu.running import running
 from subclaw.machines.qemu.seats import Seats, Share
 from subclaw.machines.qemu.snapshot import read_snapshot
 from subclaw.machines.qemu.template import Hardware
+from subclaw.machines.starts import prepare_disk
 from subclaw.store.database import DatabaseAddress
 from subclaw.testing.postgres import running_cluster
 
@@ -81,7 +83,7 @@ def main() -> None:
 
 
 async def cold_boots(home: Path) -> tuple[str, list[float]]:
-    """Boot machines without a template, as one is booted to be saved; return the accelerator and each one's time."""
+    """Boot tenants' machines without a template; return the accelerator and each one's time."""
     use_small_pages()
     async with AsyncExitStack() as stack:
         cache, image = golden_image()
@@ -92,11 +94,14 @@ async def cold_boots(home: Path) -> tuple[str, list[float]]:
         accelerator = await probe_accelerator(image, cache, jail, seats, memory_mb=MEMORY_MB)
         hardware = Hardware(accelerator=accelerator, memory_mb=MEMORY_MB, jail=jail)
         group = await stack.enter_async_context(asyncio.TaskGroup())
-        return accelerator.kind.value, [await cold_boot(hardware, seats, group) for _ in range(BOOTS)]
+        disks = [
+            prepare_disk(folder_of(home, TenantId(number)), formatted_disk(cache), None) for number in range(BOOTS)
+        ]
+        return accelerator.kind.value, [await cold_boot(hardware, seats, group, disk) for disk in disks]
 
 
-async def cold_boot(hardware: Hardware, seats: Seats, group: asyncio.TaskGroup) -> float:
-    """Boot a machine until it has run a command; return how long that took."""
+async def cold_boot(hardware: Hardware, seats: Seats, group: asyncio.TaskGroup, disk: Path) -> float:
+    """Boot a machine until it is a tenant's and has run a command; return how long that took."""
     _, image = golden_image()
     began_s = time.perf_counter()
     memory = blank_memory(hardware.memory_mb)
@@ -107,7 +112,7 @@ async def cold_boot(hardware: Hardware, seats: Seats, group: asyncio.TaskGroup) 
                 kernel=image.kernel,
                 initramfs=image.initramfs,
                 golden=image.golden,
-                disk=None,
+                disk=disk,
                 accelerator=hardware.accelerator,
                 memory=Memory(descriptor=memory, size_mb=hardware.memory_mb, shared=True),
                 jail=hardware.jail,
@@ -115,6 +120,7 @@ async def cold_boot(hardware: Hardware, seats: Seats, group: asyncio.TaskGroup) 
             )
             async with running(launch, group, on_spawned=seat.take) as machine:
                 await machine.guest.ping(timeout_s=BOOT_LIMIT_S)
+                await make_tenants(machine, "bench", DISK_BYTES)
                 await machine.guest.run(NOTHING)
                 return (time.perf_counter() - began_s) * 1000
     finally:
