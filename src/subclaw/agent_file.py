@@ -1,6 +1,7 @@
 """The agent's file: its operator's settings, in TOML. What is not in it is as `AgentSettings` has it."""
 
 import tomllib
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
@@ -8,8 +9,25 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from subclaw.core.agent import AgentSettings, OnBusy
 from subclaw.core.errors import Invalid
+from subclaw.core.price import Price
+from subclaw.models.choice import parse_choice
 
 FILE_LIMIT_BYTES = 1_000_000
+
+
+_Usd = Annotated[Decimal, Field(strict=False, ge=0, le=1_000_000)]
+"""US dollars for a million tokens."""
+
+
+class _Price(BaseModel):
+    """What the file may say of a model's price."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    input: _Usd
+    output: _Usd
+    cache_read: _Usd | None = None
+    cache_write: _Usd | None = None
 
 
 class _File(BaseModel):
@@ -20,6 +38,11 @@ class _File(BaseModel):
     on_busy: Annotated[OnBusy, Field(strict=False)] = OnBusy.FOLD
     step_limit: Annotated[int, Field(ge=1, le=200)] = 25
     turn_limit_s: Annotated[int, Field(ge=10, le=86_400)] = 1_800
+    model_limit_s: Annotated[int, Field(ge=5, le=280)] = 120
+    fallback: Annotated[list[str], Field(max_length=3)] = []
+    cheaper: str = ""
+    prices: dict[str, _Price] = {}
+    windows: dict[str, Annotated[int, Field(ge=1_000, le=100_000_000)]] = {}
 
 
 def read_agent(path: Path) -> AgentSettings:
@@ -44,10 +67,24 @@ def read_agent(path: Path) -> AgentSettings:
 def parse_agent(text: str) -> AgentSettings:
     """Parse an agent's file. Raises `Invalid`, which says what is wrong and where."""
     try:
-        found = _File.model_validate(tomllib.loads(text))
+        found = _File.model_validate(tomllib.loads(text, parse_float=Decimal))
     except tomllib.TOMLDecodeError as error:
         raise Invalid(f"This is not TOML: {error}") from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise Invalid(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    return AgentSettings(**dict(found))
+    return AgentSettings(**{**dict(found), **_models(found)})
+
+
+def _models(found: _File) -> dict[str, object]:
+    """Return what the file says of models, each named `provider:model`. Raises `Invalid`."""
+    return {
+        "fallback": tuple(_choice(name, "fallback") for name in found.fallback),
+        "cheaper": found.cheaper and _choice(found.cheaper, "cheaper"),
+        "prices": {_choice(name, "prices"): Price(**dict(price)) for name, price in found.prices.items()},
+        "windows": {_choice(name, "windows"): tokens for name, tokens in found.windows.items()},
+    }
+
+
+def _choice(name: str, setting: str) -> str:
+    return str(parse_choice(name, setting))

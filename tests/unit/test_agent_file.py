@@ -1,5 +1,6 @@
 """The agent's file: what it may hold, and how mistakes are told."""
 
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from subclaw.agent_file import parse_agent, read_agent
 from subclaw.core.agent import AgentSettings, OnBusy
 from subclaw.core.errors import Invalid
+from subclaw.core.price import Price
 
 
 def test_what_is_not_said_is_as_it_is(tmp_path: Path) -> None:
@@ -18,6 +20,26 @@ def test_what_is_said() -> None:
     assert settings == AgentSettings(on_busy=OnBusy.QUEUE, step_limit=5, turn_limit_s=60)
 
 
+def test_what_is_said_of_models() -> None:
+    settings = parse_agent("""
+        fallback = ["anthropic:claude-one", "google"]
+        cheaper = "openai:small"
+        model_limit_s = 60
+        [prices."openai:my-model"]
+        input = 0.15
+        output = 1
+        [windows]
+        "openai:my-model" = 8192
+    """)
+    assert settings == AgentSettings(
+        fallback=("anthropic:claude-one", "google:gemini-3.8-flash"),
+        cheaper="openai:small",
+        model_limit_s=60,
+        prices={"openai:my-model": Price(input=Decimal("0.15"), output=Decimal(1))},
+        windows={"openai:my-model": 8_192},
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -25,6 +47,12 @@ def test_what_is_said() -> None:
         ('on_busy = "wait"', "on_busy: Input should be 'fold', 'queue', 'interrupt' or 'reject'"),
         ("step_limit = 0", "step_limit: Input should be greater than or equal to 1"),
         ("step_limit = true", "step_limit: Input should be a valid integer"),
+        ('fallback = ["gpt"]', "fallback is 'gpt'; it must be provider:model"),
+        ('cheaper = "gpt:4"', "cheaper is 'gpt:4'"),
+        ("[windows]\ngpt = 8192", "windows is 'gpt'"),
+        ('[prices."openai:x"]\ninput = 1', "prices.openai:x.output: Field required"),
+        ('[prices."openai:x"]\ninput = nan\noutput = 1', "prices.openai:x.input"),
+        ('[prices."openai:x"]\ninput = -1\noutput = 1', "prices.openai:x.input"),
         ("steps = 5", "steps: Extra inputs are not permitted"),
     ],
 )

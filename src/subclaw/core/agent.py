@@ -1,7 +1,10 @@
 """An agent as its operator sets it: what it does with messages that come while it works, and where it stops."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+from subclaw.core.price import Price
 
 
 class OnBusy(StrEnum):
@@ -21,9 +24,17 @@ class OnBusy(StrEnum):
 class AgentSettings:
     """The operator's settings of an agent.
 
-    A turn has at most `step_limit` model calls and takes at most `turn_limit_s`.
+    A turn has at most `step_limit` model calls and takes at most `turn_limit_s`. `fallback` are the models that are
+    asked, in this order, when the chosen one cannot be had, and `cheaper` the one for when money gets short; a model
+    may take `model_limit_s` for an answer. `prices` and `windows` (tokens) go before what is known of a model. All
+    models are named `provider:model`.
     """
 
     on_busy: OnBusy = OnBusy.FOLD
     step_limit: int = 25
     turn_limit_s: int = 1_800
+    model_limit_s: int = 120
+    fallback: tuple[str, ...] = ()
+    cheaper: str = ""
+    prices: Mapping[str, Price] = field(default_factory=dict)
+    windows: Mapping[str, int] = field(default_factory=dict)

@@ -4,7 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from subclaw.core.errors import Invalid
 from subclaw.core.tool import ToolCall, ToolDefinition
+
+
+class TooLong(Invalid):
+    """The prompt is longer than the model's context window: a shorter one may do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +49,18 @@ class Prompt:
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
-    """What one model call used."""
+    """What one model call used.
+
+    `model` is the name that answered and `choice` the model that was asked, as `provider:model`. `input_tokens` counts
+    all of the input, also what the provider read from its cache or wrote to it.
+    """
 
     model: str
     input_tokens: int
     output_tokens: int
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    choice: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +76,8 @@ class Model(Protocol):
     """Something that answers prompts.
 
     Errors: `Unavailable` (down, slow, overloaded: try again), `Exhausted` (the account's limit), `Unauthenticated` and
-    `Denied` (the operator's key), `Invalid` (the request does not suit the model).
+    `Denied` (the operator's key), `TooLong` (the prompt must be shortened), `Invalid` (the request does not suit the
+    model). What may pass was waited out and tried again before.
     """
 
     async def ask(self, prompt: Prompt) -> ModelReply:

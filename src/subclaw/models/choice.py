@@ -22,12 +22,12 @@ DEFAULT_MODELS = {"openai": "gpt-6-luna", "anthropic": "claude-sonnet-5-5", "goo
 """What a provider's key alone gets; `SUBCLAW_MODEL` says otherwise."""
 
 
-def parse_choice(text: str) -> ModelChoice:
-    """Parse `provider:model`, a provider alone, or `demo`. Errors: `Invalid`."""
+def parse_choice(text: str, setting: str = "SUBCLAW_MODEL") -> ModelChoice:
+    """Parse `provider:model`, a provider alone, or `demo`. Errors: `Invalid`, which names the setting."""
     provider, _, model = text.strip().partition(":")
     if provider == "demo" and not model:
         return DEMO
     if provider not in DEFAULT_MODELS:
         known = ", ".join(DEFAULT_MODELS)
-        raise Invalid(f"SUBCLAW_MODEL is {text!r}; it must be provider:model with one of {known}, or demo.")
+        raise Invalid(f"{setting} is {text!r}; it must be provider:model with one of {known}, or demo.")
     return ModelChoice(provider=provider, model=model or DEFAULT_MODELS[provider])
