@@ -37,7 +37,7 @@ from subclaw.machines.host import HostSettings, serve_host
 from subclaw.machines.host_client import HostClient
 from subclaw.machines.images.image import current_image
 from subclaw.machines.workshop import FleetSettings
-from subclaw.models.providers import open_model
+from subclaw.models.providers import open_models
 from subclaw.routes.caddy import CaddyRoutes, keep_routes
 from subclaw.routes.config import CaddySettings
 from subclaw.routes.hostname import site_hostname, site_url
@@ -199,9 +199,12 @@ async def run_worker(settings: Settings, port: int) -> None:
             url = site_url(hostname, port=sites.port)
             return system_text(name=conversation.tenant_name, url=url, today=utc_now().date())
 
+        agent = read_agent(home.agent_file)
+        models = open_models(settings.model, agent, gateway, settings.upstreams)
         turns = Turns(
             database=database,
-            model=open_model(settings.model, gateway),
+            model=models.chosen,
+            cheaper=models.cheaper,
             toolbox=BuiltInToolbox(
                 [
                     *machine_tools(machines),
@@ -211,7 +214,7 @@ async def run_worker(settings: Settings, port: int) -> None:
                 ]
             ),
             instructions=instructions,
-            agent=read_agent(home.agent_file),
+            agent=agent,
             sends=lambda channel: channel not in READ_IN_PLACE,
         )
         channels = await stack.enter_async_context(_channels(settings, home))

@@ -25,11 +25,15 @@ class ToolDefinition:
 
 @dataclass(frozen=True, kw_only=True)
 class ToolCall:
-    """A model's wish to use a tool. `arguments` is JSON text as the model wrote it, not yet parsed or believed."""
+    """A model's wish to use a tool. `arguments` is JSON text as the model wrote it, not yet parsed or believed.
+
+    `withheld` says to the model why the call is not to be performed; it is empty for one that is.
+    """
 
     id: str
     name: str
     arguments: str
+    withheld: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

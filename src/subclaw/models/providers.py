@@ -1,38 +1,130 @@
-"""The providers: which model answers, and the way to it, which leads through the egress gateway.
+"""The providers: which models answer, and the way to them, which leads through the egress gateway.
 
 The key here is a placeholder: the gateway takes it out and puts the real one in.
 """
 
+import hashlib
+import logging
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
 import httpx2
 from pydantic_ai.models import Model as ProviderModel
+from pydantic_ai.settings import ModelSettings
 
-from subclaw.core.model import Model
+from subclaw.core.agent import AgentSettings
+from subclaw.core.model import Model, Prompt, UserSaid
+from subclaw.core.policy import Upstream
 from subclaw.core.secret import PLACEHOLDER
-from subclaw.models.choice import ModelChoice
+from subclaw.models.choice import ModelChoice, parse_choice
+from subclaw.models.failover import Failover
+from subclaw.models.patience import Patience
+from subclaw.models.prices import Prices
 from subclaw.models.pydantic_ai import PydanticAiModel
 
+log = logging.getLogger(__name__)
 
-def open_model(choice: ModelChoice, gateway: httpx2.AsyncClient) -> Model:
-    """Return the chosen model. `gateway` is a client whose every call goes through the egress gateway."""
-    return PydanticAiModel(_provider_model(choice, gateway))
+OPENAI_URL = "https://api.openai.com/v1"
+"""Where OpenAI itself is. Servers that only speak its protocol may refuse what is told to it of caches."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models:
+    """The models of an agent: the chosen one, with those that stand in for it, and one for when money gets short."""
+
+    chosen: Model
+    cheaper: Model | None
+
+
+def open_models(
+    choice: ModelChoice, agent: AgentSettings, gateway: httpx2.AsyncClient, upstreams: Collection[Upstream]
+) -> Models:
+    """Return an agent's models. `gateway` is a client whose every call goes through the egress gateway to `upstreams`.
+
+    The cheaper one is stood in for as well, by the chosen one first: who runs short of money is answered all the same.
+    """
+    patience = Patience(attempt_s=agent.model_limit_s, call_s=2.5 * agent.model_limit_s)
+    urls = {upstream.name: upstream.base_url for upstream in upstreams}
+    wanted = [choice, *(parse_choice(text, "fallback") for text in agent.fallback)]
+    cheaper = [parse_choice(agent.cheaper, "cheaper")] if agent.cheaper else []
+    for unknown in Prices(own=agent.prices).unpriced(map(str, [*cheaper, *wanted])):
+        log.warning("nobody knows what %s costs: it counts as dear until agent.toml has its price", unknown)
+
+    def opened(each: ModelChoice) -> Model:
+        official = each.provider == "openai" and urls.get("openai") == OPENAI_URL
+        return open_model(each, gateway, patience=patience, official=official)
+
+    models = {str(each): opened(each) for each in [*wanted, *cheaper]}
+    chosen = _one_of([(str(each), models[str(each)]) for each in wanted], patience)
+    if not cheaper:
+        return Models(chosen=chosen, cheaper=None)
+    return Models(
+        chosen=chosen,
+        cheaper=_one_of([(str(each), models[str(each)]) for each in [*cheaper, *wanted]], patience),
+    )
+
+
+def _one_of(models: Sequence[tuple[str, Model]], patience: Patience) -> Model:
+    """Return models as one; each once, and a single one as it is."""
+    once = list(dict(models).items())
+    return once[0][1] if len(once) == 1 else Failover(once, call_s=patience.call_s)
+
+
+def open_model(
+    choice: ModelChoice, gateway: httpx2.AsyncClient, *, patience: Patience | None = None, official: bool = False
+) -> Model:
+    """Return one model by itself. `official` says that OpenAI itself is meant, not what only speaks its protocol."""
+    return PydanticAiModel(
+        _provider_model(choice, gateway),
+        choice=str(choice),
+        patience=patience or Patience(),
+        settings=_cache_settings(choice.provider, official=official),
+    )
+
+
+def _cache_settings(provider: str, *, official: bool) -> Callable[[Prompt], ModelSettings]:
+    """Return what a provider is told of its cache: tools, instructions and history come again with each step."""
+
+    def of_openai(prompt: Prompt) -> ModelSettings:
+        from pydantic_ai.models.openai import OpenAIChatModelSettings
+
+        return OpenAIChatModelSettings(cache=True, openai_prompt_cache_key=_cache_key(prompt))
+
+    def marked(_: Prompt) -> ModelSettings:
+        return ModelSettings(cache=True)
+
+    def unmarked(_: Prompt) -> ModelSettings:
+        return ModelSettings()
+
+    if provider == "openai":
+        return of_openai if official else unmarked
+    return marked if provider == "anthropic" else unmarked
+
+
+def _cache_key(prompt: Prompt) -> str:
+    """Return what the prompts of one conversation have in common and others do not: a digest of how they begin."""
+    first = next((utterance.text for utterance in prompt.history[:1] if isinstance(utterance, UserSaid)), "")
+    return hashlib.sha256(f"{prompt.instructions}\0{first}".encode("utf-8", "replace")).hexdigest()[:32]
 
 
 def _provider_model(choice: ModelChoice, gateway: httpx2.AsyncClient) -> ProviderModel:
-    """Import only the provider that is used: each costs tens of megabytes."""
+    """Import only the providers that are used: each costs tens of megabytes. None of their clients retries."""
     url = f"{str(gateway.base_url).rstrip('/')}/{choice.provider}"
     match choice.provider:
         case "openai":
+            from openai import AsyncOpenAI
             from pydantic_ai.models.openai import OpenAIChatModel
             from pydantic_ai.providers.openai import OpenAIProvider
 
-            openai = OpenAIProvider(base_url=url, api_key=PLACEHOLDER, http_client=gateway)
-            return OpenAIChatModel(choice.model, provider=openai)
+            openai = AsyncOpenAI(base_url=url, api_key=PLACEHOLDER, http_client=gateway, max_retries=0)
+            return OpenAIChatModel(choice.model, provider=OpenAIProvider(openai_client=openai))
         case "anthropic":
+            from anthropic import AsyncAnthropic
             from pydantic_ai.models.anthropic import AnthropicModel
             from pydantic_ai.providers.anthropic import AnthropicProvider
 
-            anthropic = AnthropicProvider(base_url=url, api_key=PLACEHOLDER, http_client=gateway)
-            return AnthropicModel(choice.model, provider=anthropic)
+            anthropic = AsyncAnthropic(base_url=url, api_key=PLACEHOLDER, http_client=gateway, max_retries=0)
+            return AnthropicModel(choice.model, provider=AnthropicProvider(anthropic_client=anthropic))
         case "google":
             from pydantic_ai.models.google import GoogleModel
             from pydantic_ai.providers.google import GoogleProvider

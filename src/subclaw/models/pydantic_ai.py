@@ -1,47 +1,93 @@
 """A model of pydantic-ai's behind our port: our values in, one request, our values out."""
 
 import asyncio
+import functools
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from pydantic_ai import messages as said
 from pydantic_ai.direct import model_request
-from pydantic_ai.exceptions import AgentRunError, ModelAPIError, ModelHTTPError
 from pydantic_ai.models import Model as ProviderModel
 from pydantic_ai.models import ModelRequestParameters
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import ToolDefinition as ProviderTool
 
-from subclaw.core.errors import Denied, Exhausted, Invalid, SubclawError, Unauthenticated, Unavailable
 from subclaw.core.model import ModelReply, ModelSaid, Prompt, ToolSaid, Usage, UserSaid, Utterance
-from subclaw.core.tool import ToolCall, ToolDefinition
+from subclaw.core.tool import ToolDefinition
+from subclaw.models.answers import reply_of
+from subclaw.models.faults import fault_of
+from subclaw.models.patience import Patience, persist
 
 REPLY_LIMIT_TOKENS = 8_192
-TIMEOUT_S = 300.0
-CALL_LIMIT = 16
-"""Most tool calls taken from one reply."""
+
+NUDGE = (
+    "[Nobody wrote. Your last answer had neither words nor calls. Go on, or say briefly what there is to say to the "
+    "person.]"
+)
+"""What is said to a model that said nothing. The same prompt would mostly get the same silence."""
 
 
 class PydanticAiModel:
-    """See `core.model.Model`."""
+    """See `core.model.Model`.
 
-    def __init__(self, model: ProviderModel) -> None:
+    `choice` is its name for the operator; `settings` makes what a provider is told of a prompt beside it.
+    """
+
+    def __init__(
+        self,
+        model: ProviderModel,
+        *,
+        choice: str,
+        patience: Patience,
+        settings: Callable[[Prompt], ModelSettings] = lambda _: ModelSettings(),
+    ) -> None:
         self._model = model
+        self._choice = choice
+        self._patience = patience
+        self._settings = settings
 
     async def ask(self, prompt: Prompt) -> ModelReply:
         """See `core.model.Model.ask`."""
+        try:
+            async with asyncio.timeout(self._patience.call_s):
+                reply = await self._persist(prompt)
+                if reply.text or reply.calls:
+                    return reply
+                nudged = replace(prompt, history=[*prompt.history, UserSaid(text=NUDGE)])
+                second = await self._persist(nudged)
+                return replace(second, usage=_together(reply.usage, second.usage))
+        except TimeoutError as error:
+            raise fault_of(error).error from error
+
+    async def _persist(self, prompt: Prompt) -> ModelReply:
+        return await persist(functools.partial(self._request, prompt), self._patience, label=self._choice)
+
+    async def _request(self, prompt: Prompt) -> ModelReply:
+        """Send one request."""
         parameters = ModelRequestParameters(
             function_tools=[_tool(tool) for tool in prompt.tools], allow_text_output=True
         )
-        settings = ModelSettings(max_tokens=REPLY_LIMIT_TOKENS, timeout=TIMEOUT_S)
-        try:
-            async with asyncio.timeout(TIMEOUT_S):
-                response = await model_request(
-                    self._model, _messages(prompt), model_settings=settings, model_request_parameters=parameters
-                )
-        except (AgentRunError, TimeoutError) as error:
-            raise _ours(error) from error
-        return _reply(response)
+        limits = ModelSettings(max_tokens=REPLY_LIMIT_TOKENS, timeout=self._patience.attempt_s)
+        response = await model_request(
+            self._model,
+            _messages(prompt),
+            model_settings=limits | self._settings(prompt),
+            model_request_parameters=parameters,
+        )
+        return reply_of(response, self._choice, prompt)
+
+
+def _together(one: Usage, other: Usage) -> Usage:
+    """Return what two calls to the same model used."""
+    return replace(
+        other,
+        input_tokens=one.input_tokens + other.input_tokens,
+        output_tokens=one.output_tokens + other.output_tokens,
+        cache_read_tokens=one.cache_read_tokens + other.cache_read_tokens,
+        cache_write_tokens=one.cache_write_tokens + other.cache_write_tokens,
+    )
 
 
 def _tool(tool: ToolDefinition) -> ProviderTool:
@@ -67,7 +113,7 @@ def _messages(prompt: Prompt) -> list[said.ModelMessage]:
 def _request_part(utterance: Utterance) -> said.ModelRequestPart:
     match utterance:
         case ToolSaid(call=call, content=content):
-            return said.ToolReturnPart(tool_name=call.name, content=content, tool_call_id=call.id)
+            return said.ToolReturnPart(tool_name=_name(call.name), content=content, tool_call_id=call.id)
         case UserSaid(text=text):
             return said.UserPromptPart(content=text)
         case ModelSaid():
@@ -78,7 +124,13 @@ def _response_parts(utterance: ModelSaid) -> Iterable[said.ModelResponsePart]:
     if utterance.text or not utterance.calls:
         yield said.TextPart(content=utterance.text)
     for call in utterance.calls:
-        yield said.ToolCallPart(tool_name=call.name, args=_repeatable(call.arguments), tool_call_id=call.id)
+        yield said.ToolCallPart(tool_name=_name(call.name), args=_repeatable(call.arguments), tool_call_id=call.id)
+
+
+def _name(name: str) -> str:
+    """Return a tool's name as providers accept it back: models make up names, and one of them must not end it all."""
+    accepted = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:64]
+    return accepted if re.match("[A-Za-z_]", accepted) else f"_{accepted}"[:64]
 
 
 def _repeatable(arguments: str) -> str:
@@ -87,44 +139,3 @@ def _repeatable(arguments: str) -> str:
         return arguments if isinstance(json.loads(arguments), dict) else "{}"
     except (ValueError, RecursionError):
         return "{}"
-
-
-def _reply(response: said.ModelResponse) -> ModelReply:
-    texts = [part.content for part in response.parts if isinstance(part, said.TextPart)]
-    calls = [part for part in response.parts if isinstance(part, said.ToolCallPart)]
-    return ModelReply(
-        text="\n\n".join(text.strip() for text in texts if text.strip()),
-        calls=tuple(
-            ToolCall(id=part.tool_call_id, name=part.tool_name, arguments=_arguments(part))
-            for part in calls[:CALL_LIMIT]
-        ),
-        usage=Usage(
-            model=response.model_name or "unknown",
-            input_tokens=response.usage.input_tokens,
-            output_tokens=response.usage.output_tokens,
-        ),
-    )
-
-
-def _arguments(part: said.ToolCallPart) -> str:
-    """Return a call's arguments as the model wrote them: pydantic-ai's own JSON wraps up what was none."""
-    return part.args if isinstance(part.args, str) else part.args_as_json_str()
-
-
-def _ours(error: Exception) -> SubclawError:
-    """Translate a provider's error. Its body may repeat the prompt, so only the status and the kind are kept."""
-    internal = type(error).__name__
-    if isinstance(error, ModelHTTPError):
-        internal = f"{error.model_name} answered {error.status_code}"
-        match error.status_code:
-            case 401:
-                return Unauthenticated("The model's key is not accepted.", internal=internal)
-            case 403:
-                return Denied("The model may not be used with this key.", internal=internal)
-            case 402 | 429:
-                return Exhausted("The model's account is at its limit.", internal=internal)
-            case status if 400 <= status < 500 and status != 408:
-                return Invalid("The model did not accept the request.", internal=internal)
-    if isinstance(error, ModelAPIError | TimeoutError):
-        return Unavailable("The model cannot be reached.", internal=internal)
-    return Unavailable("The model's answer could not be used.", internal=internal)

@@ -1,14 +1,17 @@
 """A model provider on loopback: OpenAI's chat completions, answered at once or by a play, and what it was sent.
 
+It is as strict as OpenAI with what it is sent, and can be made to misbehave in each way that is known of providers.
+
 `python -m subclaw.testing.openai` serves on a free port and prints it.
 """
 
 import asyncio
 import json
+import re
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,9 +23,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from subclaw.testing.broken import BrokenOff, Dripping
 from subclaw.testing.serving import serving
 
 ANSWER = "All is well."
+NUDGE_BEGINS = "[Nobody wrote. Your last answer"
+"""How that begins which the product says to a model that said nothing: it belongs to the message before it."""
 HOLD_LIMIT_S = 60.0
 
 Message = dict[str, Any]
@@ -31,9 +37,10 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Words:
-    """An answer of words."""
+    """An answer of words; with the reason "length" they are cut off, with "content_filter" withheld."""
 
     text: str
+    finish_reason: str = "stop"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +48,39 @@ class Calls:
     """An answer that makes tool calls: names and arguments, which are text and may be anything."""
 
     made: tuple[tuple[str, str], ...]
+    finish_reason: str = "tool_calls"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declined:
+    """A refusal, in the model's words."""
+
+    text: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """An answer with an error's status."""
+    """An answer with an error's status. `code` is OpenAI's name for what is wrong."""
 
     status: int
+    code: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Garbage:
+    """An answer with a good status that is not of the protocol."""
+
+    body: bytes
+    content_type: str = "application/json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broken:
+    """An answer that ends in the middle, with its connection; or, if it `drips`, one that comes byte by byte."""
+
+    answer: Words | Calls
+    drips: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +92,20 @@ class Held:
     let_go: threading.Event = field(default_factory=threading.Event)
 
 
-Answer = Words | Calls | Failure | Held
+@dataclass(kw_only=True)
+class InTurn:
+    """Another answer each time that the same is asked; the last one stays."""
+
+    answers: Sequence["Answer"]
+    asked: int = 0
+
+    def next_answer(self) -> "Answer":
+        """Return the answer whose turn it is."""
+        self.asked += 1
+        return self.answers[min(self.asked, len(self.answers)) - 1]
+
+
+Answer = Words | Calls | Declined | Failure | Garbage | Broken | Held | InTurn
 
 
 def call(name: str, **arguments: Any) -> Calls:
@@ -87,11 +133,12 @@ class FakeOpenAi:
     """What the provider answers and was asked.
 
     A person's message that is a key of `plays` is answered by that play, any other by `ANSWER`. `bodies` keeps the last
-    few requests; `keys` the credentials they came with.
+    few requests, `times_s` when they came; `keys` the credentials they came with.
     """
 
     requests: int = 0
     bodies: list[bytes] = field(default_factory=list)
+    times_s: list[float] = field(default_factory=list)
     keys: set[str] = field(default_factory=set)
     plays: dict[str, Play] = field(default_factory=dict)
     port: int = 0
@@ -127,18 +174,22 @@ class FakeOpenAi:
         self.requests += 1
         self.bodies = [*self.bodies[-9:], body]
         self.keys.add(request.headers.get("authorization", ""))
+        self.times_s = [*self.times_s[-9:], time.monotonic()]
         asked = json.loads(body)
+        if complaint := _complaint(asked["messages"]):
+            return JSONResponse({"error": {"message": complaint, "type": "invalid_request_error"}}, status_code=400)
         answer = self._next_answer(asked["messages"])
-        while isinstance(answer, Held):
+        while isinstance(answer, Held | InTurn):
+            if isinstance(answer, InTurn):
+                answer = answer.next_answer()
+                continue
             answer.asked.set()
             await asyncio.to_thread(answer.let_go.wait, HOLD_LIMIT_S)
             answer = answer.answer
-        if isinstance(answer, Failure):
-            return JSONResponse({"error": {"message": "not now", "type": "fake"}}, status_code=answer.status)
-        return JSONResponse(_completion(asked["model"], len(body) // 4, answer))
+        return _response(answer, asked["model"], len(body) // 4)
 
     def _next_answer(self, messages: list[Message]) -> Answer:
-        said: str = next((message["content"] for message in reversed(messages) if message["role"] == "user"), "")
+        said: str = next((message["content"] for message in reversed(messages) if _is_said(message)), "")
         play = self.plays.get(said)
         if play is None:
             return Words(text=ANSWER)
@@ -151,26 +202,77 @@ class FakeOpenAi:
 
 
 def _since_said(messages: Sequence[Message]) -> Sequence[Message]:
-    last = max((index for index, message in enumerate(messages) if message["role"] == "user"), default=-1)
+    last = max((index for index, message in enumerate(messages) if _is_said(message)), default=-1)
     return messages[last + 1 :]
 
 
-def _completion(model: str, prompt_tokens: int, answer: Words | Calls) -> dict[str, Any]:
-    message: Message = {"role": "assistant", "content": answer.text if isinstance(answer, Words) else None}
-    if isinstance(answer, Calls):
-        message["tool_calls"] = [
-            {"id": f"call_{number}", "type": "function", "function": {"name": name, "arguments": arguments}}
-            for number, (name, arguments) in enumerate(answer.made)
-        ]
-    finish_reason = "tool_calls" if isinstance(answer, Calls) else "stop"
+def _is_said(message: Message) -> bool:
+    return message["role"] == "user" and not str(message["content"]).startswith(NUDGE_BEGINS)
+
+
+def _complaint(messages: Sequence[Message]) -> str:
+    """Return what OpenAI says of messages that it does not accept; empty for those that it does."""
+    for index, message in enumerate(messages):
+        made: list[Message] = message.get("tool_calls") or []
+        ids = {call["id"] for call in made}
+        following = messages[index + 1 : index + 1 + len(ids)]
+        if {result.get("tool_call_id") for result in following} != ids:
+            return "An assistant message with 'tool_calls' must be followed by tool messages responding to each."
+        if not all(re.fullmatch("[a-zA-Z0-9_-]{1,64}", call["function"]["name"]) for call in made):
+            return "Invalid 'tool_calls.function.name': string does not match pattern."
+        if not all(_is_object(call["function"]["arguments"]) for call in made):
+            return "Invalid 'tool_calls.function.arguments': expected a JSON object."
+    return ""
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except ValueError:
+        return False
+
+
+def _response(
+    answer: Words | Calls | Declined | Failure | Garbage | Broken, model: str, prompt_tokens: int
+) -> Response:
+    match answer:
+        case Failure(status=status, code=code, headers=headers):
+            error = {"message": "not now", "type": "fake", "code": code}
+            return JSONResponse({"error": error}, status_code=status, headers=headers)
+        case Garbage(body=body, content_type=content_type):
+            return Response(body, media_type=content_type)
+        case Broken(answer=whole, drips=drips):
+            content = json.dumps(_completion(model, prompt_tokens, whole))
+            return (Dripping if drips else BrokenOff)(content, media_type="application/json")
+        case _:
+            return JSONResponse(_completion(model, prompt_tokens, answer))
+
+
+def _completion(model: str, prompt_tokens: int, answer: Words | Calls | Declined) -> dict[str, Any]:
     return {
         "id": "chatcmpl-1",
         "object": "chat.completion",
         "created": int(time.time()),
         "model": model,
-        "choices": [{"index": 0, "message": message, "finish_reason": finish_reason}],
+        "choices": [_choice(answer)],
         "usage": {"prompt_tokens": prompt_tokens, "completion_tokens": 4, "total_tokens": prompt_tokens + 4},
     }
+
+
+def _choice(answer: Words | Calls | Declined) -> dict[str, Any]:
+    match answer:
+        case Declined(text=text):
+            declined: Message = {"role": "assistant", "content": None, "refusal": text}
+            return {"index": 0, "message": declined, "finish_reason": "stop"}
+        case Words(text=text, finish_reason=reason):
+            return {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": reason}
+        case Calls(made=made, finish_reason=reason):
+            calls = [
+                {"id": f"call_{number}", "type": "function", "function": {"name": name, "arguments": arguments}}
+                for number, (name, arguments) in enumerate(made)
+            ]
+            message: Message = {"role": "assistant", "content": None, "tool_calls": calls}
+            return {"index": 0, "message": message, "finish_reason": reason}
 
 
 @contextmanager

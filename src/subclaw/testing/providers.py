@@ -1,4 +1,7 @@
-"""Model providers on loopback, each in its own protocol: they ask for one tool call, then say what it came to."""
+"""Model providers on loopback, each in its own protocol: they ask for one tool call, then say what it came to.
+
+What they misbehave with is given to them as ready responses, which come first.
+"""
 
 import json
 from collections.abc import Awaitable, Callable, Mapping
@@ -18,8 +21,12 @@ CALL_ARGUMENTS: Json = {"where": "here ✓"}
 
 @dataclass(kw_only=True)
 class FakeProvider:
-    """A provider. `status` other than 200 makes it fail; `seen` keeps the requests, `headers` those of the last one."""
+    """A provider. `first` are responses that come before any other; `status` other than 200 makes it fail.
 
+    `seen` keeps the requests, `headers` those of the last one.
+    """
+
+    first: list[Response] = field(default_factory=list)
     status: int = 200
     seen: list[Json] = field(default_factory=list)
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -29,6 +36,8 @@ class FakeProvider:
         body = json.loads(await request.body())
         self.seen.append(body)
         self.headers = dict(request.headers)
+        if self.first:
+            return self.first.pop(0)
         if self.status != 200:
             return JSONResponse({"error": {"message": "no", "type": "x", "code": self.status}}, self.status)
         found = results(body)
@@ -61,9 +70,11 @@ class Made:
     call: Callable[[str, Json], Json]
 
 
-def _openai(message: Json, reason: str) -> Json:
+def openai_answer(message: Json, reason: str = "stop") -> Json:
+    """Return an answer of OpenAI's: 11 tokens in, 4 of them from the cache and 3 into it, and 7 out."""
     choice = {"index": 0, "finish_reason": reason, "message": {"role": "assistant", **message}}
-    usage = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18}
+    details = {"cached_tokens": 4, "cache_write_tokens": 3}
+    usage = {"prompt_tokens": 11, "completion_tokens": 7, "total_tokens": 18, "prompt_tokens_details": details}
     return {
         "id": "c",
         "object": "chat.completion",
@@ -75,12 +86,12 @@ def _openai(message: Json, reason: str) -> Json:
 
 
 def _openai_words(text: str) -> Json:
-    return _openai({"content": text}, "stop")
+    return openai_answer({"content": text}, "stop")
 
 
 def _openai_call(name: str, arguments: Json) -> Json:
     function = {"name": name, "arguments": json.dumps(arguments)}
-    return _openai(
+    return openai_answer(
         {"content": None, "tool_calls": [{"id": "1", "type": "function", "function": function}]}, "tool_calls"
     )
 
@@ -89,25 +100,27 @@ def _openai_results(body: Json) -> list[str]:
     return [message["content"] for message in body["messages"] if message["role"] == "tool"]
 
 
-def _anthropic(content: Json, reason: str) -> Json:
+def anthropic_answer(*content: Json, reason: str = "end_turn") -> Json:
+    """Return an answer of Anthropic's: 4 tokens in, 4 more from the cache and 3 into it, and 7 out."""
+    usage = {"input_tokens": 4, "cache_read_input_tokens": 4, "cache_creation_input_tokens": 3, "output_tokens": 7}
     return {
         "id": "m",
         "type": "message",
         "role": "assistant",
         "model": "served",
-        "content": [content],
+        "content": list(content),
         "stop_reason": reason,
         "stop_sequence": None,
-        "usage": {"input_tokens": 11, "output_tokens": 7},
+        "usage": usage,
     }
 
 
 def _anthropic_words(text: str) -> Json:
-    return _anthropic({"type": "text", "text": text}, "end_turn")
+    return anthropic_answer({"type": "text", "text": text})
 
 
 def _anthropic_call(name: str, arguments: Json) -> Json:
-    return _anthropic({"type": "tool_use", "id": "toolu_1", "name": name, "input": arguments}, "tool_use")
+    return anthropic_answer({"type": "tool_use", "id": "toolu_1", "name": name, "input": arguments}, reason="tool_use")
 
 
 def _anthropic_results(body: Json) -> list[str]:
@@ -118,18 +131,20 @@ def _anthropic_results(body: Json) -> list[str]:
     return [content if isinstance(content, str) else content[0]["text"] for content in found]
 
 
-def _google(part: Json) -> Json:
-    usage = {"promptTokenCount": 11, "candidatesTokenCount": 7, "totalTokenCount": 18}
-    candidate = {"content": {"role": "model", "parts": [part]}, "finishReason": "STOP", "index": 0}
+def google_answer(*parts: Json, reason: str = "STOP") -> Json:
+    """Return an answer of Google's: 11 tokens in, 4 of them from the cache, and 7 out."""
+    counts = {"promptTokenCount": 11, "cachedContentTokenCount": 4, "candidatesTokenCount": 7}
+    usage = {**counts, "totalTokenCount": 18}
+    candidate = {"content": {"role": "model", "parts": list(parts)}, "finishReason": reason, "index": 0}
     return {"candidates": [candidate], "usageMetadata": usage, "modelVersion": "served", "responseId": "r"}
 
 
 def _google_words(text: str) -> Json:
-    return _google({"text": text})
+    return google_answer({"text": text})
 
 
 def _google_call(name: str, arguments: Json) -> Json:
-    return _google({"functionCall": {"name": name, "args": arguments}})
+    return google_answer({"functionCall": {"name": name, "args": arguments}})
 
 
 def _google_results(body: Json) -> list[str]:

@@ -47,6 +47,8 @@ class BuiltInToolbox:
 
     async def perform(self, caller: Caller, call: ToolCall) -> ToolResult:
         """See `core.tool.Toolbox.perform`."""
+        if call.withheld:
+            return _error(call.withheld)
         tool = self._tools.get(call.name)
         if tool is None:
             return _error(f"There is no tool {call.name[:64]!r}. There are: {', '.join(self._tools)}.")

@@ -57,7 +57,7 @@ class Turns:
     """What a turn needs of the world.
 
     `instructions` makes the agent's system text for a conversation; `sends` says whether a channel's replies go out by
-    the outbox (others are read from the transcript).
+    the outbox (others are read from the transcript). `cheaper` is the model for when money gets short, if there is one.
     """
 
     database: Database
@@ -66,6 +66,7 @@ class Turns:
     agent: AgentSettings
     instructions: Callable[[Conversation], str]
     sends: Callable[[str], bool]
+    cheaper: Model | None = None
 
 
 async def run_turn(turns: Turns, lease: Lease, notice: Notice) -> bool:
