@@ -61,7 +61,8 @@ async def persist(attempt: Callable[[], Awaitable[ModelReply]], patience: Patien
         except Exception as error:
             fault = fault_of(error)
             wait_s = pause_s(patience, fault, attempts, random.random())
-            log.warning("%s: attempt %d: %s: again in %s s", label, attempts, fault.error.internal, wait_s)
             if wait_s is None:
+                log.warning("%s: attempt %d: %s", label, attempts, fault.error.internal)
                 raise fault.error from error
+            log.info("%s: attempt %d: %s: again in %.1f s", label, attempts, fault.error.internal, wait_s)
         await asyncio.sleep(wait_s)
