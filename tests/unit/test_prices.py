@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from subclaw.core.model import Usage
-from subclaw.core.price import NANO_USD, Price, cost_nano_usd
+from subclaw.core.price import MICRO_USD, Price, cost_microusd
 from subclaw.models.choice import DEFAULT_MODELS
 from subclaw.models.prices import UNKNOWN_PRICE, UNKNOWN_WINDOW_TOKENS, Prices
 
@@ -20,8 +20,8 @@ OWN = Prices(
 COUNTS = st.integers(0, 10**9)
 
 
-def usd(nano_usd: int) -> Decimal:
-    return Decimal(nano_usd) / NANO_USD
+def usd(micro: int) -> Decimal:
+    return Decimal(micro) / MICRO_USD
 
 
 def test_the_operators_price_is_for_the_model_that_was_asked_whatever_answers() -> None:
@@ -37,10 +37,17 @@ def test_a_known_model_has_the_tables_price_also_under_a_dated_name() -> None:
     assert Prices().price_of(replace(call, choice="openai:elsewhere", model="gpt-4o")) == Prices().price_of(call)
 
 
+def test_a_call_that_is_still_to_be_made_names_its_model_alone() -> None:
+    call = replace(CALL, choice="", model="openai:gpt-4o")
+    assert usd(Prices().price_of(call)) == Decimal("12.5")
+    assert OWN.price_of(replace(CALL, choice="", model="openai:my-model")) == OWN.price_of(CALL)
+    assert Prices().price_of(replace(call, model="demo")) == 0
+
+
 def test_a_model_that_nobody_knows_is_dear_and_never_free() -> None:
-    assert Prices().price_of(CALL) == cost_nano_usd(CALL, UNKNOWN_PRICE) == 90 * NANO_USD
-    assert Prices().price_of(replace(CALL, choice="google:gemma-3")) == 90 * NANO_USD
-    assert Prices().price_of(replace(CALL, choice="", model="")) == 90 * NANO_USD
+    assert Prices().price_of(CALL) == cost_microusd(CALL, UNKNOWN_PRICE) == 90 * MICRO_USD
+    assert Prices().price_of(replace(CALL, choice="google:gemma-3")) == 90 * MICRO_USD
+    assert Prices().price_of(replace(CALL, choice="", model="")) == 90 * MICRO_USD
 
 
 def test_only_the_demo_and_what_the_operator_says_are_free() -> None:
@@ -75,4 +82,5 @@ def test_no_count_however_odd_is_free_or_fails(input_: int, output: int, read: i
     )
     cost = OWN.price_of(call)
     assert cost > 0 or input_ == output == 0
+    assert isinstance(cost, int)
     assert cost <= OWN.price_of(replace(call, output_tokens=output + 1))

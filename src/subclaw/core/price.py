@@ -1,7 +1,6 @@
 """Money: what a model's tokens cost.
 
-Amounts are whole nano-dollars (USD): the cheapest models cost some tens of them a token, so that one call's rounding is
-nothing, while a 64-bit column still holds nine billion dollars.
+Amounts are whole micro-dollars (micro-USD), rounded up once a call: a call costs the cheapest models hundreds of them.
 """
 
 from dataclasses import dataclass
@@ -9,8 +8,8 @@ from decimal import ROUND_CEILING, Decimal
 
 from subclaw.core.model import Usage
 
-NANO_USD = 1_000_000_000
-"""Nano-dollars in a dollar."""
+MICRO_USD = 1_000_000
+"""Micro-dollars in a dollar; a price in dollars for a million tokens is one in micro-dollars for each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +26,8 @@ class Price:
     cache_write: Decimal | None = None
 
 
-def cost_nano_usd(usage: Usage, price: Price) -> int:
-    """Return what a call cost, in nano-dollars, rounded up."""
+def cost_microusd(usage: Usage, price: Price) -> int:
+    """Return what a call cost, in micro-dollars, rounded up."""
     read = min(usage.cache_read_tokens, usage.input_tokens)
     written = min(usage.cache_write_tokens, usage.input_tokens - read)
     parts = (
@@ -37,9 +36,9 @@ def cost_nano_usd(usage: Usage, price: Price) -> int:
         (written, price.input if price.cache_write is None else price.cache_write),
         (usage.output_tokens, price.output),
     )
-    return nano_usd(sum((tokens * each for tokens, each in parts), Decimal(0)) / 1_000_000)
+    return microusd(sum((tokens * each for tokens, each in parts), Decimal(0)) / MICRO_USD)
 
 
-def nano_usd(usd: Decimal) -> int:
-    """Return dollars as nano-dollars, rounded up: what is a little too much is never too little."""
-    return int((usd * NANO_USD).to_integral_value(ROUND_CEILING))
+def microusd(usd: Decimal) -> int:
+    """Return dollars as micro-dollars, rounded up: what is a little too much is never too little."""
+    return int((usd * MICRO_USD).to_integral_value(ROUND_CEILING))

@@ -11,7 +11,7 @@ import genai_prices
 from genai_prices.data_snapshot import get_snapshot
 
 from subclaw.core.model import Usage
-from subclaw.core.price import Price, cost_nano_usd, nano_usd
+from subclaw.core.price import Price, cost_microusd, microusd
 
 UNKNOWN_PRICE = Price(input=Decimal(15), output=Decimal(75))
 """For a model that nobody knows: dearer than nineteen of twenty in the table."""
@@ -31,21 +31,24 @@ class Prices:
     windows: Mapping[str, int] = field(default_factory=dict)
 
     def price_of(self, usage: Usage) -> int:
-        """Return what a call cost, in nano-dollars, rounded up.
+        """Return what a call cost, in micro-dollars, rounded up.
 
         The model that was asked counts before the name that answered: providers add dates to it, and servers of one's
-        own call their models what they like. Fitted to a call that is still to be made, it is what that may cost.
+        own call their models what they like. Fitted to a call that is still to be made, it is what that may cost; then
+        `model` alone may name it, as `provider:model`.
         """
-        price = self.own.get(usage.choice)
+        choice = usage.choice or usage.model
+        price = self.own.get(choice)
         if price is not None:
-            return cost_nano_usd(usage, price)
-        provider, _, asked = usage.choice.partition(":")
+            return cost_microusd(usage, price)
+        provider, _, asked = choice.partition(":")
         if provider in FREE:
             return 0
-        for model in filter(None, (asked, usage.model)):
-            if cost := _table_cost(usage, provider, model):
+        elsewhere = "" if usage.choice else usage.model  # of any provider, for calls from before one was named
+        for where, model in ((provider, asked), (provider, usage.model), ("", elsewhere)):
+            if cost := _table_cost(usage, where, model):
                 return cost
-        return cost_nano_usd(usage, UNKNOWN_PRICE)
+        return cost_microusd(usage, UNKNOWN_PRICE)
 
     def window_tokens(self, choice: str) -> int:
         """Return how many tokens a model takes at once, of `provider:model`."""
@@ -63,7 +66,9 @@ class Prices:
 
 
 def _table_cost(usage: Usage, provider: str, model: str) -> int:
-    """Return what the table says, in nano-dollars; 0 if it has no price, which is not the same as free."""
+    """Return what the table says, in micro-dollars; 0 if it has no price, which is not the same as free."""
+    if not model:
+        return 0
     read = min(usage.cache_read_tokens, usage.input_tokens)
     counted = genai_prices.Usage(
         input_tokens=usage.input_tokens,
@@ -75,7 +80,7 @@ def _table_cost(usage: Usage, provider: str, model: str) -> int:
         found = genai_prices.calc_price(counted, model, provider_id=provider or None)
     except LookupError:
         return 0
-    return nano_usd(found.total_price)
+    return microusd(found.total_price)
 
 
 def _table_window(provider: str, model: str) -> int | None:
