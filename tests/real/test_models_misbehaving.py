@@ -15,6 +15,7 @@ from tests.real.model_scene import HELLO, PATHS, QUICK, opened
 from subclaw.core.errors import Exhausted, SubclawError, Unavailable
 from subclaw.core.model import ModelReply, TooLong
 from subclaw.models.answers import CALL_CUT_OFF, CUT_OFF, REFUSED
+from subclaw.models.bounds import ANSWER_LIMIT_BYTES
 from subclaw.models.patience import Patience
 from subclaw.models.pydantic_ai import NUDGE
 from subclaw.testing.broken import BrokenOff, Dripping
@@ -217,6 +218,14 @@ def test_a_prompt_that_is_too_long_is_told_apart(tmp_path: Path, name: str, stat
 def test_an_answer_that_drips_is_cut_short_and_asked_for_again(tmp_path: Path, name: str) -> None:
     patience = replace(QUICK, attempt_s=0.5)
     came, provider = asked(tmp_path, name, [Dripping(" " * 3_000, media_type="application/json")], patience)
+    assert is_answered(came)
+    assert len(provider.seen) == 2
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_an_answer_beyond_the_limit_is_not_read(tmp_path: Path, name: str) -> None:
+    long = b" " * ANSWER_LIMIT_BYTES + json.dumps(WORDS[name]).encode()
+    came, provider = asked(tmp_path, name, [Response(long, media_type="application/json")])
     assert is_answered(came)
     assert len(provider.seen) == 2
 

@@ -16,6 +16,7 @@ from subclaw.core.agent import AgentSettings
 from subclaw.core.model import Model, Prompt, UserSaid
 from subclaw.core.policy import Upstream
 from subclaw.core.secret import PLACEHOLDER
+from subclaw.models.bounds import bound_answers
 from subclaw.models.choice import ModelChoice, parse_choice
 from subclaw.models.failover import Failover
 from subclaw.models.patience import Patience
@@ -74,6 +75,7 @@ def open_model(
     choice: ModelChoice, gateway: httpx2.AsyncClient, *, patience: Patience | None = None, official: bool = False
 ) -> Model:
     """Return one model by itself. `official` says that OpenAI itself is meant, not what only speaks its protocol."""
+    bound_answers(gateway)
     return PydanticAiModel(
         _provider_model(choice, gateway),
         choice=str(choice),
