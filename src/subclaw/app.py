@@ -216,6 +216,7 @@ async def run_worker(settings: Settings, port: int) -> None:
             instructions=instructions,
             agent=agent,
             sends=lambda channel: channel not in READ_IN_PLACE,
+            files=machines,
         )
         channels = await stack.enter_async_context(_channels(settings, home))
         async with asyncio.TaskGroup() as group:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from subclaw.core.history import history
 from subclaw.core.model import ModelSaid, ToolSaid, Usage, UserSaid
 from subclaw.core.tool import ToolCall
 from subclaw.core.transcript import (
@@ -26,7 +27,6 @@ from subclaw.core.transcript import (
     TurnOutcome,
     TurnOverdue,
     TurnStarted,
-    history,
     next_step,
 )
 

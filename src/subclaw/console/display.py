@@ -8,10 +8,13 @@ _SCALES = ((10**9, "G"), (10**6, "M"), (10**4, "k"))
 
 EVENTS: Mapping[str, str] = {
     "message.received": "Message received",
+    "message.kept": "Long message put aside",
     "turn.started": "Turn began",
     "model.replied": "Model replied",
     "model.failed": "Model failed",
     "turn.overdue": "Time is over",
+    "history.summarised": "History summarised",
+    "history.summary_failed": "No summary came about",
     "tool.started": "Tool began",
     "tool.finished": "Tool finished",
     "schedule.due": "Reminder came due",

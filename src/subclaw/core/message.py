@@ -1,16 +1,18 @@
 """The text of a message: what a person sent, made safe to store and to show to a model."""
 
+import re
 import unicodedata
 
 from subclaw.core.errors import Invalid
 
-TEXT_LIMIT_CHARACTERS = 32_000
-"""Longest text of one message. More is refused in words: a model's window and a person's patience both end."""
+TEXT_LIMIT_CHARACTERS = 200_000
+"""Longest text of one message: a long document. More is refused in words. A model is not told all of a long one."""
 
 STOP = "stop"
 """What a person says, and nothing else, to end what their agent is doing."""
 
-_KEPT_CONTROLS = {"\n", "\t"}
+_NOT_KEPT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Controls (category Cc) but line feed and tab, and surrogates (Cs)."""
 
 
 def clean_text(raw: str) -> str:
@@ -23,7 +25,7 @@ def clean_text(raw: str) -> str:
     if len(raw) > 4 * TEXT_LIMIT_CHARACTERS:
         raise _too_long(len(raw))
     lines = raw.replace("\r\n", "\n").replace("\r", "\n")
-    text = "".join(c for c in unicodedata.normalize("NFC", lines) if not _is_control(c)).strip()
+    text = _NOT_KEPT.sub("", unicodedata.normalize("NFC", lines)).strip()
     if not text:
         raise Invalid("That message was empty. Tell me in a sentence what you would like.")
     if len(text) > TEXT_LIMIT_CHARACTERS:
@@ -34,10 +36,6 @@ def clean_text(raw: str) -> str:
 def is_stop(text: str) -> bool:
     """Say whether a message is the word to stop, however it is written: `Stop!`, `/stop`, `STOP.`"""
     return text.strip(" \t\n/.!,").casefold() == STOP
-
-
-def _is_control(character: str) -> bool:
-    return unicodedata.category(character) in ("Cc", "Cs") and character not in _KEPT_CONTROLS
 
 
 def _too_long(length: int) -> Invalid:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from subclaw.core.message import is_stop
-from subclaw.core.model import ModelSaid, ToolSaid, Usage, UserSaid, Utterance
+from subclaw.core.model import Usage
 from subclaw.core.tool import ToolCall
 
 SAME_CALL_LIMIT = 3
@@ -26,6 +26,18 @@ class MessageReceived:
     text: str
     provider_id: str
     turned_away: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageKept:
+    """The message `provider_id` is too long to be told whole: its first and last `shown_characters` are.
+
+    `path` is the file in the tenant's machine that has all of it; empty if there was nowhere to put it.
+    """
+
+    provider_id: str
+    path: str
+    shown_characters: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +72,26 @@ class ModelFailed:
 @dataclass(frozen=True, kw_only=True)
 class TurnOverdue:
     """The turn has taken as long as a turn may."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HistorySummarised:
+    """The model summed up what came before. `text` is told in its place, but for what is still told word for word.
+
+    That is the newest `kept_replies` of the model's replies with what was said to them, and the messages of the turn
+    that runs. Replies are counted, since others than the turn's worker may append events in between, but none of those.
+    """
+
+    text: str
+    kept_replies: int
+    usage: Usage
+
+
+@dataclass(frozen=True, kw_only=True)
+class SummaryFailed:
+    """No summary came of the model; `usage` is what that cost, if the model answered at all."""
+
+    usage: Usage | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,11 +149,14 @@ class TurnFinished:
 
 Event = (
     MessageReceived
+    | MessageKept
     | ScheduleDue
     | TurnStarted
     | ModelReplied
     | ModelFailed
     | TurnOverdue
+    | HistorySummarised
+    | SummaryFailed
     | ToolStarted
     | ToolFinished
     | ReplyQueued
@@ -211,30 +246,6 @@ def current_turn(events: Sequence[Event]) -> Sequence[Event] | None:
             case TurnStarted():
                 return events[index + 1 :]
     return None
-
-
-def history(events: Sequence[Event]) -> tuple[Utterance, ...]:
-    """Return the conversation as a model sees it, oldest first.
-
-    Every call that a model made is followed by its result, as providers demand; a call without one is told as unknown.
-    """
-    results = {event.call_id: event.content for event in events if isinstance(event, ToolFinished)}
-    said: list[Utterance] = []
-    for event in events:
-        match event:
-            case MessageReceived(text=text, turned_away=False):
-                said.append(UserSaid(text=text))
-            case ScheduleDue(schedule_id=id, text=text):
-                said.append(UserSaid(text=f"[Nobody wrote. Schedule {id}, which you set, is due:]\n{text}"))
-            case ReplyQueued(text=text, schedule_id=int(id)):
-                # Not as the model's own words: a history that ends with those has nothing to answer.
-                said.append(UserSaid(text=f"[Nobody wrote. Schedule {id} was due; the person got its text:]\n{text}"))
-            case ModelReplied(text=text, calls=calls):
-                said.append(ModelSaid(text=text, calls=calls))
-                said.extend(ToolSaid(call=call, content=results.get(call.id, OUTCOME_UNKNOWN)) for call in calls)
-            case ModelFailed(public=public):
-                said.append(ModelSaid(text=public))
-    return tuple(said)
 
 
 OUTCOME_UNKNOWN = "This was interrupted, and whether it took effect is unknown. Check before you do it again."

@@ -19,13 +19,19 @@ TENANT_LIMIT = 16
 CLAIM_WINDOW = 1_000
 """How many of the conversations that wait are looked at to choose from: those that have waited longest."""
 
-EVENT_LIMIT = 400
-"""Most events of a conversation that a turn looks back on."""
+EVENT_LIMIT = 500
+EVENT_LIMIT_BYTES = 4_000_000
+"""Most events of a conversation that a turn looks back on, and most bytes of them, whatever it has itself."""
+
+_OPEN_TURN = """
+    SELECT o.name, o.channel, o.address, o.failures, o.resumed, o.age_s, transcript_from_summary(%s, %s, %s)
+    FROM open_turn(%s, %s, %s, 0) o
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenTurn:
-    """A conversation in the hands of a worker, with its latest events.
+    """A conversation in the hands of a worker, with its events since the last summary.
 
     `failures` says how often the turn was begun in vain. One that was begun before is `resumed`, `age_s` after that.
     """
@@ -65,7 +71,7 @@ async def reap(database: Database) -> int:
 
 async def open_turn(database: Database, lease: Lease) -> OpenTurn:
     """Begin a turn with what waits in the inbox, or take up the one that a dead worker left."""
-    (row,) = await database.rows("SELECT * FROM open_turn(%s, %s, %s, %s)", *_key(lease), EVENT_LIMIT)
+    (row,) = await database.rows(_OPEN_TURN, lease.conversation_id, EVENT_LIMIT, EVENT_LIMIT_BYTES, *_key(lease))
     name, channel, address, failures, resumed, age_s, events = row
     return OpenTurn(
         conversation=Conversation(lease=lease, tenant_name=name, reply_to=Address(channel=channel, address=address)),

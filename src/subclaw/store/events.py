@@ -12,11 +12,14 @@ from subclaw.core.transcript import Event
 
 _TYPES: Mapping[str, type[Event]] = {
     "message.received": transcript.MessageReceived,
+    "message.kept": transcript.MessageKept,
     "schedule.due": transcript.ScheduleDue,
     "turn.started": transcript.TurnStarted,
     "model.replied": transcript.ModelReplied,
     "model.failed": transcript.ModelFailed,
     "turn.overdue": transcript.TurnOverdue,
+    "history.summarised": transcript.HistorySummarised,
+    "history.summary_failed": transcript.SummaryFailed,
     "tool.started": transcript.ToolStarted,
     "tool.finished": transcript.ToolFinished,
     "reply.queued": transcript.ReplyQueued,

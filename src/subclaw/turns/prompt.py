@@ -1,42 +1,76 @@
-"""The prompt: a conversation's history, fitted to what a model is sent."""
+"""The prompt: what a model is sent for a step, and what it is asked when a conversation gets too long for it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from subclaw.core.model import ModelSaid, Prompt, ToolSaid, UserSaid, Utterance
+from subclaw.core.context import Fitted, Room, fit, part_to_summarise, room_of
+from subclaw.core.model import Prompt
+from subclaw.core.tokens import BYTES_PER_TOKEN, text_tokens, tool_tokens
 from subclaw.core.tool import ToolDefinition
-from subclaw.core.transcript import Event, history
+from subclaw.core.transcript import Event
 
-HISTORY_LIMIT_CHARACTERS = 120_000
-"""Longest history that a model is sent: some 30,000 tokens, which every supported model takes."""
+WINDOW_TOKENS = 128_000
+"""The window of a model of which no other is known."""
+
+SUMMARY_LIMIT_CHARACTERS = 8_000
+"""Longest summary, unless a tenth of the room is less."""
+
+SUMMARY_REQUEST = (
+    "[Nobody wrote. This conversation is getting too long for you. Sum up all of it until here, in at most 800 words, "
+    "for yourself: from now on you will see your summary in its place. Keep what the person wants, likes and decided, "
+    "names, dates, numbers, addresses and paths as they are, what you did and how it turned out, what you promised, "
+    "and what is still open. Call no tool. Write the summary, and nothing else.]"
+)
 
 
-def make_prompt(instructions: str, tools: Sequence[ToolDefinition], events: Sequence[Event]) -> Prompt:
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """What all prompts of a turn have in common: the agent's system text, its tools, and the room in the window."""
+
+    instructions: str
+    tools: Sequence[ToolDefinition]
+    room: Room
+
+
+@dataclass(frozen=True, kw_only=True)
+class SummaryWanted:
+    """A summary to ask the model for. `kept_replies` of its newest replies stay word for word."""
+
+    prompt: Prompt
+    kept_replies: int
+    limit_characters: int
+
+
+def make_frame(instructions: str, tools: Sequence[ToolDefinition], window_tokens: int) -> Frame:
+    """Return what the prompts of a turn have in common, for a model with such a window."""
+    fixed_tokens = text_tokens(instructions) + sum(map(tool_tokens, tools))
+    return Frame(instructions=instructions, tools=tools, room=room_of(window_tokens, fixed_tokens))
+
+
+def make_prompt(frame: Frame, events: Sequence[Event]) -> Prompt:
     """Return what a model is sent for the next step."""
-    return Prompt(instructions=instructions, history=fit(history(events), HISTORY_LIMIT_CHARACTERS), tools=tools)
+    return _prompt(frame, fit(events, frame.room))
 
 
-def fit(said: Sequence[Utterance], limit_characters: int) -> tuple[Utterance, ...]:
-    """Return the newest part of a history within the limit, beginning with a person's message.
+def make_half_prompt(frame: Frame, events: Sequence[Event]) -> Prompt:
+    """Return half as long a prompt, for a model that found the usual one too long."""
+    refused_tokens = min(fit(events, frame.room).tokens, frame.room.prompt_tokens)
+    return _prompt(frame, fit(events, replace(frame.room, prompt_tokens=refused_tokens // 2)))
 
-    What was said since the newest such message is always kept, whatever its length: it is what is to be answered.
+
+def summary_wanted(frame: Frame, events: Sequence[Event]) -> SummaryWanted | None:
+    """Return the summary to ask for before the model is asked for the next step, or None.
+
+    Its prompt begins as those of the steps do, tools included, so that most of it is in the provider's cache.
     """
-    starts = [index for index, utterance in enumerate(said) if isinstance(utterance, UserSaid)]
-    if not starts:
-        return ()
-    kept, total = starts[-1], sum(map(_length, said[starts[-1] :]))
-    for start in reversed(starts[:-1]):
-        total += sum(map(_length, said[start:kept]))
-        if total > limit_characters:
-            break
-        kept = start
-    return tuple(said[kept:])
+    part = part_to_summarise(events, frame.room, SUMMARY_REQUEST)
+    if part is None:
+        return None
+    limit_characters = min(SUMMARY_LIMIT_CHARACTERS, frame.room.prompt_tokens // 10 * BYTES_PER_TOKEN)
+    return SummaryWanted(
+        prompt=_prompt(frame, part.fitted), kept_replies=part.kept_replies, limit_characters=limit_characters
+    )
 
 
-def _length(utterance: Utterance) -> int:
-    match utterance:
-        case UserSaid(text=text):
-            return len(text)
-        case ModelSaid(text=text, calls=calls):
-            return len(text) + sum(len(call.name) + len(call.arguments) for call in calls)
-        case ToolSaid(content=content):
-            return len(content)
+def _prompt(frame: Frame, fitted: Fitted) -> Prompt:
+    return Prompt(instructions=frame.instructions, history=fitted.history, tools=frame.tools)

@@ -13,7 +13,7 @@ from functools import partial
 from subclaw.core.agent import AgentSettings, OnBusy
 from subclaw.core.errors import SubclawError, Unavailable
 from subclaw.core.message import is_stop
-from subclaw.core.model import Model, ModelReply
+from subclaw.core.model import Model, ModelReply, TooLong
 from subclaw.core.tool import Caller, Toolbox, ToolCall
 from subclaw.core.transcript import (
     CANCELLED,
@@ -41,7 +41,9 @@ from subclaw.store import conversations
 from subclaw.store.database import Database
 from subclaw.turns.attention import Attention, Halt, Notice
 from subclaw.turns.journal import Journal
-from subclaw.turns.prompt import make_prompt
+from subclaw.turns.long_message import Files, keep_long_messages
+from subclaw.turns.prompt import WINDOW_TOKENS, Frame, make_frame, make_half_prompt, make_prompt
+from subclaw.turns.summary import summarise_if_due
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +59,8 @@ class Turns:
     """What a turn needs of the world.
 
     `instructions` makes the agent's system text for a conversation; `sends` says whether a channel's replies go out by
-    the outbox (others are read from the transcript). `cheaper` is the model for when money gets short, if there is one.
+    the outbox (others are read from the transcript). `cheaper` is the model for when money gets short, if there is one;
+    `window_tokens` is the model's window; `files` takes messages that are too long for it, which are cut if it is None.
     """
 
     database: Database
@@ -67,6 +70,8 @@ class Turns:
     instructions: Callable[[Conversation], str]
     sends: Callable[[str], bool]
     cheaper: Model | None = None
+    files: Files | None = None
+    window_tokens: int = WINDOW_TOKENS
 
 
 async def run_turn(turns: Turns, lease: Lease, notice: Notice) -> bool:
@@ -79,14 +84,15 @@ async def run_turn(turns: Turns, lease: Lease, notice: Notice) -> bool:
     conversation = opened.conversation
     look = partial(_look, turns, conversation)
     attention = Attention(notice, look, time_left_s=turns.agent.turn_limit_s - opened.age_s)
-    instructions = turns.instructions(conversation)  # once: what a model is sent again, it is sent unchanged
+    frame = _frame(turns, conversation)  # once: what a model is sent again, it is sent unchanged
     journal = Journal(turns.database, lease, opened.events)
     while True:
         match next_step(journal.events(), turns.agent.step_limit):
             case AskModel():
                 if await journal.write(drain=turns.agent.on_busy is OnBusy.FOLD):
                     continue
-                happened = await _ask(turns, lease, attention, instructions, journal.events())
+                halt = await _make_room(turns, lease, attention, frame, journal)
+                happened = halt or await _ask(turns, lease, attention, frame, journal.events())
             case PerformCalls(calls=(call, *_), interrupted=interrupted):
                 happened = await _perform(turns, lease, attention, journal, call, interrupted=call.id in interrupted)
             case CancelCalls(calls=calls):
@@ -139,14 +145,21 @@ async def give_up(turns: Turns, lease: Lease, channel: str) -> bool:
     return await conversations.finish(turns.database, lease, last, reply=GIVEN_UP, send=turns.sends(channel))
 
 
-async def _ask(
-    turns: Turns, lease: Lease, attention: Attention, instructions: str, events: Sequence[Event]
-) -> Event | Halt:
+def _frame(turns: Turns, conversation: Conversation) -> Frame:
+    return make_frame(turns.instructions(conversation), turns.toolbox.definitions(), turns.window_tokens)
+
+
+async def _make_room(turns: Turns, lease: Lease, attention: Attention, frame: Frame, journal: Journal) -> Halt | None:
+    """Put aside what is too long for the model's window, and have summed up what does not fit any more."""
+    halt = await keep_long_messages(turns.files, attention, lease.tenant_id, turns.window_tokens, journal)
+    return halt or await summarise_if_due(turns.model, attention, frame, journal)
+
+
+async def _ask(turns: Turns, lease: Lease, attention: Attention, frame: Frame, events: Sequence[Event]) -> Event | Halt:
     if halt := await attention.halted():
         return halt
-    prompt = make_prompt(instructions, turns.toolbox.definitions(), events)
     try:
-        reply = await attention.during(partial(turns.model.ask, prompt), closing_waits=False)
+        reply = await attention.during(partial(_ask_fitted, turns.model, frame, events), closing_waits=False)
     except SubclawError as error:
         log.error("conversation %d: model: %s", lease.conversation_id, error.internal)
         return ModelFailed(public=_apology(error))
@@ -155,9 +168,22 @@ async def _ask(
     return ModelReplied(text=reply.text, calls=_with_own_ids(reply), usage=reply.usage)
 
 
+async def _ask_fitted(model: Model, frame: Frame, events: Sequence[Event]) -> ModelReply:
+    """Ask the model; once more with half as long a prompt if that one was too long for it."""
+    try:
+        return await model.ask(make_prompt(frame, events))
+    except TooLong as error:
+        log.warning("a prompt was too long: %s", error.internal)
+        return await model.ask(make_half_prompt(frame, events))
+
+
 def _apology(error: SubclawError) -> str:
     if isinstance(error, Unavailable):
         return "I can't reach my model right now. Please write again in a minute."
+    if isinstance(error, TooLong):
+        return (
+            "This has got too long for my model, even shortened. Please say again in a few words what you would like."
+        )
     return "My model can't be used at the moment, and whoever runs me has to look at it. Please try again later."
 
 

@@ -88,10 +88,10 @@ def test_half_a_character_is_answered(demo_box: RunningBox) -> None:
         ("", "That message was empty. Tell me in a sentence what you would like."),
         (" \n\t ", "That message was empty. Tell me in a sentence what you would like."),
         ("\x00\x01", "That message was empty. Tell me in a sentence what you would like."),
-        ("x" * 100_000, "That message has 100,000 characters, and I can take 32,000. Please send it in parts."),
+        ("x" * 300_000, "That message has 300,000 characters, and I can take 200,000. Please send it in parts."),
         ("🎉" * 2_000_000, "That is too long for one message. Please send it in parts."),
     ],
-    ids=["empty", "space", "only controls", "100 kB", "8 MB"],
+    ids=["empty", "space", "only controls", "300 kB", "8 MB"],
 )
 def test_what_cannot_be_taken_is_refused_in_words_and_not_stored(demo_box: RunningBox, text: str, words: str) -> None:
     def stored() -> tuple[int, int]:

@@ -1,0 +1,97 @@
+"""The history: what a model is told of a conversation's events, from the last summary on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from subclaw.core.model import ModelSaid, ToolSaid, UserSaid, Utterance
+from subclaw.core.transcript import (
+    OUTCOME_UNKNOWN,
+    Event,
+    HistorySummarised,
+    MessageKept,
+    MessageReceived,
+    ModelFailed,
+    ModelReplied,
+    ReplyQueued,
+    ScheduleDue,
+    ToolFinished,
+    current_turn,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What a model is told of the event at `index`: never nothing."""
+
+    index: int
+    said: tuple[Utterance, ...]
+
+
+def history(events: Sequence[Event]) -> tuple[Utterance, ...]:
+    """Return the conversation as a model sees it since the last summary, oldest first.
+
+    Every call that a model made is followed by its result, as providers demand; a call without one is told as unknown.
+    """
+    return tuple(utterance for one in told(events) for utterance in one.said)
+
+
+def told(events: Sequence[Event]) -> tuple[Told, ...]:
+    """Return what a model is told of each event that it is told of, from the last summary on."""
+    results = {event.call_id: event.content for event in events if isinstance(event, ToolFinished)}
+    kept = {event.provider_id: event for event in events if isinstance(event, MessageKept)}
+    pairs = ((index, _said(events[index], results, kept)) for index in _since_summary(events))
+    return tuple(Told(index=index, said=said) for index, said in pairs if said)
+
+
+def last_summary(events: Sequence[Event]) -> int | None:
+    """Return the index of the last summary, or None if there is none."""
+    found = (index for index in range(len(events) - 1, -1, -1) if isinstance(events[index], HistorySummarised))
+    return next(found, None)
+
+
+def shorten_message(text: str, shown_characters: int, path: str = "") -> str:
+    """Return the beginning and the end of a message, and between them how much there is and where, if anywhere."""
+    left_out = len(text) - 2 * shown_characters
+    if left_out <= 0:
+        return text
+    where = f"the whole message is in {path}" if path else "if you need them, ask for them in parts"
+    note = f"[… {left_out:,} of {len(text):,} characters are left out here; {where} …]"
+    return f"{text[:shown_characters]}\n{note}\n{text[len(text) - shown_characters :]}"
+
+
+def _since_summary(events: Sequence[Event]) -> Sequence[int]:
+    """Return which events are told: the last summary, what it left word for word, and what came after it."""
+    last = last_summary(events)
+    if last is None:
+        return range(len(events))
+    summary = events[last]
+    assert isinstance(summary, HistorySummarised)
+    replies = [index for index in range(last) if isinstance(events[index], ModelReplied | ModelFailed)]
+    dropped = replies[: max(len(replies) - summary.kept_replies, 0)]
+    word_for_word = dropped[-1] + 1 if dropped else 0
+    began = last - len(current_turn(events[:last]) or ())
+    own = (index for index in range(began, word_for_word) if isinstance(events[index], MessageReceived | ScheduleDue))
+    between = (index for index in range(word_for_word, last) if not isinstance(events[index], HistorySummarised))
+    return [last, *own, *between, *range(last + 1, len(events))]
+
+
+def _said(event: Event, results: Mapping[str, str], kept: Mapping[str, MessageKept]) -> tuple[Utterance, ...]:
+    """Return what a model is told of an event. `kept` are the messages that are not told whole, by provider's id."""
+    match event:
+        case MessageReceived(text=text, provider_id=provider_id, turned_away=False):
+            short = kept.get(provider_id)
+            return (UserSaid(text=shorten_message(text, short.shown_characters, short.path) if short else text),)
+        case ScheduleDue(schedule_id=id, text=text):
+            return (UserSaid(text=f"[Nobody wrote. Schedule {id}, which you set, is due:]\n{text}"),)
+        case ReplyQueued(text=text, schedule_id=int(id)):
+            # Not as the model's own words: a history that ends with those has nothing to answer.
+            return (UserSaid(text=f"[Nobody wrote. Schedule {id} was due; the person got its text:]\n{text}"),)
+        case ModelReplied(text=text, calls=calls):
+            answers = (ToolSaid(call=call, content=results.get(call.id, OUTCOME_UNKNOWN)) for call in calls)
+            return (ModelSaid(text=text, calls=calls), *answers)
+        case ModelFailed(public=public):
+            return (ModelSaid(text=public),)
+        case HistorySummarised(text=text):
+            return (UserSaid(text=f"[Nobody wrote. This is your own summary of what was said before:]\n{text}"),)
+        case _:
+            return ()
