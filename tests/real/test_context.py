@@ -11,7 +11,7 @@ import pytest
 from subclaw.core.agent import AgentSettings
 from subclaw.core.channel import Address, InboundMessage
 from subclaw.core.errors import Unavailable
-from subclaw.core.model import Prompt, TooLong, Usage, UserSaid
+from subclaw.core.model import ModelReply, Prompt, TooLong, Usage, UserSaid
 from subclaw.core.tenant import TenantId
 from subclaw.core.tool import Caller, ToolCall, ToolDefinition
 from subclaw.core.transcript import (
@@ -191,6 +191,41 @@ def test_one_turn_is_summarised_once_however_long_it_gets(address: DatabaseAddre
     assert len(model.prompts) == AgentSettings().step_limit + 1
     for prompt in model.prompts:
         assert "go on for ever" in str(prompt.history)
+
+
+def test_stop_ends_the_wait_for_a_summary(address: DatabaseAddress) -> None:
+    class Stuck(ScriptedModel):
+        asked = asyncio.Event()
+
+        async def ask(self, prompt: Prompt) -> ModelReply:
+            if prompt.history[-1] == UserSaid(text=SUMMARY_REQUEST):
+                self.asked.set()
+                await asyncio.Event().wait()
+            return await super().ask(prompt)
+
+    model = Stuck([words("reply " * 200)])
+
+    async def scenario(database: Database, worker_id: int) -> None:
+        world = turns(database, model)
+        for number in range(40):
+            notice = Notice()
+            await say(database, f"message {number} " + "word " * 200, str(number))
+            running = asyncio.create_task(run_turn(world, await claimed(database, worker_id), notice))
+            asked = asyncio.create_task(model.asked.wait())
+            await asyncio.wait((running, asked), return_when=asyncio.FIRST_COMPLETED)
+            if not running.done():
+                await say(database, "stop", "stop")
+                notice.tell_said()
+            assert await running
+            asked.cancel()
+            if model.asked.is_set():
+                return
+        raise AssertionError("no summary was asked for")
+
+    run(address, scenario)
+    assert rows(
+        address, "SELECT body ->> 'outcome' FROM event WHERE type = 'turn.finished' ORDER BY seq DESC LIMIT 1"
+    ) == [("stopped",)]
 
 
 def test_a_prompt_that_is_too_long_after_all_is_sent_half_as_long(address: DatabaseAddress) -> None:

@@ -6,7 +6,7 @@ cache is lost with each: first the results of old tool calls; then all that is o
 summary can be had, the oldest that was said.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from subclaw.core.history import last_summary, shorten_message, told
@@ -120,7 +120,7 @@ def fit(events: Sequence[Event], room: Room) -> Fitted:
 
     The newest message is always there, whole unless it alone is too large.
     """
-    return _fit(_blocks(events), room)
+    return _fit(*_trim(_blocks(events), room), room)
 
 
 def part_to_summarise(events: Sequence[Event], room: Room, request: str) -> OldPart | None:
@@ -143,7 +143,8 @@ def part_to_summarise(events: Sequence[Event], room: Room, request: str) -> OldP
         return None
     asked = UserSaid(text=request)
     old.append(Block(said=(asked,), tokens=utterance_tokens(asked), is_message=True, pinned=True))
-    return OldPart(fitted=_fit(old, room), kept_replies=kept_replies)
+    gauge = gauge.shrunk(sum(block.tokens for block in blocks) - sum(block.tokens for block in old))
+    return OldPart(fitted=_fit(old, gauge, room), kept_replies=kept_replies)
 
 
 def _tried_lately(events: Sequence[Event]) -> bool:
@@ -181,12 +182,12 @@ def _blocks(events: Sequence[Event]) -> list[Block]:
     return blocks
 
 
-def _fit(blocks: Sequence[Block], room: Room) -> Fitted:
-    kept, gauge = _trim(blocks, room)
+def _fit(blocks: Sequence[Block], gauge: Gauge, room: Room) -> Fitted:
+    """Return the history of blocks that take what the gauge says, some of them left out if that is too much."""
     if gauge.tokens <= room.prompt_tokens:
-        return Fitted(history=_history(kept), tokens=gauge.tokens)
+        return Fitted(history=_history(blocks), tokens=gauge.tokens)
     rate = max(gauge.correction, 1.0)
-    kept = _leave_out(kept, int(room.prompt_tokens / rate) - room.fixed_tokens)
+    kept = _leave_out(blocks, int(room.prompt_tokens / rate) - room.fixed_tokens)
     estimated = room.fixed_tokens + sum(block.tokens for block in kept)
     return Fitted(history=_history(kept), tokens=round(estimated * rate))
 
@@ -202,9 +203,8 @@ def _trim(blocks: Sequence[Block], room: Room) -> tuple[list[Block], Gauge]:
     """
     kept: list[Block] = []
     gauge = Gauge(estimated=room.fixed_tokens)
-    done = newest = freed = calls = results = (
-        0  # trimmed are the blocks before `done`, and not to be those from `newest`
-    )
+    done = newest = 0  # the results before `done` are trimmed, and those from `newest` on are to stay
+    freed = calls = results = 0
     for block in blocks:
         gauge = gauge.corrected(block.counted_tokens).grown(block.tokens)
         kept.append(block)
@@ -250,35 +250,35 @@ def _leave_out(blocks: Sequence[Block], limit_tokens: int) -> list[Block]:
     First the oldest go, in strides, but for what is pinned; then the results of the last reply are shortened; then the
     older pinned ones go and the last reply; and last the newest message itself is shortened.
     """
-    if not blocks:
-        return []
     kept = dict(enumerate(blocks))
     last = len(blocks) - 1
     newest = max((index for index, block in kept.items() if block.is_message), default=last)
-    note = Block(said=(UserSaid(text=LEFT_OUT),), tokens=NOTE_TOKENS)
+    others = [index for index in kept if index not in (newest, last)]
     over = sum(block.tokens for block in blocks) - limit_tokens + NOTE_TOKENS
     stride = max(limit_tokens // LEFT_OUT_STRIDE, 1)
-    goal = over - -(-over // stride) * stride
-    old = [index for index, block in kept.items() if not block.pinned and index not in (newest, last)]
-    others = [index for index, block in kept.items() if block.pinned and index not in (newest, last)]
-    first_gone = last + 1
-    for index in old:
-        if over <= goal:
+    in_strides = -(-over // stride) * stride
+    over += _drop(kept, [index for index in others if not blocks[index].pinned], in_strides) - in_strides
+    if over > 0 and newest < last:
+        kept[last] = _with_short_results(blocks[last], blocks[last].tokens - over)
+        over += kept[last].tokens - blocks[last].tokens
+    pinned = [index for index in others if blocks[index].pinned]
+    over = _drop(kept, [*pinned, *range(newest + 1, last + 1)], over)
+    if over > 0 and blocks:
+        kept[newest] = _short_message(blocks[newest], blocks[newest].tokens - over)
+    gone = [index for index in range(len(blocks)) if index not in kept]
+    if gone:
+        kept[gone[0]] = Block(said=(UserSaid(text=LEFT_OUT),), tokens=NOTE_TOKENS)
+    return [kept[index] for index in sorted(kept)]
+
+
+def _drop(kept: dict[int, Block], indices: Iterable[int], tokens: int) -> int:
+    """Take blocks out, in this order, until these were so many tokens; return how many are still too many, if any."""
+    for index in indices:
+        if tokens <= 0:
             break
-        over, first_gone = over - kept.pop(index).tokens, min(first_gone, index)
-    if over > 0 and last != newest:
-        shortened = _with_short_results(kept[last], kept[last].tokens - over)
-        over, kept[last] = over - kept[last].tokens + shortened.tokens, shortened
-    for index in [*others, *([last] if last != newest else [])]:
-        if over <= 0:
-            break
-        over, first_gone = over - kept.pop(index).tokens, min(first_gone, index)
-    if over > 0:
-        kept[newest] = _short_message(kept[newest], kept[newest].tokens - over)
-    noted = [note] if first_gone <= last else []
-    ordered = sorted(kept.items())
-    before = [block for index, block in ordered if index < first_gone]
-    return [*before, *noted, *(block for index, block in ordered if index > first_gone)]
+        if index in kept:
+            tokens -= kept.pop(index).tokens
+    return tokens
 
 
 def _with_short_results(block: Block, limit_tokens: int) -> Block:

@@ -11,7 +11,7 @@ from subclaw.core.model import ModelSaid, ToolSaid, UserSaid, Utterance
 from subclaw.core.tool import ToolDefinition
 
 BYTES_PER_TOKEN = 3
-"""Bytes of UTF-8 in a token: fewer than in English (4 to 5), about those of JSON, code and Chinese."""
+"""Bytes of UTF-8 in a token: fewer than in most text and code (3 to 5), more than in JSON (2) and base64 (1.5)."""
 
 UTTERANCE_TOKENS = 8
 """What an utterance or a call takes beside its text."""
