@@ -37,6 +37,7 @@ from subclaw.machines.host import HostSettings, serve_host
 from subclaw.machines.host_client import HostClient
 from subclaw.machines.images.image import current_image
 from subclaw.machines.workshop import FleetSettings
+from subclaw.models.prices import Prices
 from subclaw.models.providers import open_models
 from subclaw.routes.caddy import CaddyRoutes, keep_routes
 from subclaw.routes.config import CaddySettings
@@ -200,6 +201,7 @@ async def run_worker(settings: Settings, port: int) -> None:
             return system_text(name=conversation.tenant_name, url=url, today=utc_now().date())
 
         agent = read_agent(home.agent_file)
+        prices = Prices(own=agent.prices, windows=agent.windows)
         models = open_models(settings.model, agent, gateway, settings.upstreams)
         turns = Turns(
             database=database,
@@ -217,6 +219,7 @@ async def run_worker(settings: Settings, port: int) -> None:
             agent=agent,
             sends=lambda channel: channel not in READ_IN_PLACE,
             files=machines,
+            window_tokens=prices.window_tokens(str(settings.model)),
         )
         channels = await stack.enter_async_context(_channels(settings, home))
         async with asyncio.TaskGroup() as group:

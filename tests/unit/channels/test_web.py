@@ -153,7 +153,7 @@ def test_one_persons_id_does_not_shadow_anothers() -> None:
         json.dumps({"id": MESSAGE_ID, "text": 5}).encode(),
         json.dumps({"id": MESSAGE_ID, "text": "hi", "more": 1}).encode(),
         json.dumps({"id": MESSAGE_ID, "text": " \n\x00 "}).encode(),
-        json.dumps({"id": MESSAGE_ID, "text": "x" * 100_000}).encode(),
+        json.dumps({"id": MESSAGE_ID, "text": "x" * 250_000}).encode(),
     ],
 )
 def test_what_is_no_message_is_refused_in_words(body: bytes) -> None:
