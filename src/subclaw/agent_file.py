@@ -14,6 +14,8 @@ from subclaw.models.choice import parse_choice
 
 FILE_LIMIT_BYTES = 1_000_000
 
+_ToolPattern = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.*?-]{1,64}$")]
+
 
 _Usd = Annotated[Decimal, Field(strict=False, ge=0, le=1_000_000)]
 """US dollars for a million tokens."""
@@ -43,6 +45,8 @@ class _File(BaseModel):
     cheaper: str = ""
     prices: dict[str, _Price] = {}
     windows: dict[str, Annotated[int, Field(ge=1_000, le=100_000_000)]] = {}
+    approve: Annotated[list[_ToolPattern], Field(max_length=100)] = []
+    approval_expires_s: Annotated[int, Field(ge=60, le=86_400)] = 3_600
 
 
 def read_agent(path: Path) -> AgentSettings:
@@ -73,7 +77,7 @@ def parse_agent(text: str) -> AgentSettings:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise Invalid(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    return AgentSettings(**{**dict(found), **_models(found)})
+    return AgentSettings(**{**dict(found), **_models(found), "approve": tuple(found.approve)})
 
 
 def _models(found: _File) -> dict[str, object]:

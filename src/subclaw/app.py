@@ -58,6 +58,7 @@ from subclaw.tools.schedule import schedule_tools
 from subclaw.tools.site import site_tools
 from subclaw.tools.toolbox import BuiltInToolbox
 from subclaw.tools.undo import undo_tools
+from subclaw.turns.approvals import keep_deadlines, require_known
 from subclaw.turns.intake import StoreIntake
 from subclaw.turns.outbox import deliver
 from subclaw.turns.run import Turns
@@ -200,21 +201,23 @@ async def run_worker(settings: Settings, port: int) -> None:
             url = site_url(hostname, port=sites.port)
             return system_text(name=conversation.tenant_name, url=url, today=utc_now().date())
 
+        toolbox = BuiltInToolbox(
+            [
+                *machine_tools(machines),
+                *undo_tools(machines),
+                *site_tools(machines, publisher),
+                *schedule_tools(StoreSchedules(database), utc_now),
+            ]
+        )
         agent = read_agent(home.agent_file)
         prices = Prices(own=agent.prices, windows=agent.windows)
         models = open_models(settings.model, agent, gateway, settings.upstreams)
+        require_known(agent.approve, toolbox.definitions())
         turns = Turns(
             database=database,
             model=models.chosen,
             cheaper=models.cheaper,
-            toolbox=BuiltInToolbox(
-                [
-                    *machine_tools(machines),
-                    *undo_tools(machines),
-                    *site_tools(machines, publisher),
-                    *schedule_tools(StoreSchedules(database), utc_now),
-                ]
-            ),
+            toolbox=toolbox,
             instructions=instructions,
             agent=agent,
             sends=lambda channel: channel not in READ_IN_PLACE,
@@ -226,6 +229,7 @@ async def run_worker(settings: Settings, port: int) -> None:
             group.create_task(work(turns, address, limit=TURNS_AT_ONCE))
             group.create_task(deliver(database, address, channels))
             group.create_task(keep_time(database, address, read_in_place=READ_IN_PLACE))
+            group.create_task(keep_deadlines(database, read_in_place=READ_IN_PLACE))
             group.create_task(keep_routes(routes, publisher.restore_routes))
 
 

@@ -36,7 +36,7 @@ REPLIED = ModelReplied(
     usage=Usage(model="m", input_tokens=3, output_tokens=4),
 )
 
-OF_WORKERS = ("claim", "claim_outbox", "fire_due", "next_due", "reap")
+OF_WORKERS = ("claim", "claim_outbox", "expired_approvals", "fire_due", "next_due", "reap")
 """Functions that look across tenants and return no words."""
 
 OF_HOSTS = (

@@ -40,6 +40,11 @@ def test_what_is_said_of_models() -> None:
     )
 
 
+def test_which_tools_a_person_must_approve() -> None:
+    settings = parse_agent('approve = ["publish_site", "mail_*"]\napproval_expires_s = 600\n')
+    assert settings == AgentSettings(approve=("publish_site", "mail_*"), approval_expires_s=600)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -53,6 +58,9 @@ def test_what_is_said_of_models() -> None:
         ('[prices."openai:x"]\ninput = 1', "prices.openai:x.output: Field required"),
         ('[prices."openai:x"]\ninput = nan\noutput = 1', "prices.openai:x.input"),
         ('[prices."openai:x"]\ninput = -1\noutput = 1', "prices.openai:x.input"),
+        ('approve = "publish_site"', "approve: Input should be a valid list"),
+        ('approve = ["mail send"]', "approve.0: String should match pattern"),
+        ("approval_expires_s = 5", "approval_expires_s: Input should be greater than or equal to 60"),
         ("steps = 5", "steps: Extra inputs are not permitted"),
     ],
 )

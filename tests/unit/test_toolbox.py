@@ -73,6 +73,13 @@ def test_a_call_that_does_not(arguments: str, told: str) -> None:
     assert len(result.content) < 600
 
 
+@pytest.mark.parametrize(("arguments", "name"), [("{not json", "echo"), ('{"text": 1}', "echo"), ("{}", "nope")])
+def test_what_is_wrong_with_a_call_is_told_without_performing_it(arguments: str, name: str) -> None:
+    call = ToolCall(id="1", name=name, arguments=arguments)
+    assert TOOLBOX.check(call) == perform(arguments, name)
+    assert TOOLBOX.check(ToolCall(id="1", name="echo", arguments='{"text": "defect"}')) is None
+
+
 def test_an_unknown_tool_is_told_with_the_known_ones() -> None:
     result = perform("{}", name="nope")
     assert result.is_error

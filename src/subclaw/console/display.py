@@ -21,11 +21,20 @@ EVENTS: Mapping[str, str] = {
     "reply.queued": "Reply written",
     "reply.sent": "Reply handed over",
     "turn.finished": "Turn ended",
+    "approval.requested": "Approval asked for",
+    "approval.decided": "Approval decided",
+    "approval.lapsed": "Approval lapsed",
+    "decision.refused": "Decision not taken",
 }
 """What events are called. A type that is not here is shown as it is."""
 
 STATES: Mapping[str, str] = {
     "answered": "answered",
+    "waiting": "waiting for approval",
+    "approved": "approved",
+    "declined": "declined",
+    "expired": "expired",
+    "void": "withdrawn",
     "model_failed": "model failed",
     "stuck": "stopped: stuck",
     "stopped": "stopped by the person",

@@ -3,6 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from subclaw.core.approval import (
+    ApprovalDecided,
+    ApprovalLapsed,
+    ApprovalRequested,
+    DecisionRefused,
+    approved_call,
+    declined_words,
+    lapsed_words,
+    waiting_words,
+)
 from subclaw.core.model import ModelSaid, ToolSaid, UserSaid, Utterance
 from subclaw.core.transcript import (
     OUTCOME_UNKNOWN,
@@ -31,6 +41,8 @@ def history(events: Sequence[Event]) -> tuple[Utterance, ...]:
     """Return the conversation as a model sees it since the last summary, oldest first.
 
     Every call that a model made is followed by its result, as providers demand; a call without one is told as unknown.
+    One that a person had to approve stays as it was when it waited, so that what a model was sent once does not change;
+    the decision follows, and the call as it was performed.
     """
     return tuple(utterance for one in told(events) for utterance in one.said)
 
@@ -38,6 +50,7 @@ def history(events: Sequence[Event]) -> tuple[Utterance, ...]:
 def told(events: Sequence[Event]) -> tuple[Told, ...]:
     """Return what a model is told of each event that it is told of, from the last summary on."""
     results = {event.call_id: event.content for event in events if isinstance(event, ToolFinished)}
+    results |= {event.call.id: waiting_words(event) for event in events if isinstance(event, ApprovalRequested)}
     kept = {event.provider_id: event for event in events if isinstance(event, MessageKept)}
     pairs = ((index, _said(events[index], results, kept)) for index in _since_summary(events))
     return tuple(Told(index=index, said=said) for index, said in pairs if said)
@@ -91,6 +104,16 @@ def _said(event: Event, results: Mapping[str, str], kept: Mapping[str, MessageKe
             return (ModelSaid(text=text, calls=calls), *answers)
         case ModelFailed(public=public):
             return (ModelSaid(text=public),)
+        case ApprovalDecided(request=request, approved=True):
+            call = approved_call(request)
+            answer = ToolSaid(call=call, content=results.get(call.id, OUTCOME_UNKNOWN))
+            return (ModelSaid(text="", calls=(call,)), answer)
+        case ApprovalDecided(request=request):
+            return (UserSaid(text=declined_words(request)),)
+        case ApprovalLapsed():
+            return (UserSaid(text=lapsed_words(event)),)
+        case DecisionRefused(public=public):
+            return (UserSaid(text=f"[Nobody wrote. The person was told: {public}]"),)
         case HistorySummarised(text=text):
             return (UserSaid(text=f"[Nobody wrote. This is your own summary of what was said before:]\n{text}"),)
         case _:

@@ -65,6 +65,10 @@ class Toolbox(Protocol):
         """List what the model may call, in a stable order."""
         ...
 
+    def check(self, call: ToolCall) -> ToolResult | None:
+        """Return what is wrong with a call that cannot be performed as it stands; None if it can be tried."""
+        ...
+
     async def perform(self, caller: Caller, call: ToolCall) -> ToolResult:
         """Check a call against its schema and perform it. Whatever goes wrong is a result, not an exception."""
         ...

@@ -5,9 +5,17 @@ The one list is the model's history, the record that recovery goes by, the audit
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from subclaw.core.approval import (
+    ApprovalDecided,
+    ApprovalEvent,
+    ApprovalRequested,
+    DecisionRefused,
+    approved_call,
+    ask_words,
+)
 from subclaw.core.message import is_stop
 from subclaw.core.model import Usage
 from subclaw.core.tool import ToolCall
@@ -133,6 +141,7 @@ class TurnOutcome(StrEnum):
     """How a turn ended."""
 
     ANSWERED = "answered"
+    WAITING = "waiting"
     MODEL_FAILED = "model_failed"
     STUCK = "stuck"
     STOPPED = "stopped"
@@ -162,6 +171,7 @@ Event = (
     | ReplyQueued
     | ReplySent
     | TurnFinished
+    | ApprovalEvent
 )
 
 
@@ -204,19 +214,29 @@ Step = AskModel | PerformCalls | CancelCalls | FinishTurn | Rest
 def next_step(events: Sequence[Event], step_limit: int) -> Step:
     """Decide what the worker does next, from the transcript alone. A turn has at most `step_limit` model calls.
 
-    Calls that were not performed come first, unless the turn was ended after they were made; then whatever was said and
-    not answered goes to the model; a model's words without calls are the reply.
+    Calls that were not performed come first, unless the turn was ended after they were made. If a person has to approve
+    one, the turn ends then; otherwise whatever was said and not answered goes to the model, and a model's words without
+    calls are the reply.
     """
     turn = current_turn(events)
     if turn is None:
         return Rest()
+    step = _step_of_turn(turn, step_limit)
+    return replace(step, reply=_with_notices(turn, step.reply)) if isinstance(step, FinishTurn) else step
+
+
+def _step_of_turn(turn: Sequence[Event], step_limit: int) -> Step:
     if ended := open_calls(_until_ended(turn)):
         return CancelCalls(calls=ended)
     if to_do := open_calls(turn):
         return PerformCalls(calls=to_do, interrupted=_interrupted(turn, to_do))
+    if asked := [event for event in turn if isinstance(event, ApprovalRequested)]:
+        return FinishTurn(reply=ask_words(asked), outcome=TurnOutcome.WAITING)
     stuck = _why_stuck(turn, step_limit)
     last = _last_of_weight(turn)
     match last:
+        case None if _notices(turn):
+            return FinishTurn(reply="", outcome=TurnOutcome.ANSWERED)
         case ModelFailed(public=public):
             return FinishTurn(reply=public, outcome=TurnOutcome.MODEL_FAILED)
         case TurnOverdue():
@@ -233,8 +253,7 @@ def next_step(events: Sequence[Event], step_limit: int) -> Step:
 
 def turn_id(events: Sequence[Event]) -> str:
     """Return what names the turn that runs once it has called a tool: the id of its first call. Empty before that."""
-    replies = (event for event in current_turn(events) or () if isinstance(event, ModelReplied))
-    return next((reply.calls[0].id for reply in replies if reply.calls), "")
+    return next((call.id for call in _made_calls(current_turn(events) or ())), "")
 
 
 def current_turn(events: Sequence[Event]) -> Sequence[Event] | None:
@@ -263,24 +282,37 @@ OVERDUE = (
 def open_calls(turn: Sequence[Event]) -> tuple[ToolCall, ...]:
     """Return the calls that were made and have come to nothing yet, in order."""
     finished = {event.call_id for event in turn if isinstance(event, ToolFinished)}
-    made = [call for event in turn if isinstance(event, ModelReplied) for call in event.calls]
-    return tuple(call for call in made if call.id not in finished)
+    finished |= {event.call.id for event in turn if isinstance(event, ApprovalRequested)}
+    return tuple(call for call in _made_calls(turn) if call.id not in finished)
+
+
+def _made_calls(turn: Sequence[Event]) -> list[ToolCall]:
+    """Return the calls of a turn in order: the model's, and those that a person approved."""
+    made: list[ToolCall] = []
+    for event in turn:
+        match event:
+            case ModelReplied(calls=calls):
+                made += calls
+            case ApprovalDecided(request=request, approved=True):
+                made.append(approved_call(request))
+    return made
 
 
 def _until_ended(turn: Sequence[Event]) -> Sequence[Event]:
     """Return what came before a person or the time ended the turn, with the results that came later; else nothing."""
-    ends = [index for index, event in enumerate(turn) if _ends(event)]
+    ends = [index for index, event in enumerate(turn) if ends_turn(event)]
     if not ends:
         return ()
     return [event for index, event in enumerate(turn) if index < ends[-1] or isinstance(event, ToolFinished)]
 
 
-def _ends(event: Event) -> bool:
+def ends_turn(event: Event) -> bool:
+    """Say whether a person or the time ended the turn here."""
     return isinstance(event, TurnOverdue) or (isinstance(event, MessageReceived) and is_stop(event.text))
 
 
 def _stopped(turn: Sequence[Event]) -> str:
-    return "There is nothing to stop." if all(map(_ends, turn)) else "Stopped."
+    return "There is nothing to stop." if all(map(ends_turn, turn)) else "Stopped."
 
 
 def _interrupted(turn: Sequence[Event], open_calls: Sequence[ToolCall]) -> frozenset[str]:
@@ -289,9 +321,28 @@ def _interrupted(turn: Sequence[Event], open_calls: Sequence[ToolCall]) -> froze
 
 
 def _last_of_weight(turn: Sequence[Event]) -> Event | None:
-    weighty = (MessageReceived, ScheduleDue, ModelReplied, ModelFailed, TurnOverdue)
-    heard = (event for event in reversed(turn) if not (isinstance(event, MessageReceived) and event.turned_away))
-    return next((event for event in heard if isinstance(event, weighty)), None)
+    """Return what is to be answered, or the answer. A message that could decide nothing is answered by itself."""
+    weighty = (MessageReceived, ScheduleDue, ModelReplied, ModelFailed, TurnOverdue, ApprovalDecided)
+    answered = {event.provider_id for event in turn if isinstance(event, DecisionRefused)}
+    for event in reversed(turn):
+        away = isinstance(event, MessageReceived) and (event.turned_away or event.provider_id in answered)
+        if isinstance(event, weighty) and not away:
+            return event
+    return None
+
+
+NOTICE_LIMIT = 3
+"""Most notices that a reply begins with, the latest."""
+
+
+def _notices(turn: Sequence[Event]) -> list[str]:
+    """Return what the person is to be told beside the answer, of decisions that could not be taken."""
+    notices = dict.fromkeys(event.public for event in turn if isinstance(event, DecisionRefused))
+    return list(notices)[-NOTICE_LIMIT:]
+
+
+def _with_notices(turn: Sequence[Event], reply: str) -> str:
+    return "\n\n".join([*_notices(turn), *([reply] if reply else [])])
 
 
 def _why_stuck(turn: Sequence[Event], step_limit: int) -> str:

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from subclaw.core import transcript
+from subclaw.core import approval, transcript
 from subclaw.core.errors import Corrupt
 from subclaw.core.transcript import Event
 
@@ -25,6 +26,10 @@ _TYPES: Mapping[str, type[Event]] = {
     "reply.queued": transcript.ReplyQueued,
     "reply.sent": transcript.ReplySent,
     "turn.finished": transcript.TurnFinished,
+    "approval.requested": approval.ApprovalRequested,
+    "approval.decided": approval.ApprovalDecided,
+    "approval.lapsed": approval.ApprovalLapsed,
+    "decision.refused": approval.DecisionRefused,
 }
 _NAMES = {kind: name for name, kind in _TYPES.items()}
 _ADAPTERS: Mapping[str, TypeAdapter[Event]] = {name: TypeAdapter(kind) for name, kind in _TYPES.items()}
@@ -51,10 +56,15 @@ def storable_event(event: Event) -> Event:
 
 
 def storable(value: Any) -> Any:
-    """Return a JSON value without what PostgreSQL's jsonb refuses: NUL and lone surrogates become U+FFFD."""
+    """Return a JSON value without what PostgreSQL's jsonb refuses: NUL and lone surrogates become U+FFFD.
+
+    Times are text, in ISO 8601.
+    """
     match value:
         case str():
             return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+        case datetime():
+            return value.isoformat()
         case Mapping():
             return {key: storable(item) for key, item in value.items()}
         case list() | tuple():

@@ -45,6 +45,11 @@ class BuiltInToolbox:
         """See `core.tool.Toolbox.definitions`."""
         return self._definitions
 
+    def check(self, call: ToolCall) -> ToolResult | None:
+        """See `core.tool.Toolbox.check`."""
+        arguments = self._arguments(call)
+        return arguments if isinstance(arguments, ToolResult) else None
+
     async def perform(self, caller: Caller, call: ToolCall) -> ToolResult:
         """See `core.tool.Toolbox.perform`."""
         if call.withheld:
@@ -56,7 +61,7 @@ class BuiltInToolbox:
         if isinstance(arguments, ToolResult):
             return arguments
         try:
-            return ToolResult(content=shorten(await tool.perform(caller, arguments)))
+            return ToolResult(content=shorten(await self._tools[call.name].perform(caller, arguments)))
         except SubclawError as error:
             return _error(shorten(error.public))
         except Exception as error:  # a tool's defect is the model's to hear of and ours to find
@@ -64,6 +69,8 @@ class BuiltInToolbox:
             return _error(f"The tool failed inside ({type(error).__name__}). Try another way.")
 
     def _arguments(self, call: ToolCall) -> Mapping[str, Any] | ToolResult:
+        if call.name not in self._tools:
+            return _error(f"There is no tool {call.name[:64]!r}. There are: {', '.join(self._tools)}.")
         try:
             arguments = json.loads(call.arguments or "{}")
         except (ValueError, RecursionError):  # the latter for what is nested too deeply

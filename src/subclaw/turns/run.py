@@ -8,9 +8,12 @@ import logging
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 
 from subclaw.core.agent import AgentSettings, OnBusy
+from subclaw.core.approval import ApprovalRequested, needs_approval
+from subclaw.core.decision import is_approved
 from subclaw.core.errors import SubclawError, Unavailable
 from subclaw.core.message import is_stop
 from subclaw.core.model import Model, ModelReply, TooLong
@@ -39,6 +42,7 @@ from subclaw.core.transcript import (
 from subclaw.core.turn import Conversation, Lease
 from subclaw.store import conversations
 from subclaw.store.database import Database
+from subclaw.turns.approvals import NOT_AFTER, ask_approval, take_decisions, utc_now, with_older_requests
 from subclaw.turns.attention import Attention, Halt, Notice
 from subclaw.turns.journal import Journal
 from subclaw.turns.long_message import Files, keep_long_messages
@@ -60,7 +64,8 @@ class Turns:
 
     `instructions` makes the agent's system text for a conversation; `sends` says whether a channel's replies go out by
     the outbox (others are read from the transcript). `cheaper` is the model for when money gets short, if there is one;
-    `window_tokens` is the model's window; `files` takes messages that are too long for it, which are cut if it is None.
+    `window_tokens` is the model's window; `files` takes messages that are too long for it, which are cut if it is None;
+    `clock` tells the time, with an offset.
     """
 
     database: Database
@@ -72,6 +77,7 @@ class Turns:
     cheaper: Model | None = None
     files: Files | None = None
     window_tokens: int = WINDOW_TOKENS
+    clock: Callable[[], datetime] = utc_now
 
 
 async def run_turn(turns: Turns, lease: Lease, notice: Notice) -> bool:
@@ -85,8 +91,10 @@ async def run_turn(turns: Turns, lease: Lease, notice: Notice) -> bool:
     look = partial(_look, turns, conversation)
     attention = Attention(notice, look, time_left_s=turns.agent.turn_limit_s - opened.age_s)
     frame = _frame(turns, conversation)  # once: what a model is sent again, it is sent unchanged
-    journal = Journal(turns.database, lease, opened.events)
+    events = await with_older_requests(turns.database, lease, opened.events) if turns.agent.approve else opened.events
+    journal = Journal(turns.database, lease, events)
     while True:
+        take_decisions(journal, lease.tenant_id, turns.clock())
         match next_step(journal.events(), turns.agent.step_limit):
             case AskModel():
                 if await journal.write(drain=turns.agent.on_busy is OnBusy.FOLD):
@@ -196,6 +204,8 @@ async def _perform(
     turns: Turns, lease: Lease, attention: Attention, journal: Journal, call: ToolCall, *, interrupted: bool
 ) -> Event | Halt:
     """Perform a call. That it starts is written before; what it came to is written with whatever happens next."""
+    if not interrupted and (instead := _until_approved(turns, lease, journal.events(), call)):
+        return instead  # before anything can end the turn: what is asked for is always shown
     if halt := await attention.halted():
         return halt
     if interrupted and not _repeatable(turns.toolbox, call):
@@ -212,6 +222,17 @@ async def _perform(
     if isinstance(result, Halt):
         return result
     return ToolFinished(call_id=call.id, content=result.content, is_error=result.is_error)
+
+
+def _until_approved(turns: Turns, lease: Lease, events: Sequence[Event], call: ToolCall) -> Event | None:
+    """Return what happens in place of a call that a person has to approve first, or that comes after one."""
+    if is_approved(events, call.id):
+        return None
+    if needs_approval(turns.agent.approve, call.name) and not turns.toolbox.check(call):
+        return ask_approval(events, call, agent=turns.agent, tenant_id=lease.tenant_id, now=turns.clock())
+    if any(isinstance(event, ApprovalRequested) for event in current_turn(events) or ()):
+        return ToolFinished(call_id=call.id, content=NOT_AFTER, is_error=True)
+    return None
 
 
 def _repeatable(toolbox: Toolbox, call: ToolCall) -> bool:
