@@ -26,6 +26,8 @@ image = typer.Typer(help="The golden images that machines start from.", no_args_
 cli.add_typer(image, name="image")
 plans = typer.Typer(help="What machines may use, and which tenant is on which plan.", no_args_is_help=True)
 cli.add_typer(plans, name="plans")
+approvals = typer.Typer(help="Calls that a person has to approve.", no_args_is_help=True)
+cli.add_typer(approvals, name="approvals")
 
 console = Console(highlight=False)
 
@@ -147,6 +149,18 @@ def plans_assign(
     from subclaw.commands.plans import put_on_plan
 
     _run(put_on_plan(_settings(), console, tenant, plan))
+
+
+@approvals.command("list")
+def approvals_list(
+    as_json: AsJson = False,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Show the newest N.")] = 50,
+    only_open: Annotated[bool, typer.Option("--open", help="Only those that wait.")] = False,
+) -> None:
+    """List what persons were asked to approve: tools, states and times, never arguments or codes."""
+    from subclaw.commands.approvals import list_approvals
+
+    _run(list_approvals(_settings(), console, limit=limit, only_open=only_open, as_json=as_json))
 
 
 @image.command("list")

@@ -1,6 +1,7 @@
 """Approvals against a real PostgreSQL: what a person says yes to is done once, as shown, and nothing else is."""
 
 import asyncio
+import io
 import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -11,7 +12,10 @@ from typing import Any, LiteralString
 
 import psycopg
 import pytest
+from rich.console import Console
 
+from subclaw.commands.approvals import list_approvals
+from subclaw.config import load_settings
 from subclaw.core.agent import AgentSettings, OnBusy
 from subclaw.core.approval import WRONG_CODE_LIMIT, ApprovalDecided
 from subclaw.core.channel import Address, InboundMessage
@@ -590,3 +594,18 @@ def test_a_model_cannot_approve(address: DatabaseAddress) -> None:
         assert world.acted == []
 
     run(scenario, address, ScriptedModel([calls(act()), says_ok]))
+
+
+def test_the_list_of_the_command_line(address: DatabaseAddress) -> None:
+    async def scenario(world: World) -> None:
+        settings = load_settings({"DATABASE_URL": address.url})
+        empty, full = io.StringIO(), io.StringIO()
+        await list_approvals(settings, Console(file=empty), limit=10, only_open=False, as_json=False)
+        assert "no requests" in empty.getvalue()
+        async with world.worker():
+            await world.ask("do it")
+        await list_approvals(settings, Console(file=full, width=200), limit=10, only_open=True, as_json=True)
+        (row,) = json.loads(full.getvalue())
+        assert (row["tool"], row["state"], row["closed"]) == ("act", "open", "")
+
+    run(scenario, address, ScriptedModel([calls(act("canary"))]))
