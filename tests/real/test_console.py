@@ -11,6 +11,7 @@ import pytest
 from tests.real.console_scene import CANARY, HOSTILE, NUMBER, Scene, answer, console, hear, links, machine, plant
 
 from subclaw.console.access import hash_key, new_session
+from subclaw.console.display import STATES
 from subclaw.console.gate import console_link, cookie_name
 from subclaw.console.tries import LIMIT
 from subclaw.core.transcript import TurnOutcome
@@ -199,7 +200,7 @@ def test_every_outcome_of_a_turn_is_told(address: DatabaseAddress, outcome: Turn
         await answer(scene.database, outcome=outcome)
         page = (await client.get(f"/console/tenants/{tenant_id}")).text
         (ended,) = re.findall(r"Turn ended <span class=\"badge[^>]*>([^<]+)<", page)
-        assert ended in ("answered", "model failed", "stopped: stuck", "failed")
+        assert ended == STATES[outcome]
 
     play(address, steps)
 
