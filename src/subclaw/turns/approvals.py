@@ -30,7 +30,6 @@ from subclaw.core.transcript import Event, ReplyQueued, ToolFinished
 from subclaw.core.turn import Lease
 from subclaw.store import approvals
 from subclaw.store.approvals import Resting
-from subclaw.store.conversations import EVENT_LIMIT
 from subclaw.store.database import Database
 from subclaw.turns.journal import Journal
 
@@ -65,9 +64,7 @@ def require_known(approve: Collection[str], tools: Sequence[ToolDefinition]) -> 
 
 
 async def with_older_requests(database: Database, lease: Lease, events: Sequence[Event]) -> tuple[Event, ...]:
-    """Return the latest events of a conversation, and before them the requests that still wait and are older."""
-    if len(events) < EVENT_LIMIT:
-        return tuple(events)
+    """Return the events that a turn goes by, and before them the requests that still wait and are older."""
     known = {request.approval_id for request in requests(events)}
     waiting = await approvals.open_requests(database, lease.tenant_id, lease.conversation_id)
     return *(request for request in waiting if request.approval_id not in known), *events
