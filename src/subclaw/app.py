@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from subclaw.accounts import CADDY_USER, CONTROL_USER
 from subclaw.agent_file import read_agent
 from subclaw.api.app import make_app
-from subclaw.channels.sms import sms_router
+from subclaw.channels.sms import STATUS_PATH, sms_router
 from subclaw.channels.sms_channel import SmsChannel
 from subclaw.channels.twilio_client import twilio_client
 from subclaw.channels.web import web_router
@@ -50,6 +50,7 @@ from subclaw.store.cluster import private_address
 from subclaw.store.database import DatabaseAddress, Role, open_database
 from subclaw.store.feed import StoreFeed
 from subclaw.store.machines import StoreMachineLedger
+from subclaw.store.outbox import StoreReports
 from subclaw.store.schedules import StoreSchedules
 from subclaw.store.secrets import load_secrets, save_secret
 from subclaw.store.sites import StoreSites
@@ -140,7 +141,8 @@ async def run_web(settings: Settings, port: int) -> None:
             async def check(url: str, params: Mapping[str, str], signature: str) -> bool:
                 return await verify(gateway, "twilio", {"url": url, "params": dict(params), "signature": signature})
 
-            routers.append(sms_router(intake=intake, check_signature=check, public_url=url))
+            reports = StoreReports(database)
+            routers.append(sms_router(intake=intake, reports=reports, check_signature=check, public_url=url))
         app = make_app(routers, check=functools.partial(database.rows, "SELECT 1"))
         server = _Server(app, on_shutdown=feed.end)
         async with asyncio.TaskGroup() as group:
@@ -224,7 +226,7 @@ async def run_worker(settings: Settings, port: int) -> None:
             files=machines,
             window_tokens=prices.window_tokens(str(settings.model)),
         )
-        channels = await stack.enter_async_context(_channels(settings, home))
+        channels = await stack.enter_async_context(_channels(settings, home, port))
         async with asyncio.TaskGroup() as group:
             group.create_task(work(turns, address, limit=TURNS_AT_ONCE))
             group.create_task(deliver(database, address, channels))
@@ -239,7 +241,7 @@ def utc_now() -> datetime:
 
 
 @asynccontextmanager
-async def _channels(settings: Settings, home: Home) -> AsyncIterator[Mapping[str, Channel]]:
+async def _channels(settings: Settings, home: Home, port: int) -> AsyncIterator[Mapping[str, Channel]]:
     """Open the channels whose replies go out by a provider."""
     if settings.twilio is None:
         yield {}
@@ -250,7 +252,15 @@ async def _channels(settings: Settings, home: Home) -> AsyncIterator[Mapping[str
         base_url=f"{BASE_URL}/twilio",
         socket=home.egress_socket,
     ) as client:
-        yield {"sms": SmsChannel(client=client, from_number=settings.twilio.number)}
+        status_url = _status_url(settings, port)
+        yield {"sms": SmsChannel(client=client, from_number=settings.twilio.number, status_url=status_url)}
+
+
+def _status_url(settings: Settings, port: int) -> str | None:
+    """Return where Twilio is to send receipts; None if it cannot reach this host by name, and so would refuse to."""
+    if not settings.public_url and settings.domain.rpartition(".")[2] == "localhost":
+        return None
+    return public_url(settings, port).rstrip("/") + STATUS_PATH
 
 
 async def run_egress(settings: Settings) -> None:

@@ -29,7 +29,7 @@ from subclaw.core.transcript import (
 )
 from subclaw.store import conversations
 from subclaw.store.database import Database, DatabaseAddress, Role, open_database
-from subclaw.store.outbox import claim_outbox, settle_outbox
+from subclaw.store.outbox import claim_outbox, settle_failed
 
 CANARY = "kanarienvogel"
 """Part of everything that a tenant, its agent or a model said."""
@@ -127,11 +127,11 @@ def used(input_tokens: int, output_tokens: int) -> Usage:
     return Usage(model="m-1", input_tokens=input_tokens, output_tokens=output_tokens)
 
 
-async def settle(database: Database, results: Sequence[SendResult]) -> None:
-    """Let what is in the outbox come to these results, in order."""
-    claimed = await claim_outbox(database, WORKER, len(results))
-    for one, result in zip(claimed, results, strict=True):
-        await settle_outbox(database, WORKER, one, result)
+async def fail(database: Database, details: Sequence[tuple[str, float | None]]) -> None:
+    """Let what is in the outbox fail for these reasons, each to be tried again after so many seconds, if at all."""
+    claimed = await claim_outbox(database, WORKER, len(details))
+    for one, (detail, delay_s) in zip(claimed, details, strict=True):
+        await settle_failed(database, WORKER, one, 0, SendResult(delivery=Delivery.FAILED, detail=detail), delay_s)
 
 
 async def plant(scene: Scene) -> int:
@@ -141,8 +141,7 @@ async def plant(scene: Scene) -> int:
     await hear(scene.database, name="swift-lark", channel="sms", address=NUMBER)
     await hear(scene.database, name="merry-finch", channel="<b>carrier</b> pigeon", address="roof-top-17")
     await answer(scene.database, outcome=TurnOutcome.STUCK, send=True)
-    refused = SendResult(delivery=Delivery.REFUSED, detail=HOSTILE)
-    await settle(scene.database, [refused, SendResult(delivery=Delivery.FAILED, detail="no connection to Twilio")])
+    await fail(scene.database, [(HOSTILE, None), ("no connection to Twilio", 2.0)])
     # Two more that are in hand, so that something runs.
     await hear(scene.database, name="calm-otter", number=2)
     for lease in await conversations.claim(scene.database, WORKER, 10):

@@ -36,8 +36,20 @@ REPLIED = ModelReplied(
     usage=Usage(model="m", input_tokens=3, output_tokens=4),
 )
 
-OF_WORKERS = ("claim", "claim_outbox", "expired_approvals", "fire_due", "next_due", "reap")
+OF_WORKERS = (
+    "claim",
+    "claim_outbox",
+    "claim_unknown",
+    "expired_approvals",
+    "fire_due",
+    "next_due",
+    "reap",
+    "reap_outbox",
+)
 """Functions that look across tenants and return no words."""
+
+OF_OPERATORS = ("drop_outbox", "retry_outbox")
+"""What the operator may do to a tenant's rows, of which it sees figures and states alone."""
 
 OF_HOSTS = (
     "begin_machine",
@@ -118,6 +130,7 @@ def test_functions_that_look_across_tenants_are_few_and_closed_to_others(address
         ).fetchall()
     assert {name: callers for name, _, callers in definers} == {
         **{name: ["subclaw_app"] for name in OF_WORKERS},
+        **{name: ["subclaw_operator"] for name in OF_OPERATORS},
         **{name: ["subclaw_host"] for name in OF_HOSTS},
     }
     for name, settings, _ in definers:

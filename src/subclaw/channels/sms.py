@@ -1,6 +1,7 @@
-"""SMS by Twilio: messages in by webhook.
+"""SMS by Twilio: messages in, and receipts for those that went out, by webhook.
 
-Facts: https://www.twilio.com/docs/usage/security (signatures), https://www.twilio.com/docs/messaging/guides/webhook-request.
+Facts: https://www.twilio.com/docs/usage/security (signatures), https://www.twilio.com/docs/messaging/guides/webhook-request,
+https://www.twilio.com/docs/messaging/guides/track-outbound-message-status.
 """
 
 import logging
@@ -13,12 +14,18 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from twilio.twiml.messaging_response import MessagingResponse  # type: ignore[import-untyped]
 
+from subclaw.channels.sms_errors import delivery_of, loss
 from subclaw.channels.sms_text import is_reserved
-from subclaw.core.channel import Address, InboundMessage, Intake
+from subclaw.core.channel import Address, Delivery, DeliveryReport, DeliveryReports, InboundMessage, Intake
 from subclaw.core.errors import Invalid, Unavailable
+from subclaw.core.tenant import TenantId
 from subclaw.pages.request import media_type, read_body
 
 WEBHOOK_PATH = "/webhooks/twilio/sms"
+STATUS_PATH = "/webhooks/twilio/status"
+"""Where receipts come; tenant, reply and part follow, as `SmsChannel` appends them."""
+_ID_LIMIT = 2**63
+_PART_LIMIT = 2**31
 _BODY_LIMIT_BYTES = 64_000
 _FIELDS_LIMIT = 200
 _RETRY_AFTER_S = 2
@@ -32,31 +39,72 @@ Errors: `Unavailable`, if whoever holds the token cannot be asked.
 """
 
 
-def sms_router(*, intake: Intake, check_signature: SignatureCheck, public_url: str) -> APIRouter:
-    """Return the route that Twilio calls. `public_url` is the one under which Twilio reaches it, without a path."""
+def sms_router(
+    *, intake: Intake, reports: DeliveryReports, check_signature: SignatureCheck, public_url: str
+) -> APIRouter:
+    """Return the routes that Twilio calls. `public_url` is the one under which Twilio reaches them, without a path."""
     router = APIRouter(include_in_schema=False)
-    webhook_url = public_url.rstrip("/") + WEBHOOK_PATH
+    public_url = public_url.rstrip("/")
 
     @router.post(WEBHOOK_PATH)
     async def received(request: Request) -> Response:
-        params = await _read_form(request)
-        if isinstance(params, Response):
-            return params
-        # What Twilio signed is the address that it was given, not what a proxy made of it.
-        query = request.url.query
-        url = f"{webhook_url}?{query}" if query else webhook_url
         try:
-            signature = request.headers.get("x-twilio-signature", "")
-            if not signature or not await check_signature(url, params, signature):
-                logger.warning(
-                    "refused a text message: not signed for %s (is that its address at Twilio?)", webhook_url
-                )
-                return PlainTextResponse("The signature is wrong.", status_code=403)
-            return _twiml(await _take(params, intake))
+            params = await _signed_form(request, public_url, check_signature)
+            return params if isinstance(params, Response) else _twiml(await _take(params, intake))
         except Unavailable:
-            return PlainTextResponse("Not just now.", status_code=503, headers={"Retry-After": str(_RETRY_AFTER_S)})
+            return _not_now()
+
+    @router.post(STATUS_PATH + "/{tenant_id:int}/{reply_id:int}/{part:int}")
+    async def told(request: Request, tenant_id: int, reply_id: int, part: int) -> Response:
+        if max(tenant_id, reply_id) >= _ID_LIMIT or part >= _PART_LIMIT:
+            return PlainTextResponse("There is no such message.", status_code=404)
+        try:
+            params = await _signed_form(request, public_url, check_signature)
+            if isinstance(params, Response):
+                return params
+            if report := _report(params, TenantId(tenant_id), reply_id, part):
+                await reports.report(report)
+            return Response(status_code=204)
+        except Unavailable:
+            return _not_now()
 
     return router
+
+
+def _not_now() -> Response:
+    return PlainTextResponse("Not just now.", status_code=503, headers={"Retry-After": str(_RETRY_AFTER_S)})
+
+
+async def _signed_form(
+    request: Request, public_url: str, check_signature: SignatureCheck
+) -> Mapping[str, str] | Response:
+    """Return the parameters of a request that Twilio signed, or the refusal. Errors: `Unavailable`."""
+    params = await _read_form(request)
+    if isinstance(params, Response):
+        return params
+    # What Twilio signed is the address that it was given, not what a proxy made of it.
+    webhook_url, query = public_url + request.url.path, request.url.query
+    url = f"{webhook_url}?{query}" if query else webhook_url
+    signature = request.headers.get("x-twilio-signature", "")
+    if not signature or not await check_signature(url, params, signature):
+        logger.warning("refused what is not signed for %s (is that its address at Twilio?)", webhook_url)
+        return PlainTextResponse("The signature is wrong.", status_code=403)
+    return params
+
+
+def _report(params: Mapping[str, str], tenant_id: TenantId, reply_id: int, part: int) -> DeliveryReport | None:
+    """Return what a receipt says, or None if it is one that says nothing."""
+    message_id, delivery = params.get("MessageSid", ""), delivery_of(params.get("MessageStatus", ""))
+    if not message_id or delivery is None:
+        return None
+    return DeliveryReport(
+        tenant_id=tenant_id,
+        reply_id=reply_id,
+        part=part,
+        provider_id=message_id,
+        delivery=delivery,
+        detail=loss(params.get("ErrorCode", "")) if delivery is Delivery.FAILED else "",
+    )
 
 
 async def _take(params: Mapping[str, str], intake: Intake) -> str | None:

@@ -1,5 +1,6 @@
 """The text of a text message: cutting a long reply into parts, and the words that Twilio keeps for itself."""
 
+import unicodedata
 from bisect import bisect_right
 from itertools import accumulate
 
@@ -10,6 +11,8 @@ PART_LIMIT = 1600
 
 _RESERVED = frozenset("STOP STOPALL UNSUBSCRIBE CANCEL END QUIT REVOKE OPTOUT START YES UNSTOP HELP INFO".split())
 """Twilio's default opt-out, opt-in and help words: it answers them itself, and then forwards them."""
+
+_TRIAL_PREFIX = "Sent from your Twilio trial account - "
 
 _GRAPHEME = regex.compile(r"\X")
 _URL = regex.compile(r"\bhttps?://\S+", regex.IGNORECASE)
@@ -30,6 +33,19 @@ def is_reserved(text: str) -> bool:
 def size_units(text: str) -> int:
     """Return the length of a text in UTF-16 units."""
     return len(text) + sum(character > "\uffff" for character in text)
+
+
+def same_words(sent: str, listed: str) -> bool:
+    """Tell whether a message that Twilio lists is a text that we sent.
+
+    Its smart encoding changes quotes, dashes and spaces, and a trial account puts words of its own before them.
+    """
+    return _skeleton(listed.removeprefix(_TRIAL_PREFIX)) == _skeleton(sent)
+
+
+def _skeleton(text: str) -> str:
+    letters = "".join(character for character in unicodedata.normalize("NFKD", text) if character.isalnum())
+    return letters or text.strip()
 
 
 def split_text(text: str, limit: int = PART_LIMIT) -> list[str]:

@@ -1,5 +1,6 @@
 """Twilio's own client library, led to a base URL of ours and, where wanted, through a unix socket."""
 
+import json
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -15,6 +16,15 @@ TWILIO_URL = "https://api.twilio.com"
 _CONNECTIONS = 20
 _ANSWER_LIMIT_BYTES = 1_000_000
 _CHUNK_BYTES = 65_536
+
+
+class TooManyRequests(Exception):
+    """Twilio answered 429: `code` is its error's, `retry_after_s` how long it asks to wait. The library drops both."""
+
+    def __init__(self, *, code: int | None, retry_after_s: float | None) -> None:
+        super().__init__("Twilio asks to slow down")
+        self.code = code
+        self.retry_after_s = retry_after_s
 
 
 class TwilioTransport(AsyncHttpClient):  # type: ignore[misc]
@@ -54,7 +64,25 @@ class TwilioTransport(AsyncHttpClient):  # type: ignore[misc]
             headers=sent,
             allow_redirects=False,
         ) as response:
-            return Response(response.status, await _read(response), response.headers)
+            text = await _read(response)
+            if response.status == 429:
+                raise TooManyRequests(
+                    code=_error_code(text), retry_after_s=_seconds(response.headers.get("Retry-After", ""))
+                )
+            return Response(response.status, text, response.headers)
+
+
+def _error_code(text: str) -> int | None:
+    try:
+        code = json.loads(text)["code"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return code if isinstance(code, int) else None
+
+
+def _seconds(text: str) -> float | None:
+    """Parse a Retry-After that is a number of seconds, as Twilio's are."""
+    return float(text) if text.isascii() and text.isdigit() and len(text) < 9 else None
 
 
 async def _read(response: aiohttp.ClientResponse) -> str:

@@ -4,10 +4,11 @@ A channel verifies what it is sent, hands it to `Intake`, and acknowledges only 
 through `Channel.send`, from the outbox.
 """
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from subclaw.core.tenant import TenantId
 
@@ -55,33 +56,57 @@ class Intake(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class OutboundMessage:
-    """A reply on its way out. `id` is the outbox row's, and the same at every try: an idempotency key."""
+    """A text on its way out: one part of a reply.
 
-    id: int
+    `reply_id` is the outbox row's and `part` counts from 0; both are the same at every try.
+    """
+
+    tenant_id: TenantId
+    reply_id: int
+    part: int
     to: Address
     text: str
 
 
 class Delivery(StrEnum):
-    """What a channel knows after it tried to send.
+    """What is known of a text that was to go out.
 
-    `REFUSED` is for good (the person opted out, say); after `FAILED` the message certainly did not go out and may be
-    tried again; after `UNKNOWN` nobody can tell, so it may not.
+    The provider took it; it has arrived, as the provider says; it certainly did not go out, or did not arrive; nobody
+    can tell.
     """
 
     SENT = "sent"
-    REFUSED = "refused"
+    DELIVERED = "delivered"
     FAILED = "failed"
     UNKNOWN = "unknown"
 
 
+class Trouble(StrEnum):
+    """Why a text did not go out: it says when another try may help.
+
+    The provider asks to slow down; it was not reached; it does not serve the operator's account, which somebody has to
+    look at; it will never take this text for this person.
+    """
+
+    BUSY = "busy"
+    NETWORK = "network"
+    ACCOUNT = "account"
+    REFUSED = "refused"
+
+
 @dataclass(frozen=True, kw_only=True)
 class SendResult:
-    """The outcome of one try. `provider_id` is the provider's name for the message; `detail` says what went wrong."""
+    """The outcome of one try: `SENT`, `FAILED` or `UNKNOWN`.
+
+    `provider_id` is the provider's name for the message; `detail` says what went wrong, without the person's address
+    or words. `trouble` counts after `FAILED`; `retry_after_s` is when the provider wants to be tried again.
+    """
 
     delivery: Delivery
     provider_id: str | None = None
     detail: str = ""
+    trouble: Trouble = Trouble.REFUSED
+    retry_after_s: float | None = None
 
 
 class Channel(Protocol):
@@ -89,6 +114,66 @@ class Channel(Protocol):
 
     name: str
 
+    def parts(self, text: str) -> Sequence[str]:
+        """Cut a reply into the texts that are sent one after the other; none of them is empty."""
+        ...
+
     async def send(self, message: OutboundMessage) -> SendResult:
         """Send a text. Never raises for what the provider says; `UNKNOWN` if it cannot be told whether it went out."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """The provider has the text: it was sent, is delivered, or failed on its way."""
+
+    provider_id: str
+    delivery: Delivery
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotSeen:
+    """The provider was asked, and does not show the text, or not yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotTold:
+    """The provider could not be asked, or its answer leaves it open."""
+
+    detail: str
+
+
+Sighting = Seen | NotSeen | NotTold
+
+
+@runtime_checkable
+class Reconciles(Protocol):
+    """A channel whose provider can be asked what it was given."""
+
+    async def find(self, message: OutboundMessage, *, since: datetime, known: Collection[str]) -> Sighting:
+        """Look for a text that may have gone out at `since` or later. Never raises for what the provider says.
+
+        `known` are the provider's ids of other texts to this person, of which it is none.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeliveryReport:
+    """A receipt: what a provider tells later of a text that it took. `delivery` is `SENT`, `DELIVERED` or `FAILED`."""
+
+    tenant_id: TenantId
+    reply_id: int
+    part: int
+    provider_id: str
+    delivery: Delivery
+    detail: str = ""
+
+
+class DeliveryReports(Protocol):
+    """Where channels hand in receipts."""
+
+    async def report(self, report: DeliveryReport) -> None:
+        """Note a receipt; they may come in any order, and twice. Errors: `Unavailable`."""
         ...

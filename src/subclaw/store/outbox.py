@@ -1,51 +1,217 @@
-"""The outbox: replies that are to go out by a channel's provider, and what became of each."""
+"""The outbox: replies that are to go out by a channel's provider, and what became of each part of them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
-from subclaw.core.channel import Address, Delivery, OutboundMessage, SendResult
+from subclaw.core.channel import Address, DeliveryReport, Seen, SendResult
+from subclaw.core.delivery import DeliveryTimes
 from subclaw.core.tenant import TenantId
+from subclaw.store.conversations import WORKER_LOCK
 from subclaw.store.database import Database
 
-ATTEMPT_LIMIT = 5
-"""How often a message that certainly did not go out is tried."""
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A part of a reply as it is worded for sending. `state` is the store's; `begun_at` is when it was last tried."""
+
+    text: str
+    state: str
+    begun_at: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claimed:
-    """A message that this worker now sends; it is marked as `sending`."""
+    """A reply in this worker's hands: to be sent, or to be asked about if it is unknown since `unknown_at`.
+
+    It may be sent until `send_until`. `overtaken` means that a later one of its conversation went out already. Without
+    `parts` it was not cut yet.
+    """
 
     tenant_id: TenantId
-    message: OutboundMessage
+    id: int
+    to: Address
+    text: str
     attempt: int
+    written_at: datetime
+    send_until: datetime
+    unknown_at: datetime | None
+    overtaken: bool
+    parts: tuple[Part, ...]
 
 
 async def claim_outbox(database: Database, worker_id: int, limit: int) -> tuple[Claimed, ...]:
-    """Take up to `limit` queued messages."""
+    """Take up to `limit` queued replies; they are marked as `sending`."""
     claimed = await database.rows("SELECT * FROM claim_outbox(%s, %s)", worker_id, limit)
     return tuple([await _read(database, TenantId(tenant_id), id) for tenant_id, id in claimed])
 
 
-async def settle_outbox(database: Database, worker_id: int, claimed: Claimed, result: SendResult) -> None:
-    """Record what became of a try. One that failed goes back to the queue, later each time, until it is given up."""
-    again = result.delivery is Delivery.FAILED and claimed.attempt < ATTEMPT_LIMIT
+async def claim_unknown(database: Database, worker_id: int, limit: int) -> tuple[Claimed, ...]:
+    """Take up to `limit` replies about which the provider is to be asked."""
+    claimed = await database.rows("SELECT * FROM claim_unknown(%s, %s)", worker_id, limit)
+    return tuple([await _read(database, TenantId(tenant_id), id) for tenant_id, id in claimed])
+
+
+async def reap_outbox(database: Database, times: DeliveryTimes) -> int:
+    """Free what dead senders had; return how many replies are unknown because of that."""
+    ((count,),) = await database.rows(
+        "SELECT reap_outbox(%s, make_interval(secs => %s), make_interval(secs => %s))",
+        WORKER_LOCK,
+        times.ask_after_s[0],
+        times.hold_s,
+    )
+    return int(count)
+
+
+async def begin_part(
+    database: Database, worker_id: int, claimed: Claimed, part: int, plan: Sequence[str] | None
+) -> bool:
+    """Write that a part is about to be sent; with a `plan`, also the texts that the reply is cut into.
+
+    Returns False if a receipt has come meanwhile, so that the part is not to be sent. Errors: `LeaseLost`.
+    """
+    texts = None if plan is None else list(plan)
+    ((begun,),) = await database.rows("SELECT begin_part(%s, %s, %s, %s, %s)", *_key(claimed, worker_id), part, texts)
+    return bool(begun)
+
+
+async def sent_part(database: Database, worker_id: int, claimed: Claimed, part: int, provider_id: str | None) -> None:
+    """Write that the provider took a part, and more are to come. Errors: `LeaseLost`."""
+    await database.rows("SELECT sent_part(%s, %s, %s, %s, %s)", *_key(claimed, worker_id), part, provider_id)
+
+
+async def settle_sent(database: Database, worker_id: int, claimed: Claimed, part: int, provider_id: str | None) -> None:
+    """Write that the provider took the last part. Errors: `LeaseLost`, here and below."""
+    await _settle(database, worker_id, claimed, "sent", part, provider_id, "", 0, 0)
+
+
+async def settle_failed(
+    database: Database, worker_id: int, claimed: Claimed, part: int, result: SendResult, delay_s: float | None
+) -> None:
+    """Write that a part certainly did not go out. It is tried again after `delay_s`, or never if that is None."""
+    state = "failed" if delay_s is None else "queued"
+    await _settle(database, worker_id, claimed, state, part, None, result.detail, delay_s or 0, 0)
+
+
+async def settle_doubtful(
+    database: Database, worker_id: int, claimed: Claimed, part: int, result: SendResult, times: DeliveryTimes
+) -> None:
+    """Write that nobody can tell whether a part went out; the provider is asked before anything else."""
+    first_s, hold_s = times.ask_after_s[0], times.hold_s
+    await _settle(database, worker_id, claimed, "unknown", part, None, result.detail, first_s, hold_s)
+
+
+async def known_ids(database: Database, claimed: Claimed) -> frozenset[str]:
+    """Return the provider's ids of what else was sent in the conversation."""
+    ((ids,),) = await database.rows("SELECT known_ids(%s, %s)", claimed.tenant_id, claimed.id)
+    return frozenset(ids)
+
+
+async def settle_seen(database: Database, worker_id: int, claimed: Claimed, part: int, seen: Seen) -> None:
+    """Write that the provider has a part that was unknown."""
+    await _settle_unknown(database, worker_id, claimed, part, seen.delivery.value, seen.provider_id, seen.detail, None)
+
+
+async def settle_absent(database: Database, worker_id: int, claimed: Claimed, part: int, delay_s: float | None) -> None:
+    """Write that the provider certainly never got a part that was unknown: it is sent again after `delay_s`."""
+    await _settle_unknown(database, worker_id, claimed, part, "queued", None, "", delay_s or 0)
+
+
+async def ask_later(
+    database: Database, worker_id: int, claimed: Claimed, part: int, detail: str, delay_s: float | None
+) -> None:
+    """Write that it is still unknown. The provider is asked again after `delay_s`, or never if that is None."""
+    await _settle_unknown(database, worker_id, claimed, part, "unknown", None, detail, delay_s)
+
+
+class StoreReports:
+    """Receipts, noted in the store."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def report(self, report: DeliveryReport) -> None:
+        """See `core.channel.DeliveryReports`."""
+        await self._database.rows(
+            "SELECT report_outbox(%s, %s, %s, %s, %s, %s)",
+            report.tenant_id,
+            report.reply_id,
+            report.part,
+            report.provider_id,
+            report.delivery.value,
+            report.detail,
+        )
+
+
+def _key(claimed: Claimed, worker_id: int) -> tuple[int, int, int]:
+    return claimed.tenant_id, claimed.id, worker_id
+
+
+async def _settle(
+    database: Database,
+    worker_id: int,
+    claimed: Claimed,
+    state: str,
+    part: int,
+    provider_id: str | None,
+    detail: str,
+    delay_s: float,
+    hold_s: float,
+) -> None:
     await database.rows(
-        "SELECT settle_outbox(%s, %s, %s, %s, %s, %s, make_interval(secs => %s))",
-        claimed.tenant_id,
-        claimed.message.id,
-        worker_id,
-        "queued" if again else result.delivery.value,
-        result.provider_id,
-        result.detail,
-        retry_delay_s(claimed.attempt) if again else 0,
+        "SELECT settle_outbox(%s, %s, %s, %s, %s, %s, %s, make_interval(secs => %s), make_interval(secs => %s))",
+        *_key(claimed, worker_id),
+        state,
+        part,
+        provider_id,
+        detail,
+        delay_s,
+        hold_s,
     )
 
 
-def retry_delay_s(attempt: int) -> float:
-    """Return how long to wait after the given attempt (1 is the first): 2, 8, 32, 128 seconds."""
-    return float(2 * 4 ** (attempt - 1))
+async def _settle_unknown(
+    database: Database,
+    worker_id: int,
+    claimed: Claimed,
+    part: int,
+    state: str,
+    provider_id: str | None,
+    detail: str,
+    delay_s: float | None,
+) -> None:
+    await database.rows(
+        "SELECT settle_unknown(%s, %s, %s, %s, %s, %s, %s, make_interval(secs => %s))",
+        *_key(claimed, worker_id),
+        part,
+        state,
+        provider_id,
+        detail,
+        delay_s,
+    )
 
 
 async def _read(database: Database, tenant_id: TenantId, id: int) -> Claimed:
-    ((channel, address, text, attempt),) = await database.rows("SELECT * FROM read_outbound(%s, %s)", tenant_id, id)
-    message = OutboundMessage(id=id, to=Address(channel=channel, address=address), text=text)
-    return Claimed(tenant_id=tenant_id, message=message, attempt=attempt)
+    (row,) = await database.rows("SELECT * FROM read_outbound(%s, %s)", tenant_id, id)
+    channel, address, text, attempt, written_at, send_until, unknown_at, overtaken, parts = row
+    return Claimed(
+        tenant_id=tenant_id,
+        id=id,
+        to=Address(channel=channel, address=address),
+        text=text,
+        attempt=attempt,
+        written_at=written_at,
+        send_until=send_until,
+        unknown_at=unknown_at,
+        overtaken=overtaken,
+        parts=tuple(_part(part) for part in parts),
+    )
+
+
+def _part(row: dict[str, str | None]) -> Part:
+    begun_at = row["begun_at"]
+    return Part(
+        text=row["text"] or "",
+        state=row["state"] or "",
+        begun_at=datetime.fromisoformat(begun_at) if begun_at else None,
+    )

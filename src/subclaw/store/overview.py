@@ -68,7 +68,7 @@ _FIGURES = """
            (SELECT count(*) FROM conversation WHERE owner IS NOT NULL),
            (SELECT count(*) FROM conversation WHERE owner IS NULL AND wake_at <= now()),
            (SELECT count(*) FROM outbox WHERE state = 'queued') + (SELECT count(*) FROM outbox WHERE state = 'sending'),
-           (SELECT count(*) FROM outbox WHERE state IN ('refused', 'failed', 'unknown'))
+           (SELECT count(*) FROM outbox WHERE state IN ('failed', 'unknown'))
     FROM (SELECT count(*), count(*) FILTER (WHERE created_at > now() - interval '1 day') FROM tenant) t,
          (SELECT coalesce(sum(inbox_seq), 0)::bigint FROM conversation) c
 """
@@ -88,7 +88,7 @@ _RUNNING = """
 _UNDELIVERED = """
     SELECT o.id, t.id, t.name, o.channel, o.state, o.attempts, o.send_at, left(o.detail, 300)
     FROM outbox o JOIN tenant t ON t.id = o.tenant_id
-    WHERE o.state IN ('refused', 'failed', 'unknown') AND o.id < %s ORDER BY o.id DESC LIMIT %s
+    WHERE o.state IN ('failed', 'unknown') AND o.id < %s ORDER BY o.id DESC LIMIT %s
 """
 
 _RETRIED = """

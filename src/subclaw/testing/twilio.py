@@ -1,5 +1,7 @@
-"""A Twilio of our own on loopback: its REST API for sending, well-behaved or not, and its webhooks, really signed.
+"""A Twilio of our own on loopback: its REST API for sending and listing, and its webhooks, really signed.
 
+It misbehaves on demand as the real one does: it fails or falls silent after it took a message, lists what it took only
+later, and sends receipts twice and out of order.
 Source: https://www.twilio.com/docs/messaging/api/message-resource and https://www.twilio.com/docs/usage/security.
 """
 
@@ -9,9 +11,12 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlencode, urlsplit
 
 import aiohttp
 from aiohttp import web
@@ -19,39 +24,61 @@ from twilio.request_validator import RequestValidator  # type: ignore[import-unt
 
 
 class Behaviour(StrEnum):
-    """How the fake answers one request to send."""
+    """How the fake answers one request."""
 
     ACCEPT = "accept"
     SLOW_DOWN = "slow down"
     FAIL = "fail"
+    FAIL_TAKEN = "fail, taken"
+    """Take the message, and answer 500."""
     OPTED_OUT = "opted out"
     HANG = "hang"
+    HANG_TAKEN = "hang, taken"
+    """Take the message, and never answer."""
     DROP = "drop"
     """Take the message, and close the connection without a word."""
     BABBLE = "babble"
     """Take the message, and answer with something that is not JSON."""
 
 
-@dataclass(frozen=True, kw_only=True)
+_BEFORE_TAKING = frozenset({Behaviour.SLOW_DOWN, Behaviour.FAIL, Behaviour.OPTED_OUT, Behaviour.HANG})
+
+
+@dataclass(kw_only=True)
 class TakenMessage:
-    """A message that the fake took for sending."""
+    """A message that the fake took. `taken_s` is by the loop's clock; `status` is for the test to change."""
 
     sid: str
     to: str
     sender: str
     text: str
+    status_callback: str
+    taken_at: datetime
+    taken_s: float
+    status: str = "queued"
+    error_code: int | None = None
 
 
 @dataclass(kw_only=True)
 class FakeTwilio:
-    """The state of the fake. `behaviours` holds for the requests to come, one each; after that it accepts."""
+    """The state of the fake.
+
+    `behaviours` holds for the requests to send that are to come, one each; after that it accepts. `list_behaviours` is
+    the same for requests to list, which show what was taken at least `list_lag_s` ago. Receipts are posted to
+    `receipts_to`, which stands for the origin of the address that was given for them.
+    """
 
     account_sid: str
     auth_token: str
     base_url: str = ""
+    prefix: str = ""
     behaviours: deque[Behaviour] = field(default_factory=deque)
+    list_behaviours: deque[Behaviour] = field(default_factory=deque)
+    list_lag_s: float = 0.0
     messages: list[TakenMessage] = field(default_factory=list)
     requests: int = 0
+    lists: int = 0
+    receipts_to: str = ""
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -60,9 +87,10 @@ async def fake_twilio(
     *, account_sid: str, auth_token: str, socket: Path | None = None, prefix: str = ""
 ) -> AsyncIterator[FakeTwilio]:
     """Serve the fake on a port of loopback, or on a unix socket under a path prefix, as the egress gateway has it."""
-    fake = FakeTwilio(account_sid=account_sid, auth_token=auth_token)
+    fake = FakeTwilio(account_sid=account_sid, auth_token=auth_token, prefix=prefix)
     app = web.Application()
     app.router.add_post(prefix + "/2010-04-01/Accounts/{sid}/Messages.json", partial(_send, fake))
+    app.router.add_get(prefix + "/2010-04-01/Accounts/{sid}/Messages.json", partial(_list, fake))
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
@@ -77,51 +105,120 @@ async def fake_twilio(
 
 async def _send(fake: FakeTwilio, request: web.Request) -> web.StreamResponse:
     fake.requests += 1
-    authorization = aiohttp.encode_basic_auth(fake.account_sid, fake.auth_token)
-    if request.headers.get("Authorization") != authorization or request.match_info["sid"] != fake.account_sid:
+    if not _authenticated(fake, request):
         return _error(401, 20003, "Authenticate")
     form = await request.post()
-    to, sender, text = (str(form.get(name, "")) for name in ("To", "From", "Body"))
+    to, sender, text, callback = (str(form.get(name, "")) for name in ("To", "From", "Body", "StatusCallback"))
     behaviour = fake.behaviours.popleft() if fake.behaviours else Behaviour.ACCEPT
     if not text or len(text.encode("utf-16-le")) // 2 > 1600:
         return _error(400, 21617 if text else 21602, "The message body is missing or exceeds the 1600 character limit")
+    if callback and urlsplit(callback).hostname in (None, "localhost"):
+        return _error(400, 21609, "The StatusCallback URL is not a valid URL")
+    if behaviour in _BEFORE_TAKING:
+        return await _misbehave(fake, request, behaviour)
+    message = TakenMessage(
+        sid="SM" + secrets.token_hex(16),
+        to=to,
+        sender=sender,
+        text=text,
+        status_callback=callback,
+        taken_at=datetime.now(UTC),
+        taken_s=asyncio.get_running_loop().time(),
+    )
+    fake.messages.append(message)
+    if behaviour is not Behaviour.ACCEPT:
+        return await _misbehave(fake, request, behaviour)
+    return web.json_response(_resource(fake, message), status=201)
+
+
+async def _list(fake: FakeTwilio, request: web.Request) -> web.StreamResponse:
+    fake.lists += 1
+    if not _authenticated(fake, request):
+        return _error(401, 20003, "Authenticate")
+    if fake.list_behaviours and (behaviour := fake.list_behaviours.popleft()) is not Behaviour.ACCEPT:
+        return await _misbehave(fake, request, behaviour)
+    query = request.query
+    visible_s = asyncio.get_running_loop().time() - fake.list_lag_s
+    found = [
+        message
+        for message in reversed(fake.messages)
+        if query.get("To", message.to) == message.to
+        and query.get("From", message.sender) == message.sender
+        and message.taken_s <= visible_s
+    ]
+    size, page = int(query.get("PageSize", "50")), int(query.get("Page", "0"))
+    shown, rest = found[page * size : (page + 1) * size], found[(page + 1) * size :]
+    following = f"{request.path.removeprefix(fake.prefix)}?{urlencode({**query, 'Page': page + 1})}" if rest else None
+    return web.json_response(
+        {"messages": [_resource(fake, message) for message in shown], "next_page_uri": following, "page_size": size}
+    )
+
+
+def _authenticated(fake: FakeTwilio, request: web.Request) -> bool:
+    authorization = aiohttp.encode_basic_auth(fake.account_sid, fake.auth_token)
+    return request.headers.get("Authorization") == authorization and request.match_info["sid"] == fake.account_sid
+
+
+async def _misbehave(fake: FakeTwilio, request: web.Request, behaviour: Behaviour) -> web.StreamResponse:
     match behaviour:
         case Behaviour.SLOW_DOWN:
             return _error(429, 20429, "Too Many Requests", {"Retry-After": "3"})
-        case Behaviour.FAIL:
-            return _error(500, 20500, "Internal server error")
         case Behaviour.OPTED_OUT:
-            return _error(400, 21610, f"Attempt to send to unsubscribed recipient {to}")
-        case Behaviour.HANG:
+            return _error(400, 21610, "Attempt to send to unsubscribed recipient")
+        case Behaviour.HANG | Behaviour.HANG_TAKEN:
             await fake.stopped.wait()
             return _error(503, 20503, "Stopping")
-    message = TakenMessage(sid="SM" + secrets.token_hex(16), to=to, sender=sender, text=text)
-    fake.messages.append(message)
-    if behaviour is Behaviour.DROP and request.transport is not None:
-        request.transport.abort()
-    if behaviour is Behaviour.BABBLE:
-        return web.Response(status=201, text="<html>")
-    return _created(fake, message)
+        case Behaviour.BABBLE:
+            return web.Response(status=201, text="<html>")
+        case Behaviour.DROP:
+            if request.transport is not None:
+                request.transport.abort()
+    return _error(500, 20500, "Internal server error")
 
 
-def _created(fake: FakeTwilio, message: TakenMessage) -> web.Response:
-    return web.json_response(
-        {
-            "account_sid": fake.account_sid,
-            "api_version": "2010-04-01",
-            "body": message.text,
-            "direction": "outbound-api",
-            "error_code": None,
-            "from": message.sender,
-            "num_media": "0",
-            "num_segments": "1",
-            "sid": message.sid,
-            "status": "queued",
-            "to": message.to,
-            "uri": f"/2010-04-01/Accounts/{fake.account_sid}/Messages/{message.sid}.json",
-        },
-        status=201,
+def _resource(fake: FakeTwilio, message: TakenMessage) -> dict[str, object]:
+    return {
+        "account_sid": fake.account_sid,
+        "api_version": "2010-04-01",
+        "body": message.text,
+        "date_created": format_datetime(message.taken_at),
+        "date_sent": None,
+        "direction": "outbound-api",
+        "error_code": message.error_code,
+        "from": message.sender,
+        "num_media": "0",
+        "num_segments": "1",
+        "sid": message.sid,
+        "status": message.status,
+        "to": message.to,
+        "uri": f"/2010-04-01/Accounts/{fake.account_sid}/Messages/{message.sid}.json",
+    }
+
+
+async def send_receipt(
+    fake: FakeTwilio, message: TakenMessage, status: str, error_code: int | None = None, *, copies: int = 1
+) -> list[int]:
+    """Post a signed receipt as Twilio does, `copies` times at once. Return each answer's HTTP status."""
+    params = {
+        "AccountSid": fake.account_sid,
+        "ApiVersion": "2010-04-01",
+        "From": message.sender,
+        "MessageSid": message.sid,
+        "MessageStatus": status,
+        "SmsSid": message.sid,
+        "SmsStatus": status,
+        "To": message.to,
+    }
+    if error_code is not None:
+        params["ErrorCode"] = str(error_code)
+    answers = await deliver(
+        to_url=fake.receipts_to + urlsplit(message.status_callback).path,
+        signed_url=message.status_callback,
+        auth_token=fake.auth_token,
+        params=params,
+        copies=copies,
     )
+    return [answer for answer, _ in answers]
 
 
 def _error(status: int, code: int, words: str, headers: Mapping[str, str] | None = None) -> web.Response:

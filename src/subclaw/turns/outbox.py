@@ -1,69 +1,238 @@
-"""The outbox: sends queued replies by their channels, and records what became of each.
+"""The outbox: sends queued replies by their channels, part by part, and finds out what became of each.
 
-A reply is marked as `sending` before it is sent. If the sender dies in between, nobody can tell whether it went out: it
-becomes `unknown`, and is not sent again.
+A part is marked as `sending` before it is sent, and the provider's name for it is written before the next one. If the
+sender dies in between, or the answer is lost, nobody here can tell whether the part went out: the reply is `unknown`,
+and the provider is asked before anything is sent again.
 """
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from subclaw.core.channel import Channel, Delivery, SendResult
-from subclaw.store.database import Database, DatabaseAddress
+from subclaw.core.channel import (
+    Channel,
+    Delivery,
+    NotTold,
+    OutboundMessage,
+    Reconciles,
+    Seen,
+    SendResult,
+    Sighting,
+    Trouble,
+)
+from subclaw.core.delivery import (
+    ATTEMPT_LIMIT,
+    AskAgain,
+    DeliveryTimes,
+    LeaveUnknown,
+    SendAgain,
+    judge,
+    retry_delay_s,
+    wording,
+)
+from subclaw.store import outbox
+from subclaw.store.database import Database, DatabaseAddress, LeaseLost
 from subclaw.store.notify import Topic, listen, notifications, worker_life
-from subclaw.store.outbox import Claimed, claim_outbox, settle_outbox
+from subclaw.store.outbox import Claimed
 
 log = logging.getLogger(__name__)
 
-AT_ONCE = 8
-TICK_S = 1.0
-SEND_TIME_LIMIT_S = 60
+AT_ONCE = 16
+CALL_LIMIT_S = 60
+"""How long a channel may take over one part or one question; after that its outcome is open."""
+
+_NOT_SET_UP = SendResult(delivery=Delivery.FAILED, detail="this channel is not set up", trouble=Trouble.ACCOUNT)
+_TOO_LATE = SendResult(delivery=Delivery.FAILED, detail="it could not be sent for a day, and is not sent any more")
+_TOO_OFTEN = SendResult(delivery=Delivery.FAILED, detail=f"it was tried {ATTEMPT_LIMIT} times")
+_NOTHING = SendResult(delivery=Delivery.FAILED, detail="there was no text to send")
 
 
-async def deliver(database: Database, address: DatabaseAddress, channels: Mapping[str, Channel]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class _Sender:
+    """What sending needs. `clock` is the time of day."""
+
+    database: Database
+    worker_id: int
+    channels: Mapping[str, Channel]
+    times: DeliveryTimes
+    clock: Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """Return the time."""
+    return datetime.now(UTC)
+
+
+async def deliver(
+    database: Database,
+    address: DatabaseAddress,
+    channels: Mapping[str, Channel],
+    *,
+    times: DeliveryTimes = DeliveryTimes(),  # noqa: B008 - it is frozen
+    clock: Callable[[], datetime] = utc_now,
+) -> None:
     """Send what is queued, as it comes, until cancelled. Errors: `Unavailable` if the database is lost."""
     async with worker_life(address) as (session, worker_id):
         await listen(session, Topic.OUTBOX)
         awake = asyncio.Event()
+        sender = _Sender(database=database, worker_id=worker_id, channels=channels, times=times, clock=clock)
         async with asyncio.TaskGroup() as group:
-            group.create_task(_tick(awake))
-            group.create_task(_send_due(database, worker_id, channels, awake))
+            group.create_task(_tick(sender, awake))
+            group.create_task(_work(sender, awake, group))
             async for _ in notifications(session):
                 awake.set()
 
 
-async def _tick(awake: asyncio.Event) -> None:
-    """Wake now and then: a retry comes due without a notification."""
+async def _tick(sender: _Sender, awake: asyncio.Event) -> None:
+    """Free what dead senders had, at once and now and then; and wake: a retry comes due without a notification."""
     while True:
+        if count := await outbox.reap_outbox(sender.database, sender.times):
+            log.warning("%d replies were being sent when their sender died", count)
         awake.set()
-        await asyncio.sleep(TICK_S)
+        await asyncio.sleep(sender.times.tick_s)
 
 
-async def _send_due(database: Database, worker_id: int, channels: Mapping[str, Channel], awake: asyncio.Event) -> None:
+async def _work(sender: _Sender, awake: asyncio.Event, group: asyncio.TaskGroup) -> None:
+    """Take what is due, at most so many at once: one that hangs keeps no other back."""
+    running: set[asyncio.Task[None]] = set()
+
+    def ended(task: asyncio.Task[None]) -> None:
+        running.discard(task)
+        awake.set()
+
+    def start(work: Coroutine[None, None, None]) -> None:
+        task = group.create_task(work)
+        running.add(task)
+        task.add_done_callback(ended)
+
     while True:
         await awake.wait()
         awake.clear()
-        while claimed := await claim_outbox(database, worker_id, AT_ONCE):
-            async with asyncio.TaskGroup() as group:
-                for one in claimed:
-                    group.create_task(_send(database, worker_id, channels, one))
+        if free := AT_ONCE - len(running):
+            for claimed in await outbox.claim_outbox(sender.database, sender.worker_id, free):
+                start(_guarded(_send(sender, claimed), claimed))
+        if free := AT_ONCE - len(running):
+            for claimed in await outbox.claim_unknown(sender.database, sender.worker_id, free):
+                start(_guarded(_ask(sender, claimed), claimed))
 
 
-async def _send(database: Database, worker_id: int, channels: Mapping[str, Channel], claimed: Claimed) -> None:
-    channel = channels.get(claimed.message.to.channel)
-    if channel is None:
-        result = SendResult(delivery=Delivery.FAILED, detail="this channel is not set up")
-    else:
-        result = await _try(channel, claimed)
-    if result.delivery is not Delivery.SENT:
-        log.warning("outbox %d: %s: %s", claimed.message.id, result.delivery, result.detail)
-    await settle_outbox(database, worker_id, claimed, result)
-
-
-async def _try(channel: Channel, claimed: Claimed) -> SendResult:
+async def _guarded(work: Coroutine[None, None, None], claimed: Claimed) -> None:
     try:
-        async with asyncio.timeout(SEND_TIME_LIMIT_S):
-            return await channel.send(claimed.message)
+        await work
+    except LeaseLost:
+        log.warning("outbox %d: somebody else has it", claimed.id)
+
+
+async def _send(sender: _Sender, claimed: Claimed) -> None:
+    """Send what is missing of a reply."""
+    channel = sender.channels.get(claimed.to.channel)
+    if sender.clock() >= claimed.send_until:
+        await _settle(sender, claimed, 0, _TOO_LATE)
+    elif claimed.attempt > ATTEMPT_LIMIT:
+        await _settle(sender, claimed, 0, _TOO_OFTEN)
+    elif channel is None:
+        await _settle(sender, claimed, 0, _NOT_SET_UP)
+    elif not (texts := _texts(sender, channel, claimed)):
+        await _settle(sender, claimed, 0, _NOTHING)
+    else:
+        await _send_parts(sender, channel, claimed, texts)
+
+
+def _texts(sender: _Sender, channel: Channel, claimed: Claimed) -> Sequence[str]:
+    """Return the parts: as they were when the first of them went out, or worded for now if none did."""
+    if _some_are_out(claimed):
+        return [part.text for part in claimed.parts]
+    now, written_at = sender.clock(), claimed.written_at
+    if not claimed.text.strip():
+        return []
+    text = wording(claimed.text, written_at=written_at, now=now, overtaken=claimed.overtaken, times=sender.times)
+    return channel.parts(text)
+
+
+def _some_are_out(claimed: Claimed) -> bool:
+    return any(part.state != "queued" for part in claimed.parts)
+
+
+async def _send_parts(sender: _Sender, channel: Channel, claimed: Claimed, texts: Sequence[str]) -> None:
+    database, worker_id = sender.database, sender.worker_id
+    plan = None if _some_are_out(claimed) else texts
+    missing = [n for n in range(len(texts)) if plan or claimed.parts[n].state == "queued"]
+    if not missing:  # receipts came for all of them
+        await outbox.settle_sent(database, worker_id, claimed, 0, None)
+    for n in missing:
+        if not await outbox.begin_part(database, worker_id, claimed, n, plan if n == missing[0] else None):
+            await outbox.settle_failed(database, worker_id, claimed, n, SendResult(delivery=Delivery.FAILED), 0)
+            return
+        result = await _try(channel, _message(claimed, n, texts[n]))
+        if result.delivery is not Delivery.SENT:
+            await _settle(sender, claimed, n, result)
+            return
+        if n == missing[-1]:
+            await outbox.settle_sent(database, worker_id, claimed, n, result.provider_id)
+        else:
+            await outbox.sent_part(database, worker_id, claimed, n, result.provider_id)
+
+
+async def _settle(sender: _Sender, claimed: Claimed, part: int, result: SendResult) -> None:
+    """Write what kept a part from going out, and when it is tried again or asked about."""
+    log.warning("outbox %d: %s: %s", claimed.id, result.delivery, result.detail)
+    if result.delivery is Delivery.UNKNOWN:
+        await outbox.settle_doubtful(sender.database, sender.worker_id, claimed, part, result, sender.times)
+        return
+    delay_s = retry_delay_s(result.trouble, claimed.attempt, result.retry_after_s)
+    await outbox.settle_failed(sender.database, sender.worker_id, claimed, part, result, delay_s)
+
+
+async def _try(channel: Channel, message: OutboundMessage) -> SendResult:
+    try:
+        async with asyncio.timeout(CALL_LIMIT_S):
+            return await channel.send(message)
     except Exception as error:  # a channel's defect must not stop the other channels
-        log.exception("outbox %d: the channel failed", claimed.message.id)
+        log.exception("outbox %d: the channel failed", message.reply_id)
         return SendResult(delivery=Delivery.UNKNOWN, detail=type(error).__name__)
+
+
+async def _ask(sender: _Sender, claimed: Claimed) -> None:
+    """Find out what became of the part of a reply that is unknown."""
+    database, worker_id = sender.database, sender.worker_id
+    part = next((n for n, part in enumerate(claimed.parts) if part.state == "sending"), 0)
+    channel = sender.channels.get(claimed.to.channel)
+    if not isinstance(channel, Reconciles):
+        detail = "it may or may not have gone out, and this channel cannot be asked"
+        await outbox.ask_later(database, worker_id, claimed, part, detail, None)
+        return
+    sighting = await _look(sender, channel, claimed, part)
+    if isinstance(sighting, Seen):
+        await outbox.settle_seen(database, worker_id, claimed, part, sighting)
+        return
+    now, unknown_at = sender.clock(), claimed.unknown_at or claimed.written_at
+    age_s = max((now - unknown_at).total_seconds(), 0.0)
+    detail = sighting.detail if isinstance(sighting, NotTold) else "it is being looked for"
+    match judge(sighting, age_s=age_s, expired=now >= claimed.send_until, times=sender.times):
+        case SendAgain():
+            delay_s = retry_delay_s(Trouble.NETWORK, claimed.attempt, None)
+            await outbox.settle_absent(database, worker_id, claimed, part, delay_s)
+        case AskAgain(delay_s=delay_s):
+            await outbox.ask_later(database, worker_id, claimed, part, detail, delay_s)
+        case LeaveUnknown():
+            await outbox.ask_later(database, worker_id, claimed, part, detail, None)
+
+
+async def _look(sender: _Sender, channel: Reconciles, claimed: Claimed, part: int) -> Sighting:
+    known = await outbox.known_ids(sender.database, claimed)
+    if part >= len(claimed.parts):
+        return NotTold(detail="nothing says how it was being sent")
+    message = _message(claimed, part, claimed.parts[part].text)
+    since = claimed.parts[part].begun_at or claimed.written_at
+    try:
+        async with asyncio.timeout(CALL_LIMIT_S):
+            return await channel.find(message, since=since, known=known)
+    except Exception as error:  # as above
+        log.exception("outbox %d: the channel failed", claimed.id)
+        return NotTold(detail=type(error).__name__)
+
+
+def _message(claimed: Claimed, part: int, text: str) -> OutboundMessage:
+    return OutboundMessage(tenant_id=claimed.tenant_id, reply_id=claimed.id, part=part, to=claimed.to, text=text)
