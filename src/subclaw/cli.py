@@ -28,6 +28,8 @@ plans = typer.Typer(help="What machines may use, and which tenant is on which pl
 cli.add_typer(plans, name="plans")
 approvals = typer.Typer(help="Calls that a person has to approve.", no_args_is_help=True)
 cli.add_typer(approvals, name="approvals")
+outbox = typer.Typer(help="Replies that did not go out.", no_args_is_help=True)
+cli.add_typer(outbox, name="outbox")
 
 console = Console(highlight=False)
 
@@ -161,6 +163,37 @@ def approvals_list(
     from subclaw.commands.approvals import list_approvals
 
     _run(list_approvals(_settings(), console, limit=limit, only_open=only_open, as_json=as_json))
+
+
+LetterId = Annotated[
+    int, typer.Argument(min=1, max=2**63 - 1, help="The reply's id, as `subclaw outbox list` shows it.")
+]
+
+
+@outbox.command("list")
+def outbox_list(
+    as_json: AsJson = False, limit: Annotated[int, typer.Option(min=1, max=10_000, help="Show the newest N.")] = 50
+) -> None:
+    """List replies that failed, that nobody can tell of, or that are tried again: figures and states, never words."""
+    from subclaw.commands.outbox import list_outbox
+
+    _run(list_outbox(_settings(), console, limit=limit, as_json=as_json))
+
+
+@outbox.command("retry")
+def outbox_retry(id: LetterId) -> None:
+    """Send a reply again. One whose outcome is unknown may then arrive twice."""
+    from subclaw.commands.outbox import retry
+
+    _run(retry(_settings(), console, id))
+
+
+@outbox.command("drop")
+def outbox_drop(id: LetterId) -> None:
+    """Give a reply up, so that it is not listed and not sent any more."""
+    from subclaw.commands.outbox import drop
+
+    _run(drop(_settings(), console, id))
 
 
 @image.command("list")
