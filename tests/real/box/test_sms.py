@@ -1,16 +1,19 @@
 """Text messages to a real box, from a Twilio on loopback: what is stored, what goes out, and who holds the token."""
 
 import base64
+import json
+import subprocess
+import sys
 from uuid import uuid4
 
 import pytest
 from tests.real.box.conftest import ACCOUNT, KEY, NUMBER, TOKEN, ScriptedBox
 from tests.real.box.memory import files_with, memory_has, told_at_start
-from tests.real.box.running import RunningBox, ask, wait_for
+from tests.real.box.running import RunningBox, ask, environment, wait_for
 from tests.real.box.texting import PERSON, message, post, signed_url, text_in
 
 from subclaw.testing.openai import Words
-from subclaw.testing.twilio import sign
+from subclaw.testing.twilio import Behaviour, sign
 
 
 def stored(box: RunningBox) -> tuple[int, ...]:
@@ -51,6 +54,31 @@ def test_a_signed_message_is_answered_by_text_once_however_often_it_comes(script
     kinds = [kind for kind, _ in box.turn(text)]
     assert (kinds.count("message.received"), kinds.count("reply.queued"), kinds.count("reply.sent")) == (1, 1, 1)
     assert box.rows("SELECT count(*) FROM inbox WHERE text = %s", text) == [(1,)]
+
+
+def test_the_operator_sees_why_a_reply_did_not_go_out_and_sends_it_again(scripted_box: ScriptedBox) -> None:
+    box, twilio = scripted_box.box, scripted_box.twilio
+
+    def outbox(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "subclaw", "outbox", *arguments]
+        return subprocess.run(command, env=environment(box.home, {}), capture_output=True, text=True, timeout=60)
+
+    scripted_box.model.play("are you there?", Words(text="Here, with a secret."))
+    twilio.behaviours.append(Behaviour.OPTED_OUT)
+    text_in(box, message("are you there?", "+15550100011"))
+    wait_for(lambda: box.rows("SELECT FROM outbox WHERE state = 'failed'"), "the reply did not fail")
+    listed = outbox("list", "--json")
+    (letter,) = json.loads(listed.stdout)
+    assert (letter["channel"], letter["state"], letter["tries"]) == ("sms", "failed", 1)
+    assert letter["reason"] == "this person has opted out with STOP (HTTP 400, error 21610)"
+    assert "secret" not in listed.stdout
+    assert outbox("retry", str(letter["id"])).returncode == 0
+    wait_for(lambda: "Here, with a secret." in [one.text for one in twilio.messages], "it was not sent again")
+    wait_for(lambda: not box.rows("SELECT FROM outbox WHERE state <> 'sent'"), "that it was sent is not written")
+    assert outbox("list").stdout == "Every reply went out.\n"
+    refused = outbox("drop", str(letter["id"]))
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.startswith(f"subclaw: Reply {letter['id']} is not among those")
 
 
 def test_nobody_but_the_gateway_holds_a_secret(scripted_box: ScriptedBox) -> None:
