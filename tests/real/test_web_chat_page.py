@@ -256,14 +256,14 @@ def test_what_was_not_sent_is_still_there_after_a_reload() -> None:
     play(steps)
 
 
-def test_100_kilobytes_are_refused_in_words_and_given_back() -> None:
+def test_300_kilobytes_are_refused_in_words_and_given_back() -> None:
     async def steps(made: Scene) -> None:
         page = await made.open()
-        await say(page, "y" * 100_000)
-        await expect(page.locator(".note")).to_contain_text("100,000 characters")
+        await say(page, "y" * 300_000)
+        await expect(page.locator(".note")).to_contain_text("300,000 characters")
         await page.get_by_role("button", name="Edit").click()
         await expect(page.locator(".message")).to_have_count(0)
-        await expect(page.get_by_label("Your message")).to_have_value("y" * 100_000)
+        await expect(page.get_by_label("Your message")).to_have_value("y" * 300_000)
         await page.get_by_label("Your message").fill("shorter")
         await page.get_by_label("Send").click()
         await made.sender()
