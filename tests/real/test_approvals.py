@@ -20,10 +20,10 @@ from subclaw.core.agent import AgentSettings, OnBusy
 from subclaw.core.approval import WRONG_CODE_LIMIT, ApprovalDecided
 from subclaw.core.channel import Address, InboundMessage
 from subclaw.core.errors import Invalid
-from subclaw.core.model import ModelReply, Prompt, ToolSaid, UserSaid
+from subclaw.core.model import ModelReply, Prompt, ToolSaid, Usage, UserSaid
 from subclaw.core.tenant import TenantId
 from subclaw.core.tool import Caller, ToolDefinition
-from subclaw.core.transcript import CANCELLED, OUTCOME_UNKNOWN, Event, ModelFailed
+from subclaw.core.transcript import CANCELLED, OUTCOME_UNKNOWN, Event, HistorySummarised, ModelFailed
 from subclaw.core.turn import Lease
 from subclaw.store import approvals, conversations
 from subclaw.store.approvals import approval_summaries, resting_with_expired
@@ -525,6 +525,25 @@ def test_a_request_is_found_although_much_was_said_since(address: DatabaseAddres
         await world.say(f"OK {code}")
         async with world.worker():
             assert (await world.until_replies(2))[-1] == "done"
+        assert len(world.acted) == 1
+
+    run(scenario, address, ScriptedModel([calls(act()), words("done")]))
+
+
+def test_a_request_is_found_although_a_summary_stands_for_it(address: DatabaseAddress) -> None:
+    async def scenario(world: World) -> None:
+        async with world.worker():
+            code = code_in(await world.ask("do it"))
+        await world.say("a long story")
+        lease = await claim(world)
+        await conversations.open_turn(world.database, lease)
+        usage = Usage(model="m", input_tokens=1, output_tokens=1)
+        summary = HistorySummarised(text="they want it done", kept_replies=0, usage=usage)
+        await conversations.append(world.database, lease, [ModelFailed(public="hm"), summary])
+        await conversations.release(world.database, lease, 0)
+        await world.say(f"OK {code}")
+        async with world.worker():
+            assert (await world.until_replies(3))[-1] == "done"
         assert len(world.acted) == 1
 
     run(scenario, address, ScriptedModel([calls(act()), words("done")]))

@@ -64,7 +64,10 @@ def require_known(approve: Collection[str], tools: Sequence[ToolDefinition]) -> 
 
 
 async def with_older_requests(database: Database, lease: Lease, events: Sequence[Event]) -> tuple[Event, ...]:
-    """Return the events that a turn goes by, and before them the requests that still wait and are older."""
+    """Return the events that a turn goes by, and before them the requests that still wait and are older.
+
+    A summary may stand for those, or they may lie further back than a turn looks.
+    """
     known = {request.approval_id for request in requests(events)}
     waiting = await approvals.open_requests(database, lease.tenant_id, lease.conversation_id)
     return *(request for request in waiting if request.approval_id not in known), *events
