@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString
 
@@ -412,6 +412,19 @@ def test_nobody_is_asked_about_a_call_that_cannot_be(address: DatabaseAddress, a
         assert world.acted == []
 
     run(scenario, address, ScriptedModel([calls(("act", arguments)), words("I see")]))
+
+
+def test_nobody_is_asked_about_a_call_that_is_withheld(address: DatabaseAddress) -> None:
+    reply = calls(act())
+    withheld = replace(reply, calls=tuple(replace(call, withheld="Too many calls.") for call in reply.calls))
+
+    async def scenario(world: World) -> None:
+        async with world.worker():
+            assert await world.ask("do it") == "I see"
+        assert world.told() == ["Too many calls."]
+        assert await world.states() == []
+
+    run(scenario, address, ScriptedModel([withheld, words("I see")]))
 
 
 def test_no_more_wait_than_can_be_kept_apart(address: DatabaseAddress) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -77,7 +78,9 @@ def test_a_call_that_does_not(arguments: str, told: str) -> None:
 def test_what_is_wrong_with_a_call_is_told_without_performing_it(arguments: str, name: str) -> None:
     call = ToolCall(id="1", name=name, arguments=arguments)
     assert TOOLBOX.check(call) == perform(arguments, name)
-    assert TOOLBOX.check(ToolCall(id="1", name="echo", arguments='{"text": "defect"}')) is None
+    fits = ToolCall(id="1", name="echo", arguments='{"text": "defect"}')
+    assert TOOLBOX.check(fits) is None
+    assert TOOLBOX.check(replace(fits, withheld="Too many.")) == ToolResult(content="Too many.", is_error=True)
 
 
 def test_an_unknown_tool_is_told_with_the_known_ones() -> None:

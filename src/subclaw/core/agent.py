@@ -27,8 +27,8 @@ class AgentSettings:
     A turn has at most `step_limit` model calls and takes at most `turn_limit_s`. `fallback` are the models that are
     asked, in this order, when the chosen one cannot be had, and `cheaper` the one for when money gets short; a model
     may take `model_limit_s` for an answer. `prices` and `windows` (tokens) go before what is known of a model. All
-    models are named `provider:model`. `approve` are patterns of the names of
-    tools that a person must approve each call of, within `approval_expires_s`.
+    models are named `provider:model`. `approve` are patterns of the names of tools that a person must approve each call
+    of, within `approval_expires_s`.
     """
 
     on_busy: OnBusy = OnBusy.FOLD

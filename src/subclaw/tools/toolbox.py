@@ -52,11 +52,6 @@ class BuiltInToolbox:
 
     async def perform(self, caller: Caller, call: ToolCall) -> ToolResult:
         """See `core.tool.Toolbox.perform`."""
-        if call.withheld:
-            return _error(call.withheld)
-        tool = self._tools.get(call.name)
-        if tool is None:
-            return _error(f"There is no tool {call.name[:64]!r}. There are: {', '.join(self._tools)}.")
         arguments = self._arguments(call)
         if isinstance(arguments, ToolResult):
             return arguments
@@ -69,6 +64,8 @@ class BuiltInToolbox:
             return _error(f"The tool failed inside ({type(error).__name__}). Try another way.")
 
     def _arguments(self, call: ToolCall) -> Mapping[str, Any] | ToolResult:
+        if call.withheld:
+            return _error(call.withheld)
         if call.name not in self._tools:
             return _error(f"There is no tool {call.name[:64]!r}. There are: {', '.join(self._tools)}.")
         try:
