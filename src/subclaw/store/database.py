@@ -1,5 +1,6 @@
 """Connections: where the database is, as which role one speaks to it, a pool, and PostgreSQL's errors in our words."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -64,9 +65,22 @@ class Database:
         Errors: `LeaseLost` from a fenced write, `Unavailable` if the database cannot be had.
         """
         with translated():
-            async with self._pool.connection() as connection:
+            async with self._connection() as connection:
                 cursor = await connection.execute(query, parameters)
                 return await cursor.fetchall() if cursor.description else []
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Connection]:
+        """Take a connection out of the pool for the life of the block."""
+        task = asyncio.current_task()
+        assert task is not None
+        cancelled_before = task.cancelling()
+        async with self._pool.connection() as connection:
+            # The pool waits by asyncio.wait_for, which up to Python 3.11 loses a cancellation that comes together with
+            # what is waited for (https://github.com/python/cpython/issues/86296).
+            if task.cancelling() > cancelled_before:
+                raise asyncio.CancelledError
+            yield connection
 
 
 @asynccontextmanager
