@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from subclaw.core.channel import Address, InboundMessage, Receipt
+from subclaw.core.fault import FaultPoint, reached
 from subclaw.core.tenant import TenantId
 from subclaw.core.transcript import Event
 from subclaw.core.turn import Conversation, Lease
@@ -45,6 +46,7 @@ class OpenTurn:
 
 async def receive(database: Database, message: InboundMessage, names: Sequence[str]) -> Receipt:
     """Store a message and wake its conversation. `names` are tried in turn for a stranger's tenant."""
+    reached(FaultPoint.INTAKE_RECEIVING)
     (row,) = await database.rows(
         "SELECT * FROM receive(%s, %s, %s, %s, %s, %s)",
         message.sender.channel,
@@ -54,24 +56,30 @@ async def receive(database: Database, message: InboundMessage, names: Sequence[s
         message.received_at,
         list(names),
     )
+    reached(FaultPoint.INTAKE_RECEIVED)
     return Receipt(tenant_id=TenantId(row[0]), conversation_id=row[1], duplicate=row[2])
 
 
 async def claim(database: Database, worker_id: int, limit: int) -> tuple[Lease, ...]:
     """Take leases of up to `limit` conversations that have something to do, those of busy tenants last."""
     rows = await database.rows("SELECT * FROM claim(%s, %s, %s, %s)", worker_id, limit, TENANT_LIMIT, CLAIM_WINDOW)
+    if rows:
+        reached(FaultPoint.WORKER_CLAIMED)
     return tuple(Lease(tenant_id=TenantId(row[0]), conversation_id=row[1], epoch=row[2]) for row in rows)
 
 
 async def reap(database: Database) -> int:
     """Free the conversations of dead workers; return how many there were."""
     ((count,),) = await database.rows("SELECT reap(%s)", WORKER_LOCK)
+    if count:
+        reached(FaultPoint.WORKER_REAPED)
     return int(count)
 
 
 async def open_turn(database: Database, lease: Lease) -> OpenTurn:
     """Begin a turn with what waits in the inbox, or take up the one that a dead worker left."""
     (row,) = await database.rows(_OPEN_TURN, lease.conversation_id, EVENT_LIMIT, EVENT_LIMIT_BYTES, *_key(lease))
+    reached(FaultPoint.TURN_OPENED)
     name, channel, address, failures, resumed, age_s, events = row
     return OpenTurn(
         conversation=Conversation(lease=lease, tenant_name=name, reply_to=Address(channel=channel, address=address)),
@@ -86,7 +94,9 @@ async def append(
     database: Database, lease: Lease, events: Sequence[Event], *, drain: bool = False
 ) -> tuple[Event, ...]:
     """Append events; with `drain`, also what was said meanwhile, which is returned."""
+    reached(FaultPoint.JOURNAL_WRITING)
     ((said,),) = await database.rows("SELECT append(%s, %s, %s, %s, %s)", *_key(lease), encode(events), drain)
+    reached(FaultPoint.JOURNAL_WRITTEN)
     return decode(said)
 
 
@@ -105,7 +115,9 @@ async def finish(database: Database, lease: Lease, events: Sequence[Event], *, r
 
     Returns whether the lease was given back; if not, more was said meanwhile and a new turn is due under it.
     """
+    reached(FaultPoint.TURN_FINISHING)
     ((done,),) = await database.rows("SELECT finish(%s, %s, %s, %s, %s, %s)", *_key(lease), encode(events), reply, send)
+    reached(FaultPoint.TURN_FINISHED)
     return bool(done)
 
 

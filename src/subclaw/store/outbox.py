@@ -6,6 +6,7 @@ from datetime import datetime
 
 from subclaw.core.channel import Address, DeliveryReport, Seen, SendResult
 from subclaw.core.delivery import DeliveryTimes
+from subclaw.core.fault import FaultPoint, reached
 from subclaw.core.tenant import TenantId
 from subclaw.store.conversations import WORKER_LOCK
 from subclaw.store.database import Database
@@ -43,6 +44,8 @@ class Claimed:
 async def claim_outbox(database: Database, worker_id: int, limit: int) -> tuple[Claimed, ...]:
     """Take up to `limit` queued replies; they are marked as `sending`."""
     claimed = await database.rows("SELECT * FROM claim_outbox(%s, %s)", worker_id, limit)
+    if claimed:
+        reached(FaultPoint.OUTBOX_CLAIMED)
     return tuple([await _read(database, TenantId(tenant_id), id) for tenant_id, id in claimed])
 
 
@@ -168,6 +171,7 @@ async def _settle(
         delay_s,
         hold_s,
     )
+    reached(FaultPoint.OUTBOX_SETTLED)
 
 
 async def _settle_unknown(

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from psycopg.rows import TupleRow
 
 from subclaw.core.errors import Conflict, Exhausted, NotFound
+from subclaw.core.fault import FaultPoint, reached
 from subclaw.core.schedule import PENDING_LIMIT, Schedule, ScheduleMode
 from subclaw.core.tenant import TenantId
 from subclaw.core.tool import Caller
@@ -30,6 +31,7 @@ class StoreSchedules:
             text,
             PENDING_LIMIT,
         )
+        reached(FaultPoint.SCHEDULE_SET)
         if not rows:
             raise Exhausted(f"There are {PENDING_LIMIT} schedules waiting already. Cancel some first.")
         return _schedule(rows[0])
@@ -54,6 +56,8 @@ async def fire_due(database: Database, limit: int, read_in_place: Collection[str
     `read_in_place` are the channels whose replies are read from the transcript; those of others go to the outbox.
     """
     ((count,),) = await database.rows("SELECT fire_due(%s, %s)", limit, sorted(read_in_place))
+    if count:
+        reached(FaultPoint.SCHEDULE_FIRED)
     return int(count)
 
 

@@ -32,6 +32,7 @@ from subclaw.core.delivery import (
     retry_delay_s,
     wording,
 )
+from subclaw.core.fault import FaultPoint, reached
 from subclaw.store import outbox
 from subclaw.store.database import Database, DatabaseAddress, LeaseLost
 from subclaw.store.notify import Topic, listen, notifications, worker_life
@@ -165,7 +166,9 @@ async def _send_parts(sender: _Sender, channel: Channel, claimed: Claimed, texts
         if not await outbox.begin_part(database, worker_id, claimed, n, plan if n == missing[0] else None):
             await outbox.settle_failed(database, worker_id, claimed, n, SendResult(delivery=Delivery.FAILED), 0)
             return
+        reached(FaultPoint.OUTBOX_SENDING)
         result = await _try(channel, _message(claimed, n, texts[n]))
+        reached(FaultPoint.OUTBOX_SENT)
         if result.delivery is not Delivery.SENT:
             await _settle(sender, claimed, n, result)
             return
@@ -173,6 +176,7 @@ async def _send_parts(sender: _Sender, channel: Channel, claimed: Claimed, texts
             await outbox.settle_sent(database, worker_id, claimed, n, result.provider_id)
         else:
             await outbox.sent_part(database, worker_id, claimed, n, result.provider_id)
+            reached(FaultPoint.OUTBOX_PART_SENT)
 
 
 async def _settle(sender: _Sender, claimed: Claimed, part: int, result: SendResult) -> None:

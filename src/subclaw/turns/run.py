@@ -14,7 +14,8 @@ from functools import partial
 from subclaw.core.agent import AgentSettings, OnBusy
 from subclaw.core.approval import ApprovalRequested, needs_approval
 from subclaw.core.decision import is_approved
-from subclaw.core.errors import SubclawError, Unavailable
+from subclaw.core.errors import Exhausted, SubclawError, Unavailable
+from subclaw.core.fault import FaultPoint, reached
 from subclaw.core.message import is_stop
 from subclaw.core.model import Model, ModelReply, TooLong
 from subclaw.core.tool import Caller, Toolbox, ToolCall
@@ -167,7 +168,9 @@ async def _ask(turns: Turns, lease: Lease, attention: Attention, frame: Frame, e
     if halt := await attention.halted():
         return halt
     try:
+        reached(FaultPoint.MODEL_ASKING)
         reply = await attention.during(partial(_ask_fitted, turns.model, frame, events), closing_waits=False)
+        reached(FaultPoint.MODEL_REPLIED)
     except SubclawError as error:
         log.error("conversation %d: model: %s", lease.conversation_id, error.internal)
         return ModelFailed(public=_apology(error))
@@ -186,7 +189,7 @@ async def _ask_fitted(model: Model, frame: Frame, events: Sequence[Event]) -> Mo
 
 
 def _apology(error: SubclawError) -> str:
-    if isinstance(error, Unavailable):
+    if isinstance(error, Unavailable | Exhausted):
         return "I can't reach my model right now. Please write again in a minute."
     if isinstance(error, TooLong):
         return (
@@ -212,6 +215,7 @@ async def _perform(
         return ToolFinished(call_id=call.id, content=OUTCOME_UNKNOWN, is_error=True)
     journal.add(ToolStarted(call_id=call.id))
     await journal.write()
+    reached(FaultPoint.TOOL_STARTED)
     caller = Caller(
         tenant_id=lease.tenant_id,
         conversation_id=lease.conversation_id,
@@ -219,6 +223,7 @@ async def _perform(
         turn_id=turn_id(journal.events()),
     )
     result = await attention.during(partial(turns.toolbox.perform, caller, call), closing_waits=True)
+    reached(FaultPoint.TOOL_PERFORMED)
     if isinstance(result, Halt):
         return result
     return ToolFinished(call_id=call.id, content=result.content, is_error=result.is_error)
