@@ -1,0 +1,195 @@
+"""The worker process of the tests: turns, replies and reminders, whose model and tools are those of `obedient`.
+
+`python -m tests.faults.replica SETTINGS` runs one as a program of its own. `started` forks one from a process that has
+imported everything already, so that hundreds can be killed in a short time.
+"""
+
+import asyncio
+import json
+import multiprocessing
+import os
+import random
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from itertools import count, groupby
+from multiprocessing.context import ForkServerProcess
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from tests.faults.findings import until_at_rest
+from tests.faults.obedient import ObedientModel, Trace, tracing_tools
+
+from subclaw.channels.sms_channel import SmsChannel
+from subclaw.channels.twilio_client import twilio_client
+from subclaw.core import fault
+from subclaw.core.agent import AgentSettings
+from subclaw.core.channel import Address, InboundMessage
+from subclaw.core.fault import FaultPoint
+from subclaw.schedules.reminders import keep_time
+from subclaw.store.database import Database, DatabaseAddress, Role, open_database
+from subclaw.store.schedules import StoreSchedules
+from subclaw.tools.schedule import schedule_tools
+from subclaw.tools.toolbox import BuiltInToolbox
+from subclaw.turns import worker
+from subclaw.turns.intake import StoreIntake
+from subclaw.turns.outbox import deliver
+from subclaw.turns.run import Turns
+
+ACCOUNT = "AC" + "0123456789abcdef" * 2
+TOKEN = "the-token-of-the-tests"
+NUMBER = "+15550100002"
+PROCESSES = multiprocessing.get_context("forkserver")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """A message that somebody sends. `id` is the provider's; with `meanwhile` it is sent by the tool `interject`."""
+
+    id: str
+    channel: str
+    address: str
+    text: str
+    meanwhile: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replica:
+    """What a process is told. It hands in what is said itself, and kills itself at the `dies_at`th fault point."""
+
+    database_url: str
+    private: bool
+    trace: str
+    twilio_url: str
+    think_s: float = 0.0
+    said: Sequence[Said] = ()
+    dies_at: int | None = None
+
+    @property
+    def address(self) -> DatabaseAddress:
+        """Where the database is."""
+        return DatabaseAddress(url=self.database_url, private=self.private)
+
+
+def started(target: Callable[..., None], *arguments: object) -> ForkServerProcess:
+    """Start a process that calls a function."""
+    PROCESSES.set_forkserver_preload(["tests.faults.replica"])
+    process = PROCESSES.Process(target=target, args=arguments, daemon=True)
+    process.start()
+    return process
+
+
+def serve(replica: Replica) -> None:
+    """Work until killed, or until the database is lost."""
+    _run(run_replica(replica))
+
+
+def serve_to_the_end(replica: Replica) -> None:
+    """Hand in what is said, and work until nothing is left to be done.
+
+    What the dead held is looked for often, since hundreds of these run one after the other.
+    """
+    worker.REAP_INTERVAL_S = 0.02
+    if replica.dies_at is not None:
+        fault.install(_dying_at(replica.dies_at, Trace(path=Path(replica.trace))))
+    _run(run_replica(replica, end=_everything_is_done))
+
+
+def _run(main: Coroutine[Any, Any, None]) -> None:
+    """Run as production does; and end when whoever started this has ended."""
+
+    async def run() -> None:
+        if (parent := multiprocessing.parent_process()) is not None:
+            asyncio.get_running_loop().add_reader(parent.sentinel, os._exit, 1)
+        await main
+
+    uvloop.run(run())
+
+
+def _dying_at(number: int, trace: Trace) -> Callable[[FaultPoint], None]:
+    reached = count(1)
+
+    def die(point: FaultPoint) -> None:
+        trace.note("reached", point)
+        if next(reached) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return die
+
+
+End = Callable[[Replica, Database], Awaitable[None]]
+
+
+async def run_replica(replica: Replica, end: End | None = None) -> None:
+    """Run turns, send replies and keep time, until the end."""
+    address, trace = replica.address, Trace(path=Path(replica.trace))
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(open_database(address, Role.APP))
+        twilio = await stack.enter_async_context(
+            twilio_client(account_sid=ACCOUNT, auth_token=TOKEN, base_url=replica.twilio_url)
+        )
+        channels = {"sms": SmsChannel(client=twilio, from_number=NUMBER)}
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        running = [
+            group.create_task(worker.work(_turns(replica, database, trace), address, limit=64)),
+            group.create_task(deliver(database, address, channels)),
+            group.create_task(keep_time(database, address, read_in_place=["web"])),
+        ]
+        if end is not None:
+            await end(replica, database)
+            for task in running:
+                task.cancel()
+
+
+def _turns(replica: Replica, database: Database, trace: Trace) -> Turns:
+    async def interject() -> None:
+        for said in replica.said:
+            if said.meanwhile:
+                await _hand_in(database, trace, said)
+
+    reminders = schedule_tools(StoreSchedules(database), lambda: datetime.now(UTC))
+    return Turns(
+        database=database,
+        model=ObedientModel(trace, lambda: random.uniform(0, 2 * replica.think_s)),
+        toolbox=BuiltInToolbox([*tracing_tools(trace, interject), *reminders]),
+        agent=AgentSettings(),
+        instructions=lambda _: "do what you are told",
+        sends=lambda channel: channel == "sms",
+    )
+
+
+async def _everything_is_done(replica: Replica, database: Database) -> None:
+    trace = Trace(path=Path(replica.trace))
+    spontaneous = [said for said in replica.said if not said.meanwhile]
+    async with asyncio.TaskGroup() as group:
+        for _, of_one in groupby(spontaneous, key=attrgetter("address")):
+            group.create_task(_hand_in_all(database, trace, list(of_one)))
+    await until_at_rest(replica.address)
+
+
+async def _hand_in_all(database: Database, trace: Trace, messages: Sequence[Said]) -> None:
+    """Send one person's messages, each after the one before is acknowledged; those that were once, not again."""
+    for said in messages:
+        if said.id not in trace.noted("acknowledged"):
+            await _hand_in(database, trace, said)
+
+
+async def _hand_in(database: Database, trace: Trace, said: Said) -> None:
+    sender = Address(channel=said.channel, address=said.address)
+    message = InboundMessage(sender=sender, provider_id=said.id, text=said.text, received_at=datetime.now(UTC))
+    await StoreIntake(database).receive(message)
+    trace.note("acknowledged", said.id)
+
+
+def program(replica: Replica) -> list[str]:
+    """Return the command that runs a replica as a program."""
+    return [sys.executable, "-m", "tests.faults.replica", json.dumps(asdict(replica))]
+
+
+if __name__ == "__main__":
+    serve(Replica(**json.loads(sys.argv[1])))
