@@ -78,15 +78,15 @@ class Replica:
 
 def started(target: Callable[..., None], *arguments: object) -> ForkServerProcess:
     """Start a process that calls a function."""
-    PROCESSES.set_forkserver_preload(["tests.faults.replica"])
+    PROCESSES.set_forkserver_preload(["tests.faults.replica", "tests.faults.web_replica"])
     process = PROCESSES.Process(target=target, args=arguments, daemon=True)
     process.start()
     return process
 
 
-def serve(replica: Replica) -> None:
-    """Work until killed, or until the database is lost."""
-    _run(run_replica(replica))
+def serve(replica: Replica, log: str = "") -> None:
+    """Work until killed, or until the database is lost. What it says goes to the file `log`."""
+    run_process(_work(replica), log)
 
 
 def serve_to_the_end(replica: Replica) -> None:
@@ -97,11 +97,13 @@ def serve_to_the_end(replica: Replica) -> None:
     worker.REAP_INTERVAL_S = 0.02
     if replica.dies_at is not None:
         fault.install(_dying_at(replica.dies_at, Trace(path=Path(replica.trace))))
-    _run(run_replica(replica, end=_everything_is_done))
+    run_process(_work(replica, end=_everything_is_done))
 
 
-def _run(main: Coroutine[Any, Any, None]) -> None:
+def run_process(main: Coroutine[Any, Any, None], log: str = "") -> None:
     """Run as production does; and end when whoever started this has ended."""
+    if log:
+        os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), 2)
 
     async def run() -> None:
         if (parent := multiprocessing.parent_process()) is not None:
@@ -125,7 +127,7 @@ def _dying_at(number: int, trace: Trace) -> Callable[[FaultPoint], None]:
 End = Callable[[Replica, Database], Awaitable[None]]
 
 
-async def run_replica(replica: Replica, end: End | None = None) -> None:
+async def _work(replica: Replica, end: End | None = None) -> None:
     """Run turns, send replies and keep time, until the end."""
     address, trace = replica.address, Trace(path=Path(replica.trace))
     async with AsyncExitStack() as stack:

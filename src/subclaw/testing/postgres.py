@@ -33,7 +33,7 @@ def running_cluster(*, durable: bool = False) -> Iterator[DatabaseAddress]:
     """
     with _folder() as folder:
         me = subprocess.run(["id", "-un"], check=True, capture_output=True, text=True).stdout.strip()
-        make_cluster(folder / "data", as_user=_AS_USER, roles={me: ROLES}, owner_user=me)
+        make_cluster(folder / "data", as_user=AS_CLUSTER_USER, roles={me: ROLES}, owner_user=me)
         with _serving(folder, *(["-c", "fsync=on"] if durable else [])):
             address = private_address(folder)
             asyncio.run(provision(address, timeout_s=START_S))
@@ -56,7 +56,7 @@ def running_shared_cluster(password: str) -> Iterator[SharedCluster]:
         probe.close()
         made = [str(find_binaries() / "initdb"), f"--pgdata={folder / 'data'}", "--username=root", "--encoding=UTF8"]
         made += ["--locale=C.UTF-8", "--auth-local=peer", "--auth-host=scram-sha-256"]
-        subprocess.run([*_AS_USER, *made], check=True, capture_output=True)
+        subprocess.run([*AS_CLUSTER_USER, *made], check=True, capture_output=True)
         administrator_url = f"host={folder} port={port} user=root dbname=postgres"
         with _serving(folder, "-c", "listen_addresses=127.0.0.1", "-p", str(port)):
             _until_served(administrator_url)
@@ -69,7 +69,7 @@ def running_shared_cluster(password: str) -> Iterator[SharedCluster]:
             )
 
 
-_AS_USER = ["setpriv", f"--reuid={CLUSTER_USER}", f"--regid={CLUSTER_USER}", "--clear-groups"]
+AS_CLUSTER_USER = ["setpriv", f"--reuid={CLUSTER_USER}", f"--regid={CLUSTER_USER}", "--clear-groups"]
 
 
 @contextmanager
@@ -81,7 +81,14 @@ def _folder() -> Iterator[Path]:
 
 @contextmanager
 def _serving(folder: Path, *options: str) -> Iterator[None]:
-    command = [*_AS_USER, "--pdeathsig=INT", *cluster_command(folder / "data", folder), "-c", "fsync=off", *options]
+    command = [
+        *AS_CLUSTER_USER,
+        "--pdeathsig=INT",
+        *cluster_command(folder / "data", folder),
+        "-c",
+        "fsync=off",
+        *options,
+    ]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         try:
             yield
