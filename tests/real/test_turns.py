@@ -14,6 +14,8 @@ from subclaw.core.errors import SubclawError, Unauthenticated, Unavailable
 from subclaw.core.model import ModelReply, Prompt, ToolSaid, UserSaid
 from subclaw.core.tool import Caller, ToolDefinition
 from subclaw.core.transcript import OUTCOME_UNKNOWN
+from subclaw.core.turn import Lease
+from subclaw.store import conversations
 from subclaw.store.database import Database, DatabaseAddress, Role, open_database
 from subclaw.testing.models import ScriptedModel, calls, words
 from subclaw.tools.toolbox import BuiltInToolbox, Perform, Tool
@@ -138,6 +140,23 @@ def test_a_defect_that_stays_ends_in_words_and_the_next_message_is_answered(
     model = ScriptedModel([*defects, words("well again")])
     assert asyncio.run(answer(address, model, "hello", "and now?")) == [GIVEN_UP, "well again"]
     assert len(model.prompts) == FAILURE_LIMIT + 1
+
+
+def test_a_turn_that_cannot_even_be_set_aside_is_not_stuck(
+    address: DatabaseAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("subclaw.turns.worker.RETRY_DELAY_S", 0.01)
+    fail_turn, refusals = conversations.fail_turn, [Unavailable("busy"), Unavailable("still busy")]
+
+    async def busy_at_first(database: Database, lease: Lease) -> tuple[int, str]:
+        if refusals:
+            raise refusals.pop()
+        return await fail_turn(database, lease)
+
+    monkeypatch.setattr(conversations, "fail_turn", busy_at_first)
+    model = ScriptedModel([RuntimeError("a defect"), words("now")])
+    assert asyncio.run(answer(address, model, "hello")) == ["now"]
+    assert refusals == []
 
 
 def test_messages_that_arrive_meanwhile_are_folded_in(address: DatabaseAddress) -> None:

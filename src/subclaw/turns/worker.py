@@ -107,15 +107,22 @@ async def _run(turns: Turns, lease: Lease, notice: Notice) -> None:
 
 
 async def _set_aside(turns: Turns, lease: Lease) -> None:
-    """Let the turn be tried again later, or give it up in words when it was begun in vain too often."""
-    try:
-        failures, channel = await conversations.fail_turn(turns.database, lease)
-        if failures < FAILURE_LIMIT:
-            await conversations.release(turns.database, lease, RETRY_DELAY_S * 2 ** (failures - 1))
-        else:
+    """Let the turn be tried again later, or give it up in words when it was begun in vain too often.
+
+    Tried until it is done: nobody else touches a conversation that a living worker owns.
+    """
+    while True:
+        try:
+            failures, channel = await conversations.fail_turn(turns.database, lease)
+            if failures < FAILURE_LIMIT:
+                return await conversations.release(turns.database, lease, RETRY_DELAY_S * 2 ** (failures - 1))
             await give_up(turns, lease, channel)
-    except SubclawError as error:
-        log.warning("conversation %d: not set aside: %s", lease.conversation_id, error.internal)
+            return None
+        except LeaseLost:
+            return None
+        except SubclawError as error:
+            log.warning("conversation %d: not set aside: %s", lease.conversation_id, error.internal)
+        await asyncio.sleep(RETRY_DELAY_S)
 
 
 def _internal(error: Exception) -> str:
