@@ -7,7 +7,7 @@ supervisor's first delay. The processes run the product's own doors, turns, outb
 one that has imported them: under the supervisor itself, whose delays grow while a process keeps ending, five
 hundred kills would take hours. The model does what it is told; the provider of text messages is on loopback.
 
-`--kills`, `--people`, `--pause` (mean seconds between kills) and `--seed` can be given. Last line: JSON. `lost`,
+`--kills`, `--people`, `--pause` (mean seconds before a kill) and `--seed` can be given. Last line: JSON. `lost`,
 `duplicate` and `stuck` count what `tests.faults.findings` finds at the end. The recovery from a kill is the time until
 all that was accepted before and not answered yet is answered. `given_up` are turns whose reply is that they
 were begun in vain too often. The status is 1 if there is a finding.
@@ -62,7 +62,12 @@ WRITING_S = 1.2
 """Mean pause of one person between messages."""
 
 THINK_S = 0.15
-RETRY_S = 0.05
+RETRY_S = 0.3
+POLL_S = 0.05
+AT_ONCE_SHARE = 0.25
+"""The share of the kills that come while nothing may have recovered from the one before."""
+
+RECOVERED_LIMIT_S = 20.0
 REQUEST_LIMIT_S = 5.0
 START_LIMIT_S = 30.0
 REST_LIMIT_S = 120.0
@@ -90,8 +95,8 @@ def main() -> None:
     """Rage, print, and leave nothing behind."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=500)
-    parser.add_argument("--people", type=int, default=24)
-    parser.add_argument("--pause", type=float, default=0.8)
+    parser.add_argument("--people", type=int, default=20)
+    parser.add_argument("--pause", type=float, default=0.7)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
     given = parser.parse_args()
     print(f"seed {given.seed}", flush=True)
@@ -161,7 +166,7 @@ async def everything_runs(storm: Storm) -> AsyncIterator[None]:
             keeping.append(group.create_task(keep(storm, name, start)))
         async with asyncio.timeout(START_LIMIT_S):
             while storm.processes.keys() != {*WEBS, *WORKERS, POSTMASTER}:  # noqa: ASYNC110
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(POLL_S)
         yield
         for one in reversed(keeping):
             one.cancel()
@@ -222,8 +227,10 @@ async def keep_database(storm: Storm) -> None:
 
 
 async def rage(storm: Storm, kills: int, pause_s: float) -> None:
-    """Kill so many times, at random."""
+    """Kill so many times, at random; mostly once something is done again after the last time."""
     while len(storm.kills) < kills:
+        if storm.chance.random() > AT_ONCE_SHARE:
+            await until_something_is_done(storm)
         await asyncio.sleep(storm.chance.expovariate(1 / pause_s))
         (name,) = storm.chance.choices(list(WEIGHTS), list(WEIGHTS.values()))
         with suppress(psutil.NoSuchProcess):
@@ -233,6 +240,15 @@ async def rage(storm: Storm, kills: int, pause_s: float) -> None:
             if victim.is_running() and victim.status() != psutil.STATUS_ZOMBIE:
                 victim.kill()
                 storm.kills.append((time.time(), name))
+
+
+async def until_something_is_done(storm: Storm) -> None:
+    """Wait until the model is asked or a tool called, but not for ever."""
+    before = storm.trace.size_bytes()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(RECOVERED_LIMIT_S):
+            while storm.trace.size_bytes() == before:  # noqa: ASYNC110
+                await asyncio.sleep(POLL_S)
 
 
 async def write(storm: Storm, number: int, chance: random.Random) -> None:

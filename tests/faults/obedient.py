@@ -39,6 +39,10 @@ class Trace:
         finally:
             os.close(file)
 
+    def size_bytes(self) -> int:
+        """Return how much was written down."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
     def lines(self) -> list[list[str]]:
         """Return what was written down, oldest first, in words."""
         return [line.split() for line in self.path.read_text().splitlines()] if self.path.exists() else []

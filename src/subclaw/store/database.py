@@ -17,6 +17,13 @@ from subclaw.core.errors import Conflict, Unavailable
 POOL_SIZE = 8
 CONNECT_TIMEOUT_S = 10
 
+SILENCE_LIMIT_S = 8
+"""For how long the other end of a TCP connection may be silent. A host that vanished in the middle of a turn has said
+no goodbye: its session, which proves its workers alive, ends after that, and others take its turns over."""
+
+_IDLE_S, _INTERVAL_S, _PROBES = 4, 2, 2
+"""A silent connection is probed after 4 s, and given up when two probes, 2 s apart, had no answer."""
+
 Connection = psycopg.AsyncConnection[TupleRow]
 
 
@@ -44,9 +51,34 @@ class DatabaseAddress:
     def conninfo(self, role: Role) -> str:
         """Return the connection string for a role."""
         extra: dict[str, Any] = {"application_name": f"subclaw {role.name.lower()}"}
-        if role is not Role.OWNER:
-            extra |= {"user": role.value} if self.private else {"options": f"-c role={role.value}"}
+        if not self.private:
+            extra |= _watched(role)
+        elif role is not Role.OWNER:
+            extra |= {"user": role.value}
         return make_conninfo(self.url, connect_timeout=CONNECT_TIMEOUT_S, **extra)
+
+
+def _watched(role: Role) -> dict[str, Any]:
+    """Return how a TCP connection is taken up: as a role, with both ends watching whether the other is still there.
+
+    Probes go out only while nothing else does; `tcp_user_timeout` is for what was sent and not acknowledged.
+    """
+    silence_ms = 1000 * SILENCE_LIMIT_S
+    server = {
+        "tcp_keepalives_idle": _IDLE_S,
+        "tcp_keepalives_interval": _INTERVAL_S,
+        "tcp_keepalives_count": _PROBES,
+        "tcp_user_timeout": silence_ms,
+    }
+    if role is not Role.OWNER:
+        server |= {"role": role.value}
+    return {
+        "options": " ".join(f"-c {name}={value}" for name, value in server.items()),
+        "keepalives_idle": _IDLE_S,
+        "keepalives_interval": _INTERVAL_S,
+        "keepalives_count": _PROBES,
+        "tcp_user_timeout": silence_ms,
+    }
 
 
 class LeaseLost(Conflict):

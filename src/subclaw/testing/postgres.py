@@ -49,23 +49,25 @@ class SharedCluster:
 
 
 @contextmanager
-def running_shared_cluster(password: str) -> Iterator[SharedCluster]:
-    """Run a cluster as an operator's, reached by TCP with a password. Needs root."""
-    with _folder() as folder, socket.create_server(("127.0.0.1", 0)) as probe:
+def running_shared_cluster(password: str, *, listen: str = "127.0.0.1") -> Iterator[SharedCluster]:
+    """Run a cluster as an operator's, reached by TCP with a password from the networks of this host. Needs root."""
+    with _folder() as folder, socket.create_server((listen, 0)) as probe:
         port = probe.getsockname()[1]
         probe.close()
         made = [str(find_binaries() / "initdb"), f"--pgdata={folder / 'data'}", "--username=root", "--encoding=UTF8"]
         made += ["--locale=C.UTF-8", "--auth-local=peer", "--auth-host=scram-sha-256"]
         subprocess.run([*AS_CLUSTER_USER, *made], check=True, capture_output=True)
+        with (folder / "data" / "pg_hba.conf").open("a") as access:
+            access.write("host all all samenet scram-sha-256\n")
         administrator_url = f"host={folder} port={port} user=root dbname=postgres"
-        with _serving(folder, "-c", "listen_addresses=127.0.0.1", "-p", str(port)):
+        with _serving(folder, "-c", f"listen_addresses={listen}", "-p", str(port)):
             _until_served(administrator_url)
             with psycopg.connect(administrator_url, autocommit=True) as administrator:
                 user = sql.SQL("CREATE ROLE shared LOGIN CREATEROLE PASSWORD {}").format(sql.Literal(password))
                 administrator.execute(user)
                 administrator.execute("CREATE DATABASE shared OWNER shared")
             yield SharedCluster(
-                url=f"postgresql://shared:{password}@127.0.0.1:{port}/shared", administrator_url=administrator_url
+                url=f"postgresql://shared:{password}@{listen}:{port}/shared", administrator_url=administrator_url
             )
 
 

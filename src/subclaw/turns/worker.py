@@ -115,14 +115,16 @@ async def _set_aside(turns: Turns, lease: Lease) -> None:
         try:
             failures, channel = await conversations.fail_turn(turns.database, lease)
             if failures < FAILURE_LIMIT:
-                return await conversations.release(turns.database, lease, RETRY_DELAY_S * 2 ** (failures - 1))
-            await give_up(turns, lease, channel)
-            return None
+                await conversations.release(turns.database, lease, RETRY_DELAY_S * 2 ** (failures - 1))
+            else:
+                await give_up(turns, lease, channel)
         except LeaseLost:
-            return None
+            return
         except SubclawError as error:
             log.warning("conversation %d: not set aside: %s", lease.conversation_id, error.internal)
-        await asyncio.sleep(RETRY_DELAY_S)
+            await asyncio.sleep(RETRY_DELAY_S)
+        else:
+            return
 
 
 def _internal(error: Exception) -> str:
