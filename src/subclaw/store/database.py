@@ -64,7 +64,7 @@ def _watched(role: Role) -> dict[str, Any]:
     Probes go out only while nothing else does; `tcp_user_timeout` is for what was sent and not acknowledged.
     """
     silence_ms = 1000 * SILENCE_LIMIT_S
-    server = {
+    server: dict[str, int | str] = {
         "tcp_keepalives_idle": _IDLE_S,
         "tcp_keepalives_interval": _INTERVAL_S,
         "tcp_keepalives_count": _PROBES,
