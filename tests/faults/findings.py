@@ -17,7 +17,7 @@ REST_POLL_S = 0.01
 AT_REST = """
     SELECT NOT EXISTS (SELECT FROM conversation
                        WHERE owner IS NOT NULL OR wake_at IS NOT NULL OR turn_open OR inbox_seq <> drained_seq)
-       AND NOT EXISTS (SELECT FROM outbox WHERE state IN ('queued', 'sending'))
+       AND NOT EXISTS (SELECT FROM outbox WHERE state IN ('queued', 'sending') OR ask_at IS NOT NULL)
        AND NOT EXISTS (SELECT FROM schedule WHERE state = 'pending')
 """
 CONVERSATIONS = """
@@ -163,14 +163,14 @@ def _check_calls(found: Findings, person: str, events: Sequence[tuple[str, dict[
 
 
 def _check_outbox(found: Findings, outbox: Sequence[TupleRow], taken: Sequence[TakenMessage]) -> None:
-    """What is `sent` went out once, each part of it; what is `unknown`, not more than that; nothing waits."""
+    """Each part of every reply went out once, and nothing is left in doubt."""
     times = Counter((message.to, message.text) for message in taken)
     found.duplicate.extend(f"{to} got {text[:40]!r} {n} times" for (to, text), n in times.items() if n > 1)
     for _, address, text, state in outbox:
         parts = [times[address, part] for part in split_text(text)]
         if state == "sent" and 0 in parts:
             found.lost.append(f"{address}: {text[:40]!r} did not go out")
-        if state not in ("sent", "unknown"):
+        if state != "sent":
             found.stuck.append(f"{address}: {text[:40]!r} is {state}")
 
 

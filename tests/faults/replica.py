@@ -30,6 +30,7 @@ from subclaw.channels.twilio_client import twilio_client
 from subclaw.core import fault
 from subclaw.core.agent import AgentSettings
 from subclaw.core.channel import Address, InboundMessage
+from subclaw.core.delivery import DeliveryTimes
 from subclaw.core.fault import FaultPoint
 from subclaw.schedules.reminders import keep_time
 from subclaw.store.database import Database, DatabaseAddress, Role, open_database
@@ -44,6 +45,9 @@ from subclaw.turns.run import Turns
 ACCOUNT = "AC" + "0123456789abcdef" * 2
 TOKEN = "the-token-of-the-tests"
 NUMBER = "+15550100002"
+TIMES = DeliveryTimes(ask_after_s=(0.15, 0.3), untold_s=0.1, hold_s=30, tick_s=0.02)
+"""When the provider is asked what became of a reply: soon, since the one of the tests knows at once."""
+
 PROCESSES = multiprocessing.get_context("forkserver")
 
 
@@ -139,7 +143,7 @@ async def _work(replica: Replica, end: End | None = None) -> None:
         group = await stack.enter_async_context(asyncio.TaskGroup())
         running = [
             group.create_task(worker.work(_turns(replica, database, trace), address, limit=64)),
-            group.create_task(deliver(database, address, channels)),
+            group.create_task(deliver(database, address, channels, times=TIMES)),
             group.create_task(keep_time(database, address, read_in_place=["web"])),
         ]
         if end is not None:

@@ -12,6 +12,7 @@ from subclaw.channels.sms import sms_router
 from subclaw.channels.web import web_router
 from subclaw.store.database import DatabaseAddress, Role, open_database
 from subclaw.store.feed import StoreFeed
+from subclaw.store.outbox import StoreReports
 from subclaw.testing.serving import serving
 from subclaw.testing.twilio import sign
 from subclaw.turns.intake import StoreIntake
@@ -37,7 +38,9 @@ async def _serve(replica: WebReplica) -> None:
         intake, feed = StoreIntake(database), StoreFeed(database, replica.address)
         routers = [
             web_router(intake=intake, feed=feed, title="storm", public_url=PUBLIC_URL),
-            sms_router(intake=intake, check_signature=_is_signed, public_url=PUBLIC_URL),
+            sms_router(
+                intake=intake, reports=StoreReports(database), check_signature=_is_signed, public_url=PUBLIC_URL
+            ),
         ]
         app = make_app(routers, check=functools.partial(database.rows, "SELECT 1"))
         async with serving(app, port=replica.port):
