@@ -52,7 +52,7 @@ def memory_bytes(box: RunningBox) -> dict[str, int]:
         (("shell_exec", r'{"command": "id \ud83d"}'), "The command has characters that cannot be."),
         (("shell_exec", "{command: id"), "The arguments of shell_exec were not JSON."),
         (("shell_exec", '["id"]'), "do not fit: itself: ['id'] is not of type 'object'"),
-        (("shell_exec", "[" * 100_000), "The arguments of shell_exec were not JSON."),
+        (("shell_exec", "[" * 20_000), "The arguments of shell_exec were not JSON."),
         (("shell_exec", ""), "'command' is a required property"),
         (("rm_rf", "{}"), "There is no tool 'rm_rf'. There are: shell_exec, read_file, write_file, search_files"),
         (("publish_site", '{"port": 0}'), "port: 0 is less than the minimum of 1"),
