@@ -40,6 +40,8 @@ class _File(BaseModel):
     on_busy: Annotated[OnBusy, Field(strict=False)] = OnBusy.FOLD
     step_limit: Annotated[int, Field(ge=1, le=200)] = 25
     turn_limit_s: Annotated[int, Field(ge=10, le=86_400)] = 1_800
+    turn_limit_tokens: Annotated[int, Field(ge=1, le=10**9)] | None = None
+    turn_limit_microusd: Annotated[int, Field(ge=1, le=10**12)] | None = None
     model_limit_s: Annotated[int, Field(ge=5, le=280)] = 120
     fallback: Annotated[list[str], Field(max_length=3)] = []
     cheaper: str = ""

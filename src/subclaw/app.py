@@ -5,7 +5,7 @@ import functools
 import grp
 import pwd
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 
@@ -17,11 +17,13 @@ from subclaw.agent_file import read_agent
 from subclaw.api.app import make_app
 from subclaw.channels.sms import STATUS_PATH, sms_router
 from subclaw.channels.sms_channel import SmsChannel
+from subclaw.channels.sms_segments import count_segments
 from subclaw.channels.twilio_client import twilio_client
 from subclaw.channels.web import web_router
 from subclaw.config import KEY_VARIABLES, Settings
 from subclaw.console.keyfile import read_key_hash
 from subclaw.console.router import ConsoleSettings, console_router
+from subclaw.core.budget import Tariff
 from subclaw.core.channel import Channel
 from subclaw.core.secret import PLACEHOLDER, SealedSecret
 from subclaw.core.turn import Conversation
@@ -219,6 +221,7 @@ async def run_worker(settings: Settings, port: int) -> None:
             database=database,
             model=models.chosen,
             cheaper=models.cheaper,
+            tariff=Tariff(price=prices.price_of, model=str(settings.model), cheaper=agent.cheaper),
             toolbox=toolbox,
             instructions=instructions,
             agent=agent,
@@ -229,7 +232,7 @@ async def run_worker(settings: Settings, port: int) -> None:
         channels = await stack.enter_async_context(_channels(settings, home, port))
         async with asyncio.TaskGroup() as group:
             group.create_task(work(turns, address, limit=TURNS_AT_ONCE))
-            group.create_task(deliver(database, address, channels))
+            group.create_task(deliver(database, address, channels, count=_segments))
             group.create_task(keep_time(database, address, read_in_place=READ_IN_PLACE))
             group.create_task(keep_deadlines(database, read_in_place=READ_IN_PLACE))
             group.create_task(keep_routes(routes, publisher.restore_routes))
@@ -238,6 +241,11 @@ async def run_worker(settings: Settings, port: int) -> None:
 def utc_now() -> datetime:
     """Return the time."""
     return datetime.now(UTC)
+
+
+def _segments(channel: str, parts: Sequence[str]) -> int:
+    """Return how many segments a reply has: text messages are charged by those."""
+    return sum(map(count_segments, parts)) if channel == SmsChannel.name else 0
 
 
 @asynccontextmanager

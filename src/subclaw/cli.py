@@ -26,6 +26,8 @@ image = typer.Typer(help="The golden images that machines start from.", no_args_
 cli.add_typer(image, name="image")
 plans = typer.Typer(help="What machines may use, and which tenant is on which plan.", no_args_is_help=True)
 cli.add_typer(plans, name="plans")
+budgets = typer.Typer(help="What may be used at each level, and what is used of it.", no_args_is_help=True)
+cli.add_typer(budgets, name="budgets")
 approvals = typer.Typer(help="Calls that a person has to approve.", no_args_is_help=True)
 cli.add_typer(approvals, name="approvals")
 outbox = typer.Typer(help="Replies that did not go out.", no_args_is_help=True)
@@ -33,6 +35,10 @@ cli.add_typer(outbox, name="outbox")
 
 console = Console(highlight=False)
 
+Level = Annotated[str, typer.Argument(help="operator, agent, tenant or conversation")]
+Subject = Annotated[str, typer.Argument(help="A tenant's name, a conversation's number; '*' for each.")]
+Kind = Annotated[str, typer.Argument(help="money, tokens, segments or machine-seconds")]
+Period = Annotated[str, typer.Argument(help="day, month or total")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -151,6 +157,37 @@ def plans_assign(
     from subclaw.commands.plans import put_on_plan
 
     _run(put_on_plan(_settings(), console, tenant, plan))
+
+
+@budgets.command("list")
+def budgets_list(as_json: AsJson = False) -> None:
+    """List the budgets and what is used of them; for '*', by whoever has used most."""
+    from subclaw.commands.budgets import list_budgets
+
+    _run(list_budgets(_settings(), console, as_json=as_json))
+
+
+@budgets.command("set")
+def budgets_set(
+    level: Level,
+    subject: Subject,
+    kind: Kind,
+    period: Period,
+    soft: Annotated[str | None, typer.Option(help="From here on: a warning and the cheaper model.")] = None,
+    hard: Annotated[str | None, typer.Option(help="Nothing is used beyond this. Money is in dollars.")] = None,
+) -> None:
+    """Set a budget: both its limits, or one. A new one counts from now on; days and months are those of UTC."""
+    from subclaw.commands.budgets import limit, parse_key
+
+    _run(limit(_settings(), console, parse_key(level, subject, kind, period), soft=soft, hard=hard))
+
+
+@budgets.command("remove")
+def budgets_remove(level: Level, subject: Subject, kind: Kind, period: Period) -> None:
+    """Remove a budget."""
+    from subclaw.commands.budgets import parse_key, unlimit
+
+    _run(unlimit(_settings(), console, parse_key(level, subject, kind, period)))
 
 
 @approvals.command("list")

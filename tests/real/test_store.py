@@ -37,16 +37,29 @@ REPLIED = ModelReplied(
 )
 
 OF_WORKERS = (
+    "charge_segments",
     "claim",
     "claim_outbox",
     "claim_unknown",
     "expired_approvals",
     "fire_due",
+    "has_budgets",
     "next_due",
     "reap",
     "reap_outbox",
+    "reserve",
 )
 """Functions that look across tenants and return no words."""
+
+OF_TRIGGERS = (
+    "charge_machine",
+    "charge_usage",
+    "count_change",
+    "free_reservation",
+    "note_warning",
+    "return_segments",
+)
+"""What is charged is counted for others too; nobody may call these."""
 
 OF_OPERATORS = ("drop_outbox", "retry_outbox")
 """What the operator may do to a tenant's rows, of which it sees figures and states alone."""
@@ -57,6 +70,7 @@ OF_HOSTS = (
     "end_machine",
     "destroy_machine",
     "machines_of_host",
+    "machine_over_budget",
     "settle_machines",
     "tenants_that_exist",
 )
@@ -132,6 +146,7 @@ def test_functions_that_look_across_tenants_are_few_and_closed_to_others(address
         **{name: ["subclaw_app"] for name in OF_WORKERS},
         **{name: ["subclaw_operator"] for name in OF_OPERATORS},
         **{name: ["subclaw_host"] for name in OF_HOSTS},
+        **{name: [] for name in OF_TRIGGERS},
     }
     for name, settings, _ in definers:
         assert settings == ["search_path=public, pg_temp"], name

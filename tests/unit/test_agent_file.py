@@ -20,6 +20,11 @@ def test_what_is_said() -> None:
     assert settings == AgentSettings(on_busy=OnBusy.QUEUE, step_limit=5, turn_limit_s=60)
 
 
+def test_what_one_turn_may_use() -> None:
+    settings = parse_agent("turn_limit_tokens = 100000\nturn_limit_microusd = 500000\n")
+    assert settings == AgentSettings(turn_limit_tokens=100_000, turn_limit_microusd=500_000)
+
+
 def test_what_is_said_of_models() -> None:
     settings = parse_agent("""
         fallback = ["anthropic:claude-one", "google"]

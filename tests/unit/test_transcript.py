@@ -10,6 +10,8 @@ from subclaw.core.transcript import (
     OVERDUE,
     SAME_CALL_LIMIT,
     AskModel,
+    BudgetReached,
+    BudgetWarned,
     CancelCalls,
     Event,
     FinishTurn,
@@ -36,6 +38,8 @@ STOP = MessageReceived(text="Stop.", provider_id="2")
 TURNED_AWAY = MessageReceived(text="and?", provider_id="3", turned_away=True)
 DUE = ScheduleDue(schedule_id=7, text="water the plants")
 REMINDED = ReplyQueued(text="drink", schedule_id=8)
+
+WARNED = BudgetWarned(public="nearly used", until="infinity")
 
 STEP_LIMIT = 25
 
@@ -97,6 +101,15 @@ ONE, TWO = call("1"), call("2")
             [TurnStarted(), HELLO, ModelFailed(public="sorry")],
             FinishTurn(reply="sorry", outcome=TurnOutcome.MODEL_FAILED),
         ),
+        (
+            [TurnStarted(), HELLO, replied("", ONE), finished("1"), BudgetReached(public="used up")],
+            FinishTurn(reply="used up", outcome=TurnOutcome.OVER_BUDGET),
+        ),
+        (
+            [TurnStarted(), HELLO, WARNED, replied("", ONE), finished("1"), replied("hi")],
+            FinishTurn(reply="hi\n\nnearly used", outcome=TurnOutcome.ANSWERED),
+        ),
+        ([TurnStarted(), WARNED, TurnFinished(outcome=TurnOutcome.ANSWERED), TurnStarted(), HELLO], AskModel()),
         ([TurnStarted(), HELLO, replied("hi"), TurnFinished(outcome=TurnOutcome.ANSWERED)], Rest()),
         ([TurnStarted(), HELLO, TurnFinished(outcome=TurnOutcome.ANSWERED), TurnStarted(), HELLO], AskModel()),
     ],

@@ -13,6 +13,8 @@ EVENTS: Mapping[str, str] = {
     "model.replied": "Model replied",
     "model.failed": "Model failed",
     "turn.overdue": "Time is over",
+    "budget.warned": "Budget nearly used",
+    "budget.reached": "Budget used up",
     "history.summarised": "History summarised",
     "history.summary_failed": "No summary came about",
     "tool.started": "Tool began",
@@ -37,6 +39,7 @@ STATES: Mapping[str, str] = {
     "void": "withdrawn",
     "model_failed": "model failed",
     "stuck": "stopped: stuck",
+    "over_budget": "over budget",
     "stopped": "stopped by the person",
     "interrupted": "interrupted by a message",
     "sent": "sent",
@@ -47,7 +50,7 @@ STATES: Mapping[str, str] = {
     "queued": "waiting",
 }
 
-TROUBLES = frozenset({"model_failed", "stuck", "refused", "failed", "unknown", "error", "model.failed"})
+TROUBLES = frozenset({"model_failed", "stuck", "over_budget", "refused", "failed", "unknown", "error", "model.failed"})
 """States and events that an operator looks for."""
 
 

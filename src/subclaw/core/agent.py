@@ -24,7 +24,8 @@ class OnBusy(StrEnum):
 class AgentSettings:
     """The operator's settings of an agent.
 
-    A turn has at most `step_limit` model calls and takes at most `turn_limit_s`. `fallback` are the models that are
+    A turn has at most `step_limit` model calls and takes at most `turn_limit_s`. It uses at most `turn_limit_tokens`,
+    which cost at most `turn_limit_microusd`; None is no limit. `fallback` are the models that are
     asked, in this order, when the chosen one cannot be had, and `cheaper` the one for when money gets short; a model
     may take `model_limit_s` for an answer. `prices` and `windows` (tokens) go before what is known of a model. All
     models are named `provider:model`. `approve` are patterns of the names of tools that a person must approve each call
@@ -34,6 +35,8 @@ class AgentSettings:
     on_busy: OnBusy = OnBusy.FOLD
     step_limit: int = 25
     turn_limit_s: int = 1_800
+    turn_limit_tokens: int | None = None
+    turn_limit_microusd: int | None = None
     model_limit_s: int = 120
     fallback: tuple[str, ...] = ()
     cheaper: str = ""

@@ -16,6 +16,7 @@ from subclaw.core.approval import (
 from subclaw.core.model import ModelSaid, ToolSaid, UserSaid, Utterance
 from subclaw.core.transcript import (
     OUTCOME_UNKNOWN,
+    BudgetReached,
     Event,
     HistorySummarised,
     MessageKept,
@@ -112,7 +113,7 @@ def _said(event: Event, results: Mapping[str, str], kept: Mapping[str, MessageKe
             return (UserSaid(text=declined_words(request)),)
         case ApprovalLapsed():
             return (UserSaid(text=lapsed_words(event)),)
-        case DecisionRefused(public=public):
+        case DecisionRefused(public=public) | BudgetReached(public=public):
             return (UserSaid(text=f"[Nobody wrote. The person was told: {public}]"),)
         case HistorySummarised(text=text):
             return (UserSaid(text=f"[Nobody wrote. This is your own summary of what was said before:]\n{text}"),)

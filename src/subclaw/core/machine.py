@@ -269,7 +269,8 @@ class MachineLedger(Protocol):
     async def begin(self, tenant_id: TenantId, *, at_least: int, image: str) -> tuple[int, Terms]:
         """Count a start, and return its generation, which is above `at_least` and all before, and its terms.
 
-        Errors: `NotFound` for a tenant that is not there; `Conflict` if another host keeps its machine.
+        Errors: `NotFound` for a tenant that is not there; `Conflict` if another host keeps its machine; `Exhausted`, in
+        words for the person, if a budget of machine seconds is used up.
         """
         ...
 

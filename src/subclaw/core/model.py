@@ -52,7 +52,7 @@ class Usage:
     """What one model call used.
 
     `model` is the name that answered and `choice` the model that was asked, as `provider:model`. `input_tokens` counts
-    all of the input, also what the provider read from its cache or wrote to it.
+    all of the input, also what the provider read from its cache or wrote to it. The call cost `cost_microusd`.
     """
 
     model: str
@@ -61,6 +61,7 @@ class Usage:
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
     choice: str = ""
+    cost_microusd: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -83,6 +83,24 @@ class TurnOverdue:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BudgetWarned:
+    """A soft limit was reached; `public` tells the person so, with the reply. Not again before the instant `until`.
+
+    That is an ISO 8601 text, or `infinity`.
+    """
+
+    public: str
+    until: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetReached:
+    """A hard limit has no room for a model call; `public` says so in words for the person."""
+
+    public: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class HistorySummarised:
     """The model summed up what came before. `text` is told in its place, but for what is still told word for word.
 
@@ -144,6 +162,7 @@ class TurnOutcome(StrEnum):
     WAITING = "waiting"
     MODEL_FAILED = "model_failed"
     STUCK = "stuck"
+    OVER_BUDGET = "over_budget"
     STOPPED = "stopped"
     INTERRUPTED = "interrupted"
     FAILED = "failed"
@@ -164,6 +183,8 @@ Event = (
     | ModelReplied
     | ModelFailed
     | TurnOverdue
+    | BudgetWarned
+    | BudgetReached
     | HistorySummarised
     | SummaryFailed
     | ToolStarted
@@ -239,14 +260,16 @@ def _step_of_turn(turn: Sequence[Event], step_limit: int) -> Step:
             return FinishTurn(reply="", outcome=TurnOutcome.ANSWERED)
         case ModelFailed(public=public):
             return FinishTurn(reply=public, outcome=TurnOutcome.MODEL_FAILED)
+        case BudgetReached(public=public):
+            return FinishTurn(reply=public, outcome=TurnOutcome.OVER_BUDGET)
         case TurnOverdue():
             return FinishTurn(reply=OVERDUE, outcome=TurnOutcome.STUCK)
         case MessageReceived(text=text) if is_stop(text):
             return FinishTurn(reply=_stopped(turn), outcome=TurnOutcome.STOPPED)
         case ModelReplied(text=text, calls=()):
-            return FinishTurn(reply=text or "I have nothing to add.", outcome=TurnOutcome.ANSWERED)
+            return FinishTurn(reply=_warned(turn, text or "I have nothing to add."), outcome=TurnOutcome.ANSWERED)
         case _ if stuck:
-            return FinishTurn(reply=stuck, outcome=TurnOutcome.STUCK)
+            return FinishTurn(reply=_warned(turn, stuck), outcome=TurnOutcome.STUCK)
         case _:
             return AskModel()
 
@@ -315,6 +338,11 @@ def _stopped(turn: Sequence[Event]) -> str:
     return "There is nothing to stop." if all(map(ends_turn, turn)) else "Stopped."
 
 
+def _warned(turn: Sequence[Event], reply: str) -> str:
+    """Add to a reply what the person is to know of the budget."""
+    return "\n\n".join([reply, *(event.public for event in turn if isinstance(event, BudgetWarned))])
+
+
 def _interrupted(turn: Sequence[Event], open_calls: Sequence[ToolCall]) -> frozenset[str]:
     started = {event.call_id for event in turn if isinstance(event, ToolStarted)}
     return frozenset(call.id for call in open_calls if call.id in started)
@@ -322,7 +350,7 @@ def _interrupted(turn: Sequence[Event], open_calls: Sequence[ToolCall]) -> froze
 
 def _last_of_weight(turn: Sequence[Event]) -> Event | None:
     """Return what is to be answered, or the answer. A message that could decide nothing is answered by itself."""
-    weighty = (MessageReceived, ScheduleDue, ModelReplied, ModelFailed, TurnOverdue, ApprovalDecided)
+    weighty = (MessageReceived, ScheduleDue, ModelReplied, ModelFailed, TurnOverdue, BudgetReached, ApprovalDecided)
     answered = {event.provider_id for event in turn if isinstance(event, DecisionRefused)}
     for event in reversed(turn):
         away = isinstance(event, MessageReceived) and (event.turned_away or event.provider_id in answered)

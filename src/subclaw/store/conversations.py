@@ -25,7 +25,8 @@ EVENT_LIMIT_BYTES = 4_000_000
 """Most events of a conversation that a turn looks back on, and most bytes of them, whatever it has itself."""
 
 _OPEN_TURN = """
-    SELECT o.name, o.channel, o.address, o.failures, o.resumed, o.age_s, transcript_from_summary(%s, %s, %s)
+    SELECT o.name, o.channel, o.address, o.failures, o.resumed, o.age_s, has_budgets(),
+        transcript_from_summary(%s, %s, %s)
     FROM open_turn(%s, %s, %s, 0) o
 """
 
@@ -35,12 +36,14 @@ class OpenTurn:
     """A conversation in the hands of a worker, with its events since the last summary.
 
     `failures` says how often the turn was begun in vain. One that was begun before is `resumed`, `age_s` after that.
+    `has_budgets` says whether the operator has set any budget at all.
     """
 
     conversation: Conversation
     failures: int
     resumed: bool
     age_s: float
+    has_budgets: bool
     events: tuple[Event, ...]
 
 
@@ -80,12 +83,13 @@ async def open_turn(database: Database, lease: Lease) -> OpenTurn:
     """Begin a turn with what waits in the inbox, or take up the one that a dead worker left."""
     (row,) = await database.rows(_OPEN_TURN, lease.conversation_id, EVENT_LIMIT, EVENT_LIMIT_BYTES, *_key(lease))
     reached(FaultPoint.TURN_OPENED)
-    name, channel, address, failures, resumed, age_s, events = row
+    name, channel, address, failures, resumed, age_s, has_budgets, events = row
     return OpenTurn(
         conversation=Conversation(lease=lease, tenant_name=name, reply_to=Address(channel=channel, address=address)),
         failures=failures,
         resumed=resumed,
         age_s=age_s,
+        has_budgets=has_budgets,
         events=decode(events),
     )
 

@@ -19,6 +19,8 @@ _TYPES: Mapping[str, type[Event]] = {
     "model.replied": transcript.ModelReplied,
     "model.failed": transcript.ModelFailed,
     "turn.overdue": transcript.TurnOverdue,
+    "budget.warned": transcript.BudgetWarned,
+    "budget.reached": transcript.BudgetReached,
     "history.summarised": transcript.HistorySummarised,
     "history.summary_failed": transcript.SummaryFailed,
     "tool.started": transcript.ToolStarted,

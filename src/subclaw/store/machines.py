@@ -2,9 +2,11 @@
 
 from collections.abc import Collection
 
-from subclaw.core.errors import Conflict, NotFound
+from subclaw.core.budget import over_detail, over_words
+from subclaw.core.errors import Conflict, Exhausted, NotFound
 from subclaw.core.machine import KeptMachine, MachineState, Terms
 from subclaw.core.tenant import TenantId
+from subclaw.store.budgets import machine_over_budget
 from subclaw.store.database import Database
 
 _BEGIN = (
@@ -23,6 +25,8 @@ class StoreMachineLedger:
 
     async def begin(self, tenant_id: TenantId, *, at_least: int, image: str) -> tuple[int, Terms]:
         """See `core.machine.MachineLedger.begin`."""
+        if reached := await machine_over_budget(self._database, tenant_id):
+            raise Exhausted(over_words(reached), internal=over_detail(reached))
         rows = await self._database.rows(_BEGIN, self._host, tenant_id, at_least, image)
         if not rows:
             raise NotFound("There is no such tenant.")

@@ -37,6 +37,7 @@ from subclaw.store import outbox
 from subclaw.store.database import Database, DatabaseAddress, LeaseLost
 from subclaw.store.notify import Topic, listen, notifications, worker_life
 from subclaw.store.outbox import Claimed
+from subclaw.turns.spending import CountSegments, no_segments, over_segments
 
 log = logging.getLogger(__name__)
 
@@ -52,13 +53,14 @@ _NOTHING = SendResult(delivery=Delivery.FAILED, detail="there was no text to sen
 
 @dataclass(frozen=True, kw_only=True)
 class _Sender:
-    """What sending needs. `clock` is the time of day."""
+    """What sending needs. `clock` is the time of day; `count` says how many segments a reply has."""
 
     database: Database
     worker_id: int
     channels: Mapping[str, Channel]
     times: DeliveryTimes
     clock: Callable[[], datetime]
+    count: CountSegments
 
 
 def utc_now() -> datetime:
@@ -73,12 +75,15 @@ async def deliver(
     *,
     times: DeliveryTimes = DeliveryTimes(),  # noqa: B008 - it is frozen
     clock: Callable[[], datetime] = utc_now,
+    count: CountSegments = no_segments,
 ) -> None:
     """Send what is queued, as it comes, until cancelled. Errors: `Unavailable` if the database is lost."""
     async with worker_life(address) as (session, worker_id):
         await listen(session, Topic.OUTBOX)
         awake = asyncio.Event()
-        sender = _Sender(database=database, worker_id=worker_id, channels=channels, times=times, clock=clock)
+        sender = _Sender(
+            database=database, worker_id=worker_id, channels=channels, times=times, clock=clock, count=count
+        )
         async with asyncio.TaskGroup() as group:
             group.create_task(_tick(sender, awake))
             group.create_task(_work(sender, awake, group))
@@ -137,8 +142,15 @@ async def _send(sender: _Sender, claimed: Claimed) -> None:
         await _settle(sender, claimed, 0, _NOT_SET_UP)
     elif not (texts := _texts(sender, channel, claimed)):
         await _settle(sender, claimed, 0, _NOTHING)
+    elif over := await _over_segments(sender, channel, claimed, texts):
+        await _settle(sender, claimed, 0, SendResult(delivery=Delivery.FAILED, detail=over, trouble=Trouble.REFUSED))
     else:
         await _send_parts(sender, channel, claimed, texts)
+
+
+async def _over_segments(sender: _Sender, channel: Channel, claimed: Claimed, texts: Sequence[str]) -> str | None:
+    count = sender.count(channel.name, texts)
+    return await over_segments(sender.database, claimed.tenant_id, claimed.id, count) if count else None
 
 
 def _texts(sender: _Sender, channel: Channel, claimed: Claimed) -> Sequence[str]:

@@ -13,6 +13,7 @@ from functools import partial
 
 from subclaw.core.agent import AgentSettings, OnBusy
 from subclaw.core.approval import ApprovalRequested, needs_approval
+from subclaw.core.budget import FREE, Tariff
 from subclaw.core.decision import is_approved
 from subclaw.core.errors import Exhausted, SubclawError, Unavailable
 from subclaw.core.fault import FaultPoint, reached
@@ -23,6 +24,7 @@ from subclaw.core.transcript import (
     CANCELLED,
     OUTCOME_UNKNOWN,
     AskModel,
+    BudgetReached,
     CancelCalls,
     Event,
     FinishTurn,
@@ -42,12 +44,13 @@ from subclaw.core.transcript import (
 )
 from subclaw.core.turn import Conversation, Lease
 from subclaw.store import conversations
-from subclaw.store.database import Database
+from subclaw.store.database import Database, LeaseLost
 from subclaw.turns.approvals import NOT_AFTER, ask_approval, take_decisions, utc_now, with_older_requests
 from subclaw.turns.attention import Attention, Halt, Notice
 from subclaw.turns.journal import Journal
 from subclaw.turns.long_message import Files, keep_long_messages
 from subclaw.turns.prompt import WINDOW_TOKENS, Frame, make_frame, make_half_prompt, make_prompt
+from subclaw.turns.spending import BudgetedModel, OverBudget, Spending
 from subclaw.turns.summary import summarise_if_due
 
 log = logging.getLogger(__name__)
@@ -66,7 +69,7 @@ class Turns:
     `instructions` makes the agent's system text for a conversation; `sends` says whether a channel's replies go out by
     the outbox (others are read from the transcript). `cheaper` is the model for when money gets short, if there is one;
     `window_tokens` is the model's window; `files` takes messages that are too long for it, which are cut if it is None;
-    `clock` tells the time, with an offset.
+    `tariff` says what calls cost; `clock` tells the time, with an offset.
     """
 
     database: Database
@@ -76,6 +79,7 @@ class Turns:
     instructions: Callable[[Conversation], str]
     sends: Callable[[str], bool]
     cheaper: Model | None = None
+    tariff: Tariff = FREE
     files: Files | None = None
     window_tokens: int = WINDOW_TOKENS
     clock: Callable[[], datetime] = utc_now
@@ -94,14 +98,16 @@ async def run_turn(turns: Turns, lease: Lease, notice: Notice) -> bool:
     frame = _frame(turns, conversation)  # once: what a model is sent again, it is sent unchanged
     events = await with_older_requests(turns.database, lease, opened.events) if turns.agent.approve else opened.events
     journal = Journal(turns.database, lease, events)
+    spending = Spending(database=turns.database, tariff=turns.tariff, agent=turns.agent, has_budgets=opened.has_budgets)
+    model = BudgetedModel(usual=turns.model, cheaper=turns.cheaper, spending=spending, lease=lease, journal=journal)
     while True:
         take_decisions(journal, lease.tenant_id, turns.clock())
         match next_step(journal.events(), turns.agent.step_limit):
             case AskModel():
                 if await journal.write(drain=turns.agent.on_busy is OnBusy.FOLD):
                     continue
-                halt = await _make_room(turns, lease, attention, frame, journal)
-                happened = halt or await _ask(turns, lease, attention, frame, journal.events())
+                halt = await _make_room(turns, model, lease, attention, frame, journal)
+                happened = halt or await _ask(model, lease, attention, frame, journal.events())
             case PerformCalls(calls=(call, *_), interrupted=interrupted):
                 happened = await _perform(turns, lease, attention, journal, call, interrupted=call.id in interrupted)
             case CancelCalls(calls=calls):
@@ -158,19 +164,25 @@ def _frame(turns: Turns, conversation: Conversation) -> Frame:
     return make_frame(turns.instructions(conversation), turns.toolbox.definitions(), turns.window_tokens)
 
 
-async def _make_room(turns: Turns, lease: Lease, attention: Attention, frame: Frame, journal: Journal) -> Halt | None:
+async def _make_room(
+    turns: Turns, model: Model, lease: Lease, attention: Attention, frame: Frame, journal: Journal
+) -> Halt | None:
     """Put aside what is too long for the model's window, and have summed up what does not fit any more."""
     halt = await keep_long_messages(turns.files, attention, lease.tenant_id, turns.window_tokens, journal)
-    return halt or await summarise_if_due(turns.model, attention, frame, journal)
+    return halt or await summarise_if_due(model, attention, frame, journal)
 
 
-async def _ask(turns: Turns, lease: Lease, attention: Attention, frame: Frame, events: Sequence[Event]) -> Event | Halt:
+async def _ask(model: Model, lease: Lease, attention: Attention, frame: Frame, events: Sequence[Event]) -> Event | Halt:
     if halt := await attention.halted():
         return halt
     try:
         reached(FaultPoint.MODEL_ASKING)
-        reply = await attention.during(partial(_ask_fitted, turns.model, frame, events), closing_waits=False)
+        reply = await attention.during(partial(_ask_fitted, model, frame, events), closing_waits=False)
         reached(FaultPoint.MODEL_REPLIED)
+    except LeaseLost:
+        raise
+    except OverBudget as error:
+        return BudgetReached(public=error.public)
     except SubclawError as error:
         log.error("conversation %d: model: %s", lease.conversation_id, error.internal)
         return ModelFailed(public=_apology(error))

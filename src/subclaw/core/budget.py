@@ -1,0 +1,260 @@
+"""Budgets: what may be used of a kind in a period, at each level from the operator down to one turn.
+
+What a call may use is reserved before it at all levels that apply, and what it did use is charged after it.
+"""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from subclaw.core.agent import AgentSettings
+from subclaw.core.errors import Invalid
+from subclaw.core.model import ModelSaid, Prompt, ToolSaid, Usage, UserSaid, Utterance
+from subclaw.core.tool import ToolDefinition
+from subclaw.core.transcript import (
+    BudgetReached,
+    Event,
+    HistorySummarised,
+    ModelReplied,
+    SummaryFailed,
+    current_turn,
+)
+
+REPLY_LIMIT_TOKENS = 8_192
+"""Longest reply of a model: what is reserved for it before it is known."""
+
+BYTES_PER_TOKEN = 3
+"""Fewer bytes of UTF-8 than a token has on average: 4 in English, 3 to 4 in code and JSON, about 3 (a character) in
+Chinese or Japanese. So text is estimated longer than it is; what a call really used is what is charged."""
+
+EVERYBODY = "*"
+"""The subject of a budget that is for each of its level that has none of its own."""
+
+AGENT = "default"
+"""The one agent that there is."""
+
+MICROUSD = 1_000_000
+"""Micro-dollars in a dollar."""
+
+MOST = 10**15
+"""The largest limit: a billion dollars."""
+
+
+class Level(StrEnum):
+    """Whose budget it is. That of a turn is in the agent's file."""
+
+    OPERATOR = "operator"
+    AGENT = "agent"
+    TENANT = "tenant"
+    CONVERSATION = "conversation"
+
+
+class Kind(StrEnum):
+    """What is counted: money for model tokens (micro-USD), tokens, text-message segments, seconds of machines."""
+
+    MONEY = "microusd"
+    TOKENS = "tokens"
+    SEGMENTS = "segments"
+    MACHINE_S = "machine_s"
+
+
+class Period(StrEnum):
+    """How often it is refilled: at midnight or the first of the month in UTC, or never."""
+
+    DAY = "day"
+    MONTH = "month"
+    TOTAL = "total"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What one subject may use in a period. From `soft` on (None: never) the agent warns and uses a cheaper model; no
+    call is made that could go beyond `hard` (None: no end).
+    """
+
+    level: Level
+    subject: str
+    kind: Kind
+    period: Period
+    soft: int | None = None
+    hard: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reached:
+    """A budget at its limit. It is refilled at the instant `until`, or never by itself."""
+
+    level: Level
+    kind: Kind
+    period: Period
+    until: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """What the budgets say to a call: `hard` is a budget that has no room for it, `soft` one that is nearly used up.
+
+    `warn` says that the person has not been told of that in this period.
+    """
+
+    hard: Reached | None = None
+    soft: Reached | None = None
+    warn: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a call may use at most: tokens, and micro-USD by the usual model and by the cheaper one."""
+
+    tokens: int
+    microusd: int
+    cheaper_microusd: int
+
+
+Price = Callable[[Usage], int]
+"""Returns what a call cost, in micro-USD, rounded up."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tariff:
+    """What model calls cost. `model` and `cheaper` are the names by which `price` knows the models that are asked."""
+
+    price: Price
+    model: str = ""
+    cheaper: str = ""
+
+
+FREE = Tariff(price=lambda _: 0)
+"""What costs nothing."""
+
+
+def check_budget(budget: Budget) -> None:
+    """Raise `Invalid`, in words, for a budget that cannot be."""
+    if budget.soft is None and budget.hard is None:
+        raise Invalid("A budget has a soft limit, a hard limit or both.")
+    if not all(0 <= limit <= MOST for limit in (budget.soft, budget.hard) if limit is not None):
+        raise Invalid("A limit is not below zero and not above a billion dollars.")
+    if budget.soft is not None and budget.hard is not None and budget.soft > budget.hard:
+        raise Invalid("The soft limit is at most the hard one.")
+    if budget.soft is not None and budget.kind not in (Kind.MONEY, Kind.TOKENS):
+        raise Invalid("Only money and tokens have a soft limit: nothing else has a cheaper way.")
+    if budget.level is Level.CONVERSATION and budget.kind is Kind.MACHINE_S:
+        raise Invalid("A machine is a tenant's, so a conversation has no machine seconds of its own.")
+    _check_subject(budget.level, budget.subject)
+
+
+def _check_subject(level: Level, subject: str) -> None:
+    if level is Level.OPERATOR and subject != EVERYBODY:
+        raise Invalid(f"There is one operator: the subject is {EVERYBODY!r}.")
+    if level is Level.AGENT and subject not in (EVERYBODY, AGENT):
+        raise Invalid(f"There is one agent, {AGENT!r}.")
+    if level in (Level.TENANT, Level.CONVERSATION) and not re.fullmatch(r"\*|[0-9]{1,18}", subject):
+        raise Invalid(f"A {level} is named by its number, or {EVERYBODY!r} for each.")
+
+
+def estimate(prompt: Prompt, tariff: Tariff) -> Estimate:
+    """Return what asking with a prompt may use at most."""
+    prompt_tokens = estimate_tokens(prompt)
+
+    def costs(model: str) -> int:
+        return tariff.price(Usage(model=model, input_tokens=prompt_tokens, output_tokens=REPLY_LIMIT_TOKENS))
+
+    usual = costs(tariff.model)
+    return Estimate(
+        tokens=prompt_tokens + REPLY_LIMIT_TOKENS,
+        microusd=usual,
+        cheaper_microusd=costs(tariff.cheaper) if tariff.cheaper else usual,
+    )
+
+
+def estimate_tokens(prompt: Prompt) -> int:
+    """Return how many tokens a prompt may have, rather too many than too few."""
+    size_bytes = _size_bytes(prompt.instructions)
+    size_bytes += sum(map(_said_bytes, prompt.history)) + sum(map(_tool_bytes, prompt.tools))
+    return -(-size_bytes // BYTES_PER_TOKEN)
+
+
+def _said_bytes(utterance: Utterance) -> int:
+    match utterance:
+        case UserSaid(text=text):
+            return _size_bytes(text)
+        case ModelSaid(text=text, calls=calls):
+            return _size_bytes(text) + sum(_size_bytes(call.name) + _size_bytes(call.arguments) for call in calls)
+        case ToolSaid(call=call, content=content):
+            return _size_bytes(call.id) + _size_bytes(content)
+
+
+def _tool_bytes(tool: ToolDefinition) -> int:
+    return _size_bytes(tool.name) + _size_bytes(tool.description) + len(json.dumps(dict(tool.parameters)))
+
+
+def _size_bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def turn_over(events: Sequence[Event], agent: AgentSettings, call: Estimate) -> BudgetReached | None:
+    """Say in words that the running turn has no room for another call, going by what its calls used; None if it has."""
+    asked = (ModelReplied, HistorySummarised, SummaryFailed)
+    used = [event.usage for event in current_turn(events) or () if isinstance(event, asked) and event.usage]
+    tokens = sum(usage.input_tokens + usage.output_tokens for usage in used) + call.tokens
+    microusd = sum(usage.cost_microusd for usage in used) + call.microusd
+    if _within(tokens, agent.turn_limit_tokens) and _within(microusd, agent.turn_limit_microusd):
+        return None
+    return BudgetReached(
+        public="This takes more than one answer may use, so I have stopped. Tell me how you would like to go on."
+    )
+
+
+def _within(amount: int, limit: int | None) -> bool:
+    return limit is None or amount <= limit
+
+
+def over_words(reached: Reached) -> str:
+    """Say to a person that a hard limit is reached: which, and when they can go on."""
+    return f"{_allowance(reached)} is used up, so I can't go on now. {_refill(reached)}"
+
+
+def soft_words(reached: Reached, *, degraded: bool) -> str:
+    """Say to a person, in one sentence, that a soft limit is reached; `degraded` if a cheaper model answers now."""
+    until = _instant(reached)
+    end = f"; it is refilled {until}" if until else ""
+    simpler = ", so I answer with a simpler model for now" if degraded else ""
+    return f"(Most of {_lower(_allowance(reached))} is used{simpler}{end}.)"
+
+
+def over_detail(reached: Reached) -> str:
+    """Say to the operator which hard limit is reached."""
+    kinds = {Kind.MONEY: "money", Kind.TOKENS: "tokens", Kind.SEGMENTS: "segments", Kind.MACHINE_S: "machine seconds"}
+    return f"over budget: {reached.level}, {kinds[reached.kind]}, {reached.period}"
+
+
+def _allowance(reached: Reached) -> str:
+    when = {Period.DAY: "Today's", Period.MONTH: "This month's", Period.TOTAL: "The"}[reached.period]
+    whom = {
+        Level.OPERATOR: " that everybody here shares",
+        Level.AGENT: " that everybody here shares",
+        Level.TENANT: "",
+        Level.CONVERSATION: " of this conversation",
+    }[reached.level]
+    what = {Kind.SEGMENTS: " for text messages", Kind.MACHINE_S: " for your computer"}.get(reached.kind, "")
+    return f"{when} allowance{what}{whom}"
+
+
+def _refill(reached: Reached) -> str:
+    until = _instant(reached)
+    return f"It is refilled {until}." if until else "Whoever runs me can raise it."
+
+
+def _instant(reached: Reached) -> str:
+    if reached.until is None:
+        return ""
+    if reached.period is Period.DAY:
+        return "at midnight (UTC)"
+    return f"on {reached.until.day} {reached.until:%B} (UTC)"
+
+
+def _lower(text: str) -> str:
+    return text[0].lower() + text[1:]

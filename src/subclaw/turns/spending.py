@@ -1,0 +1,109 @@
+"""What a turn may spend: room is reserved before a model is asked, and segments are charged before a reply is sent."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC
+
+from subclaw.core.agent import AgentSettings
+from subclaw.core.budget import Reached, Tariff, estimate, over_detail, over_words, soft_words, turn_over
+from subclaw.core.errors import Exhausted
+from subclaw.core.model import Model, ModelReply, Prompt
+from subclaw.core.tenant import TenantId
+from subclaw.core.transcript import BudgetReached, BudgetWarned, Event
+from subclaw.core.turn import Lease
+from subclaw.store.budgets import charge_segments, reserve
+from subclaw.store.database import Database
+from subclaw.turns.journal import Journal
+
+CountSegments = Callable[[str, Sequence[str]], int]
+"""Returns how many segments the parts of a reply are that goes out by a channel of this name."""
+
+
+def no_segments(channel: str, parts: Sequence[str]) -> int:
+    """Return what channels have that are not charged by the segment."""
+    return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leave:
+    """A model may be asked: the usual one, or the `cheaper`. `warning` is what the person is to know with the reply."""
+
+    cheaper: bool = False
+    warning: BudgetWarned | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spending:
+    """What limits a turn's spending. `has_budgets` is whether there are any beside the turn's own limits.
+
+    Where there are none, leave costs nothing.
+    """
+
+    database: Database
+    tariff: Tariff
+    agent: AgentSettings
+    has_budgets: bool
+
+
+async def ask_leave(spending: Spending, lease: Lease, prompt: Prompt, events: Sequence[Event]) -> Leave | BudgetReached:
+    """Reserve what asking a model may use, unless something has no room for it. Errors: `LeaseLost`, `Unavailable`."""
+    agent = spending.agent
+    if not spending.has_budgets and agent.turn_limit_tokens is agent.turn_limit_microusd is None:
+        return Leave()
+    call = estimate(prompt, spending.tariff)
+    if over := turn_over(events, agent, call):
+        return over
+    if not spending.has_budgets:
+        return Leave()
+    room = await reserve(spending.database, lease, call)
+    if room.hard:
+        return BudgetReached(public=over_words(room.hard))
+    if room.soft is None:
+        return Leave()
+    degraded = bool(spending.tariff.cheaper)
+    return Leave(cheaper=degraded, warning=_warning(room.soft, degraded=degraded) if room.warn else None)
+
+
+def _warning(reached: Reached, *, degraded: bool) -> BudgetWarned:
+    until = reached.until.astimezone(UTC).isoformat() if reached.until else "infinity"
+    return BudgetWarned(public=soft_words(reached, degraded=degraded), until=until)
+
+
+class OverBudget(Exhausted):
+    """A hard limit has no room for a model call; the public message says so in words for the person."""
+
+
+class BudgetedModel:
+    """The models of a turn within its budgets: each call is reserved before and priced after it.
+
+    The `cheaper` model answers when a budget is nearly used up; that the person is to be told so goes to the journal.
+    """
+
+    def __init__(
+        self, *, usual: Model, cheaper: Model | None, spending: Spending, lease: Lease, journal: Journal
+    ) -> None:
+        self._usual = usual
+        self._cheaper = cheaper
+        self._spending = spending
+        self._lease = lease
+        self._journal = journal
+
+    async def ask(self, prompt: Prompt) -> ModelReply:
+        """See `core.model.Model.ask`. Errors beside those: `OverBudget`, `LeaseLost`."""
+        leave = await ask_leave(self._spending, self._lease, prompt, self._journal.events())
+        if isinstance(leave, BudgetReached):
+            raise OverBudget(leave.public)
+        model = self._cheaper if leave.cheaper and self._cheaper else self._usual
+        reply = await model.ask(prompt)
+        if leave.warning:
+            self._journal.add(leave.warning)
+        return replace(reply, usage=replace(reply.usage, cost_microusd=self._spending.tariff.price(reply.usage)))
+
+
+async def over_segments(database: Database, tenant_id: TenantId, outbox_id: int, segments: int) -> str | None:
+    """Charge the segments of a reply that is about to be sent; return why it may not be, in words for the operator.
+
+    Said again for the same reply it is not charged again. Errors: `Unavailable`.
+    """
+    reached = await charge_segments(database, tenant_id, outbox_id, segments)
+    return over_detail(reached) if reached else None
