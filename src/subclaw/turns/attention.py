@@ -1,7 +1,6 @@
 """Attention: what a turn takes notice of while a step of it is under way, and what ends that step."""
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from enum import Enum, auto
 from typing import TypeVar
@@ -83,8 +82,9 @@ class Attention:
             return doing.result()
         finally:
             doing.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):  # nobody waits for what it came to
-                await doing
+            await asyncio.wait([doing])
+            if not doing.cancelled():
+                doing.exception()  # nobody waits for what it came to
 
     async def _done_or_disturbed(self, doing: "asyncio.Future[T]") -> bool:
         disturbance = asyncio.ensure_future(self._notice.wait())
