@@ -8,7 +8,6 @@ import pytest
 from subclaw.core.agent import AgentSettings
 from subclaw.core.budget import (
     FREE,
-    REPLY_LIMIT_TOKENS,
     Budget,
     Estimate,
     Kind,
@@ -18,14 +17,14 @@ from subclaw.core.budget import (
     Tariff,
     check_budget,
     estimate,
-    estimate_tokens,
     over_detail,
     over_words,
     soft_words,
     turn_over,
 )
 from subclaw.core.errors import Invalid
-from subclaw.core.model import ModelSaid, Prompt, ToolSaid, Usage, UserSaid
+from subclaw.core.model import REPLY_LIMIT_TOKENS, ModelSaid, Prompt, ToolSaid, Usage, UserSaid
+from subclaw.core.tokens import prompt_tokens
 from subclaw.core.tool import ToolCall, ToolDefinition
 from subclaw.core.transcript import Event, MessageReceived, ModelReplied, TurnFinished, TurnOutcome, TurnStarted
 
@@ -48,23 +47,8 @@ def reached(level: Level, period: Period, kind: Kind = Kind.MONEY) -> Reached:
     return Reached(level=level, kind=kind, period=period, until=None if period is Period.TOTAL else MIDNIGHT)
 
 
-def test_all_of_a_prompt_is_estimated_by_its_bytes() -> None:
-    texts = ["be kind", "hello", "well", "act", '{"a": 1}', "c1", "done", "act", "Acts.", '{"type": "object"}']
-    assert estimate_tokens(PROMPT) == -(-sum(map(len, texts)) // 3)
-
-
-def test_a_character_of_another_script_is_a_token_or_more() -> None:
-    def tokens(text: str) -> int:
-        return estimate_tokens(Prompt(instructions=text, history=(), tools=()))
-
-    assert tokens("夜" * 300) == 300
-    assert tokens("🙂" * 300) == 400
-    assert tokens("a" * 300) == 100
-    assert tokens("\ud800") == 1
-
-
 def test_a_call_may_use_its_prompt_and_the_longest_reply() -> None:
-    tokens = estimate_tokens(PROMPT) + REPLY_LIMIT_TOKENS
+    tokens = prompt_tokens(PROMPT) + REPLY_LIMIT_TOKENS
     assert estimate(PROMPT, Tariff(price=price, model="dear", cheaper="cheap")) == Estimate(
         tokens=tokens, microusd=10 * tokens, cheaper_microusd=tokens
     )

@@ -11,8 +11,9 @@ from rich.console import Console
 from subclaw.commands.lists import operator_database
 from subclaw.commands.tables import show
 from subclaw.config import Settings
-from subclaw.core.budget import MICROUSD, MOST, Budget, Kind, Level, Period
+from subclaw.core.budget import MOST, Budget, Kind, Level, Period
 from subclaw.core.errors import Invalid
+from subclaw.core.price import MICRO_USD
 from subclaw.store.budgets import all_budgets, remove_budget, set_budget, with_number
 
 Word = TypeVar("Word", bound=StrEnum)
@@ -92,7 +93,7 @@ def _amount(kind: Kind, text: str | None) -> int | None:
     """Return a limit from what was typed: dollars for money, else a whole number. Errors: `Invalid`."""
     if text is None:
         return None
-    unit = MICROUSD if kind is Kind.MONEY else 1
+    unit = MICRO_USD if kind is Kind.MONEY else 1
     try:
         amount = Decimal(text) * unit
     except InvalidOperation:
@@ -106,7 +107,7 @@ def _amount(kind: Kind, text: str | None) -> int | None:
 def _shown(kind: Kind, amount: int | None) -> str:
     if amount is None:
         return ""
-    return f"{Decimal(amount) / MICROUSD:.4f}" if kind is Kind.MONEY else str(amount)
+    return f"{Decimal(amount) / MICRO_USD:.4f}" if kind is Kind.MONEY else str(amount)
 
 
 def _named(key: Budget) -> str:

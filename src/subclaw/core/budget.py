@@ -3,7 +3,6 @@
 What a call may use is reserved before it at all levels that apply, and what it did use is charged after it.
 """
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,8 +11,8 @@ from enum import StrEnum
 
 from subclaw.core.agent import AgentSettings
 from subclaw.core.errors import Invalid
-from subclaw.core.model import ModelSaid, Prompt, ToolSaid, Usage, UserSaid, Utterance
-from subclaw.core.tool import ToolDefinition
+from subclaw.core.model import REPLY_LIMIT_TOKENS, Prompt, Usage
+from subclaw.core.tokens import prompt_tokens
 from subclaw.core.transcript import (
     BudgetReached,
     Event,
@@ -23,21 +22,11 @@ from subclaw.core.transcript import (
     current_turn,
 )
 
-REPLY_LIMIT_TOKENS = 8_192
-"""Longest reply of a model: what is reserved for it before it is known."""
-
-BYTES_PER_TOKEN = 3
-"""Fewer bytes of UTF-8 than a token has on average: 4 in English, 3 to 4 in code and JSON, about 3 (a character) in
-Chinese or Japanese. So text is estimated longer than it is; what a call really used is what is charged."""
-
 EVERYBODY = "*"
 """The subject of a budget that is for each of its level that has none of its own."""
 
 AGENT = "default"
 """The one agent that there is."""
-
-MICROUSD = 1_000_000
-"""Micro-dollars in a dollar."""
 
 MOST = 10**15
 """The largest limit: a billion dollars."""
@@ -114,7 +103,7 @@ class Estimate:
     cheaper_microusd: int
 
 
-Price = Callable[[Usage], int]
+CostOf = Callable[[Usage], int]
 """Returns what a call cost, in micro-USD, rounded up."""
 
 
@@ -122,7 +111,7 @@ Price = Callable[[Usage], int]
 class Tariff:
     """What model calls cost. `model` and `cheaper` are the names by which `price` knows the models that are asked."""
 
-    price: Price
+    price: CostOf
     model: str = ""
     cheaper: str = ""
 
@@ -157,42 +146,17 @@ def _check_subject(level: Level, subject: str) -> None:
 
 def estimate(prompt: Prompt, tariff: Tariff) -> Estimate:
     """Return what asking with a prompt may use at most."""
-    prompt_tokens = estimate_tokens(prompt)
+    input_tokens = prompt_tokens(prompt)
 
     def costs(model: str) -> int:
-        return tariff.price(Usage(model=model, input_tokens=prompt_tokens, output_tokens=REPLY_LIMIT_TOKENS))
+        return tariff.price(Usage(model=model, input_tokens=input_tokens, output_tokens=REPLY_LIMIT_TOKENS))
 
     usual = costs(tariff.model)
     return Estimate(
-        tokens=prompt_tokens + REPLY_LIMIT_TOKENS,
+        tokens=input_tokens + REPLY_LIMIT_TOKENS,
         microusd=usual,
         cheaper_microusd=costs(tariff.cheaper) if tariff.cheaper else usual,
     )
-
-
-def estimate_tokens(prompt: Prompt) -> int:
-    """Return how many tokens a prompt may have, rather too many than too few."""
-    size_bytes = _size_bytes(prompt.instructions)
-    size_bytes += sum(map(_said_bytes, prompt.history)) + sum(map(_tool_bytes, prompt.tools))
-    return -(-size_bytes // BYTES_PER_TOKEN)
-
-
-def _said_bytes(utterance: Utterance) -> int:
-    match utterance:
-        case UserSaid(text=text):
-            return _size_bytes(text)
-        case ModelSaid(text=text, calls=calls):
-            return _size_bytes(text) + sum(_size_bytes(call.name) + _size_bytes(call.arguments) for call in calls)
-        case ToolSaid(call=call, content=content):
-            return _size_bytes(call.id) + _size_bytes(content)
-
-
-def _tool_bytes(tool: ToolDefinition) -> int:
-    return _size_bytes(tool.name) + _size_bytes(tool.description) + len(json.dumps(dict(tool.parameters)))
-
-
-def _size_bytes(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
 def turn_over(events: Sequence[Event], agent: AgentSettings, call: Estimate) -> BudgetReached | None:

@@ -7,6 +7,9 @@ from typing import Protocol
 from subclaw.core.errors import Invalid
 from subclaw.core.tool import ToolCall, ToolDefinition
 
+REPLY_LIMIT_TOKENS = 8_192
+"""Longest reply of a model."""
+
 
 class TooLong(Invalid):
     """The prompt is longer than the model's context window: a shorter one may do."""

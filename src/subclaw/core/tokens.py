@@ -7,7 +7,7 @@ last prompt corrects what was in it.
 import json
 from dataclasses import dataclass
 
-from subclaw.core.model import ModelSaid, ToolSaid, UserSaid, Utterance
+from subclaw.core.model import ModelSaid, Prompt, ToolSaid, UserSaid, Utterance
 from subclaw.core.tool import ToolDefinition
 
 BYTES_PER_TOKEN = 3
@@ -42,6 +42,12 @@ def utterance_tokens(utterance: Utterance) -> int:
 def tool_tokens(tool: ToolDefinition) -> int:
     """Return an estimate of what the definition of a tool takes."""
     return UTTERANCE_TOKENS + text_tokens(tool.name + tool.description + json.dumps(tool.parameters))
+
+
+def prompt_tokens(prompt: Prompt) -> int:
+    """Return an estimate of what a whole prompt takes."""
+    said, tools = sum(map(utterance_tokens, prompt.history)), sum(map(tool_tokens, prompt.tools))
+    return text_tokens(prompt.instructions) + said + tools
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

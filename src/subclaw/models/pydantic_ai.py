@@ -14,13 +14,11 @@ from pydantic_ai.models import ModelRequestParameters
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import ToolDefinition as ProviderTool
 
-from subclaw.core.model import ModelReply, ModelSaid, Prompt, ToolSaid, Usage, UserSaid, Utterance
+from subclaw.core.model import REPLY_LIMIT_TOKENS, ModelReply, ModelSaid, Prompt, ToolSaid, Usage, UserSaid, Utterance
 from subclaw.core.tool import ToolDefinition
 from subclaw.models.answers import reply_of
 from subclaw.models.faults import fault_of
 from subclaw.models.patience import Patience, persist
-
-REPLY_LIMIT_TOKENS = 8_192
 
 NUDGE = (
     "[Nobody wrote. Your last answer had neither words nor calls. Go on, or say briefly what there is to say to the "
