@@ -227,7 +227,7 @@ async def run_worker(settings: Settings, port: int) -> None:
             agent=agent,
             sends=lambda channel: channel not in READ_IN_PLACE,
             files=machines,
-            window_tokens=prices.window_tokens(str(settings.model)),
+            window_tokens=models.window_tokens,
         )
         channels = await stack.enter_async_context(_channels(settings, home, port))
         async with asyncio.TaskGroup() as group:

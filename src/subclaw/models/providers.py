@@ -31,10 +31,14 @@ OPENAI_URL = "https://api.openai.com/v1"
 
 @dataclass(frozen=True, kw_only=True)
 class Models:
-    """The models of an agent: the chosen one, with those that stand in for it, and one for when money gets short."""
+    """The models of an agent: the chosen one, with those that stand in for it, and one for when money gets short.
+
+    A prompt of `window_tokens` fits all of them.
+    """
 
     chosen: Model
     cheaper: Model | None
+    window_tokens: int
 
 
 def open_models(
@@ -48,7 +52,8 @@ def open_models(
     urls = {upstream.name: upstream.base_url for upstream in upstreams}
     wanted = [choice, *(parse_choice(text, "fallback") for text in agent.fallback)]
     cheaper = [parse_choice(agent.cheaper, "cheaper")] if agent.cheaper else []
-    for unknown in Prices(own=agent.prices).unpriced(map(str, [*cheaper, *wanted])):
+    prices = Prices(own=agent.prices, windows=agent.windows)
+    for unknown in prices.unpriced(map(str, [*cheaper, *wanted])):
         log.warning("nobody knows what %s costs: it counts as dear until agent.toml has its price", unknown)
 
     def opened(each: ModelChoice) -> Model:
@@ -57,11 +62,13 @@ def open_models(
 
     models = {str(each): opened(each) for each in [*wanted, *cheaper]}
     chosen = _one_of([(str(each), models[str(each)]) for each in wanted], patience)
+    window_tokens = min(map(prices.window_tokens, models))
     if not cheaper:
-        return Models(chosen=chosen, cheaper=None)
+        return Models(chosen=chosen, cheaper=None, window_tokens=window_tokens)
     return Models(
         chosen=chosen,
         cheaper=_one_of([(str(each), models[str(each)]) for each in [*cheaper, *wanted]], patience),
+        window_tokens=window_tokens,
     )
 
 
