@@ -27,7 +27,7 @@ EVENT_LIMIT_BYTES = 4_000_000
 _OPEN_TURN = """
     SELECT o.name, o.channel, o.address, o.failures, o.resumed, o.age_s, has_budgets(),
         transcript_from_summary(%s, %s, %s)
-    FROM open_turn(%s, %s, %s, 0) o
+    FROM open_turn(%s, %s, %s) o
 """
 
 

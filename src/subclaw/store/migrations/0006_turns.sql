@@ -26,12 +26,11 @@ BEGIN
     RETURN QUERY SELECT v_tenant, v.id, false;
 END $$;
 
--- As before; and says whether the turn was begun before, and for how long it has been going on.
+-- As before, without the events; and says whether the turn was begun before, and for how long it has been going on.
 DROP FUNCTION open_turn(bigint, bigint, bigint, integer);
-CREATE FUNCTION open_turn(p_tenant bigint, p_conversation bigint, p_epoch bigint, p_limit integer)
-RETURNS TABLE (
-    name text, channel text, address text, failures integer, resumed boolean, age_s double precision, events jsonb
-) LANGUAGE plpgsql AS $$
+CREATE FUNCTION open_turn(p_tenant bigint, p_conversation bigint, p_epoch bigint)
+RETURNS TABLE (name text, channel text, address text, failures integer, resumed boolean, age_s double precision)
+LANGUAGE plpgsql AS $$
 DECLARE
     v conversation := hold(p_tenant, p_conversation, p_epoch);
     v_next bigint := v.next_seq;
@@ -45,8 +44,7 @@ BEGIN
     RETURN QUERY SELECT t.name, v.channel, v.address, v.failures, v.turn_open,
         CASE WHEN v.turn_open THEN coalesce((
             SELECT extract(epoch FROM clock_timestamp() - e.at)::double precision FROM event e
-            WHERE e.conversation_id = v.id AND e.type = 'turn.started' ORDER BY e.seq DESC LIMIT 1), 0) ELSE 0 END,
-        transcript(v.id, v_next - p_limit)
+            WHERE e.conversation_id = v.id AND e.type = 'turn.started' ORDER BY e.seq DESC LIMIT 1), 0) ELSE 0 END
         FROM tenant t WHERE t.id = p_tenant;
 END $$;
 
@@ -86,20 +84,6 @@ END $$;
 
 REVOKE ALL ON FUNCTION open_turn, waiting_messages, turn_away FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION open_turn, waiting_messages, turn_away TO subclaw_app;
-
--- As before; outcomes and deliveries, which are this product's own words, pass whatever they are.
-CREATE OR REPLACE VIEW operator_event AS
-    SELECT conversation_id, seq, tenant_id, at, type,
-           CASE
-               WHEN type = 'turn.finished' THEN substring(body ->> 'outcome' from '^[a-z_]{1,20}$')
-               WHEN type = 'reply.sent' THEN substring(body ->> 'delivery' from '^[a-z_]{1,20}$')
-               WHEN type = 'tool.finished' AND body -> 'is_error' = 'true' THEN 'error'
-           END AS state,
-           CASE
-               WHEN type = 'model.replied' AND jsonb_typeof(body -> 'calls') = 'array'
-                   THEN jsonb_array_length(body -> 'calls')
-           END AS calls
-    FROM event;
 
 -- As before; and the tenants with the fewest turns under way come first, none with more than p_tenant_limit. Of those
 -- that may come only the p_window that have waited longest are looked at, so ask again while something is claimed.
