@@ -25,12 +25,10 @@ import hashlib
 import json
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,7 +37,7 @@ import httpx2
 import psutil
 from bench.idle import folder_bytes
 from bench.peer_products import HERMES, KEY, NANOBOT, Missing, Product, installed, serving
-from bench.turns import box, converse, cpu_s
+from bench.turns import box, converse, cpu_s, fake_model
 from tests.real.machines import golden_image
 
 from subclaw.config import DEFAULT_CACHE
@@ -102,18 +100,6 @@ class Running:
                 return await self.converse(turns)
 
         return asyncio.run(hold())
-
-
-@contextlib.contextmanager
-def model() -> Iterator[int]:
-    """Run the model provider; yields its port."""
-    command = [sys.executable, "-m", "bench.streaming_model"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield int(process.stdout.readline())
-        finally:
-            process.terminate()
 
 
 def asked_of(model_port: int) -> tuple[int, list[int]]:
@@ -244,7 +230,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=cache / "peers", help="where the peers are kept installed")
     folder = parser.parse_args().folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    with model() as port:
+    with fake_model("bench.streaming_model") as port:
         products = {"subclaw": measure_subclaw(folder, port)}
         for peer in (NANOBOT, HERMES):
             products[peer.name] = measured(partial(measure_peer, peer, folder, port))

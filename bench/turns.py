@@ -30,9 +30,9 @@ START_S = 90
 
 
 @contextlib.contextmanager
-def fake_model() -> Iterator[int]:
-    """Run the model provider; yields its port."""
-    command = [sys.executable, "-m", "subclaw.testing.openai"]
+def fake_model(module: str = "subclaw.testing.openai") -> Iterator[int]:
+    """Run a model provider, which prints its port; yields it."""
+    command = [sys.executable, "-m", module]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
