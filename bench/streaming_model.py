@@ -6,17 +6,16 @@ prints it.
 
 import asyncio
 import json
-import socket
 from collections.abc import Iterator
 from typing import Any
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from subclaw.testing.openai import FakeOpenAi
+from subclaw.testing.serving import serve_for_ever
 
 
 def app() -> Starlette:
@@ -81,13 +80,5 @@ def _events(completion: dict[str, Any]) -> Iterator[bytes]:
     yield b"data: [DONE]\n\n"
 
 
-async def _serve() -> None:
-    # The protocol is named so that the loop turns Nagle's delay off.
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
-        listener.bind(("127.0.0.1", 0))
-        print(listener.getsockname()[1], flush=True)
-        await uvicorn.Server(uvicorn.Config(app(), log_level="warning", access_log=False)).serve(sockets=[listener])
-
-
 if __name__ == "__main__":
-    asyncio.run(_serve())
+    asyncio.run(serve_for_ever(app()))

@@ -1,8 +1,12 @@
 """Turns: a message in at the web chat to the reply out, with a zero-latency model, everything on this box.
 
+Every turn asks the model, makes one tool call and asks the model again. A conversation's turns are 7 after a first one,
+of four messages each: what the model is sent begins with 17 messages on average.
+
 The box is a real `subclaw up` in a state folder of its own: Caddy, the web process, the worker, the egress gateway, the
 host and PostgreSQL. Its CPU time is all of theirs; the load generator and the fake model are not counted.
-Last line: JSON with turns_per_s (20 conversations at once), cpu_ms_per_turn, p50_ms, p99_ms, prompt_bytes_hello.
+Last line: JSON with turns_per_s (20 conversations at once), cpu_ms_per_turn and its parts by process, p50_ms, p99_ms,
+prompt_bytes_hello.
 """
 
 import asyncio
@@ -15,17 +19,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
 import psutil
 
-from subclaw.channels.web_client import web_person
+from subclaw.channels.web_client import Said, WebPerson, web_person
 
-CONVERSATIONS = 20
-TURNS_EACH = 25
-WARM_UP_TURNS = 3
+CONVERSATIONS = 80
+AT_ONCE = 20
+TURNS_EACH = 7
 START_S = 90
 
 
@@ -76,50 +82,88 @@ def wait_for_url(folder: Path, process: subprocess.Popen[bytes]) -> str:
 
 def cpu_s(supervisor: psutil.Process) -> float:
     """Return the CPU time that a box has used so far."""
-    times = [process.cpu_times() for process in [supervisor, *supervisor.children(recursive=True)]]
-    return sum(t.user + t.system + t.children_user + t.children_system for t in times)
+    return sum(cpu_s_by_process(supervisor).values())
+
+
+def cpu_s_by_process(supervisor: psutil.Process) -> dict[str, float]:
+    """Return the CPU time that each kind of process of a box has used so far."""
+    used_s: defaultdict[str, float] = defaultdict(float)
+    for process in [supervisor, *supervisor.children(recursive=True)]:
+        times = process.cpu_times()
+        used_s[_kind(process)] += times.user + times.system + times.children_user + times.children_system
+    return used_s
+
+
+def _kind(process: psutil.Process) -> str:
+    words = process.cmdline()
+    return words[-1].split("_", 1)[0] if "subclaw" in words else process.name()
 
 
 async def converse(url: str, turns: int) -> list[float]:
-    """Take turns in one conversation; return each one's seconds."""
+    """Take turns in a new conversation; return each one's seconds."""
     async with web_person(url) as person:
-        took_s = []
-        replies = person.listen()
-        for number in range(turns):
-            began = time.perf_counter()
-            await person.say("hi there" if number == 0 else f"and then? {number}")
-            async for said in replies:
-                if said.by == "agent":
-                    break
-            took_s.append(time.perf_counter() - began)
-        return took_s
+        return await go_on(person, person.listen(), turns)
 
 
-async def together(url: str, conversations: int, turns: int) -> list[float]:
-    """Hold conversations at once; return every turn's seconds."""
-    held = await asyncio.gather(*(converse(url, turns) for _ in range(conversations)))
-    return [took_s for conversation in held for took_s in conversation]
+async def go_on(person: WebPerson, replies: AsyncIterator[Said], turns: int) -> list[float]:
+    """Take turns in a conversation; return each one's seconds."""
+    took_s = []
+    for number in range(turns):
+        began = time.perf_counter()
+        await person.say("hi there" if number == 0 else f"and then? {number}")
+        async for said in replies:
+            if said.by == "agent":
+                break
+        took_s.append(time.perf_counter() - began)
+    return took_s
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """What it took to take some turns: each one's seconds, those of all of them together, and the CPU's."""
+
+    took_s: Sequence[float]
+    wall_s: float
+    cpu_s: Mapping[str, float]
+
+
+async def load(url: str, supervisor: psutil.Process) -> Load:
+    """Open conversations with a turn each; then take the turns that count, in some of them at once."""
+    room = asyncio.Semaphore(AT_ONCE)
+
+    async def some(person: WebPerson, replies: AsyncIterator[Said], turns: int) -> list[float]:
+        async with room:
+            return await go_on(person, replies, turns)
+
+    async with contextlib.AsyncExitStack() as stack:
+        people = [await stack.enter_async_context(web_person(url)) for _ in range(CONVERSATIONS)]
+        chats = [(person, person.listen()) for person in people]
+        await asyncio.gather(*(some(*chat, 1) for chat in chats))
+        cpu_before_s, began = cpu_s_by_process(supervisor), time.perf_counter()
+        held = await asyncio.gather(*(some(*chat, TURNS_EACH) for chat in chats))
+        wall_s = time.perf_counter() - began
+        used_s = {kind: after_s - cpu_before_s[kind] for kind, after_s in cpu_s_by_process(supervisor).items()}
+        return Load(took_s=[took_s for each in held for took_s in each], wall_s=wall_s, cpu_s=used_s)
 
 
 def main() -> None:
-    with fake_model() as model_port, box(model_port) as (supervisor, url):
+    with fake_model("bench.calling_model") as model_port, box(model_port) as (supervisor, url):
         asyncio.run(converse(url, 1))
-        prompt_bytes = httpx2.get(f"http://127.0.0.1:{model_port}/stats").json()["body_bytes"][-1]
-        asyncio.run(together(url, CONVERSATIONS, WARM_UP_TURNS))
-        alone_s = asyncio.run(converse(url, TURNS_EACH))
-        cpu_before_s, began = cpu_s(supervisor), time.perf_counter()
-        took_s = asyncio.run(together(url, CONVERSATIONS, TURNS_EACH))
-        wall_s, used_s = time.perf_counter() - began, cpu_s(supervisor) - cpu_before_s
+        prompt_bytes = httpx2.get(f"http://127.0.0.1:{model_port}/stats").json()["body_bytes"][0]
+        alone_s = asyncio.run(converse(url, 1 + TURNS_EACH))[1:]
+        loaded = asyncio.run(load(url, supervisor))
         pss_mb = sum(p.memory_full_info().pss for p in [supervisor, *supervisor.children(recursive=True)]) / 2**20
+    took_s, turns = loaded.took_s, len(loaded.took_s)
     quantiles = statistics.quantiles(took_s, n=100)
     result = {
-        "turns_per_s": round(len(took_s) / wall_s, 1),
-        "cpu_ms_per_turn": round(1000 * used_s / len(took_s), 2),
+        "turns_per_s": round(turns / loaded.wall_s, 1),
+        "cpu_ms_per_turn": round(1000 * sum(loaded.cpu_s.values()) / turns, 2),
+        "cpu_ms_by_process": {kind: round(1000 * used_s / turns, 2) for kind, used_s in loaded.cpu_s.items()},
         "p50_ms": round(1000 * quantiles[49], 1),
         "p99_ms": round(1000 * quantiles[98], 1),
         "prompt_bytes_hello": prompt_bytes,
         "alone_p50_ms": round(1000 * statistics.median(alone_s), 1),
-        "turns": len(took_s),
+        "turns": turns,
         "pss_mb_total": round(pss_mb),
     }
     print(json.dumps(result))

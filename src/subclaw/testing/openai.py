@@ -8,7 +8,6 @@ It is as strict as OpenAI with what it is sent, and can be made to misbehave in 
 import asyncio
 import json
 import re
-import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import uvicorn
 from anyio.from_thread import start_blocking_portal
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -24,7 +22,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from subclaw.testing.broken import BrokenOff, Dripping
-from subclaw.testing.serving import serving
+from subclaw.testing.serving import serve_for_ever, serving
 
 ANSWER = "All is well."
 NUDGE_BEGINS = "[Nobody wrote. Your last answer"
@@ -132,8 +130,8 @@ class Play:
 class FakeOpenAi:
     """What the provider answers and was asked.
 
-    A person's message that is a key of `plays` is answered by that play, any other by `ANSWER`. `bodies` keeps the last
-    few requests, `times_s` when they came; `keys` the credentials they came with.
+    A person's message that is a key of `plays` is answered by that play, any other by `otherwise`, an answer a step.
+    `bodies` keeps the last few requests, `times_s` when they came; `keys` the credentials they came with.
     """
 
     requests: int = 0
@@ -141,6 +139,7 @@ class FakeOpenAi:
     times_s: list[float] = field(default_factory=list)
     keys: set[str] = field(default_factory=set)
     plays: dict[str, Play] = field(default_factory=dict)
+    otherwise: Sequence[Answer] = (Words(text=ANSWER),)
     port: int = 0
 
     @property
@@ -191,11 +190,11 @@ class FakeOpenAi:
     def _next_answer(self, messages: list[Message]) -> Answer:
         said: str = next((message["content"] for message in reversed(messages) if _is_said(message)), "")
         play = self.plays.get(said)
-        if play is None:
-            return Words(text=ANSWER)
-        play.prompts.append(messages)
+        if play is not None:
+            play.prompts.append(messages)
+        answers = self.otherwise if play is None else play.answers
         step: int = sum(message["role"] == "assistant" for message in _since_said(messages))
-        return play.answers[min(step, len(play.answers) - 1)]
+        return answers[min(step, len(answers) - 1)]
 
     async def _stats(self, request: Request) -> Response:
         return JSONResponse({"requests": self.requests, "body_bytes": [len(body) for body in self.bodies]})
@@ -286,14 +285,5 @@ def running_openai() -> Iterator[FakeOpenAi]:
             fake.let_go()
 
 
-async def _serve() -> None:
-    # The protocol is named so that the loop turns Nagle's delay off.
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
-        listener.bind(("127.0.0.1", 0))
-        print(listener.getsockname()[1], flush=True)  # noqa: T201  # whoever started it reads the port
-        config = uvicorn.Config(FakeOpenAi().app(), log_level="warning", access_log=False)
-        await uvicorn.Server(config).serve(sockets=[listener])
-
-
 if __name__ == "__main__":
-    asyncio.run(_serve())
+    asyncio.run(serve_for_ever(FakeOpenAi().app()))

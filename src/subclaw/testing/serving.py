@@ -1,4 +1,4 @@
-"""Serving an ASGI application for real, on a port of loopback, for as long as a test needs it."""
+"""Serving an ASGI application for real, on a port of loopback: for as long as a test needs it, or as a process."""
 
 import asyncio
 import socket
@@ -30,6 +30,15 @@ async def serving(app: Any, *, port: int = 0) -> AsyncIterator[int]:
                 yield int(listener.getsockname()[1])
             finally:
                 server.should_exit = True
+
+
+async def serve_for_ever(app: Any) -> None:
+    """Serve on a free port, which is printed, until the process is ended."""
+    # The protocol is named so that the loop turns Nagle's delay off.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+        listener.bind(("127.0.0.1", 0))
+        print(listener.getsockname()[1], flush=True)  # noqa: T201 - whoever started it reads the port
+        await uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).serve(sockets=[listener])
 
 
 async def _started(server: uvicorn.Server) -> None:
