@@ -6,9 +6,11 @@ A model that neither knows is taken to be dear: a budget that ends too soon is n
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import lru_cache
 
 import genai_prices
 from genai_prices.data_snapshot import get_snapshot
+from genai_prices.types import ModelInfo
 
 from subclaw.core.model import Usage
 from subclaw.core.price import Price, cost_microusd, microusd
@@ -67,7 +69,7 @@ class Prices:
 
 def _table_cost(usage: Usage, provider: str, model: str) -> int:
     """Return what the table says, in micro-dollars; 0 if it has no price, which is not the same as free."""
-    if not model:
+    if not _in_table(provider, model):
         return 0
     read = min(usage.cache_read_tokens, usage.input_tokens)
     counted = genai_prices.Usage(
@@ -76,16 +78,19 @@ def _table_cost(usage: Usage, provider: str, model: str) -> int:
         cache_read_tokens=read,
         cache_write_tokens=min(usage.cache_write_tokens, usage.input_tokens - read),
     )
-    try:
-        found = genai_prices.calc_price(counted, model, provider_id=provider or None)
-    except LookupError:
-        return 0
-    return microusd(found.total_price)
+    return microusd(genai_prices.calc_price(counted, model, provider_id=provider or None).total_price)
 
 
 def _table_window(provider: str, model: str) -> int | None:
+    found = _in_table(provider, model)
+    return found.context_window if found else None
+
+
+@lru_cache(maxsize=256)  # the table itself remembers only what it finds
+def _in_table(provider: str, model: str) -> ModelInfo | None:
+    if not model:
+        return None
     try:
-        _, found = get_snapshot().find_provider_model(model, None, provider or None, None)
+        return get_snapshot().find_provider_model(model, None, provider or None, None)[1]
     except LookupError:
         return None
-    return found.context_window

@@ -16,6 +16,7 @@ from subclaw.core.agent import AgentSettings
 from subclaw.core.model import Model, Prompt, UserSaid
 from subclaw.core.policy import Upstream
 from subclaw.core.secret import PLACEHOLDER
+from subclaw.models.as_is import send_as_is
 from subclaw.models.bounds import bound_answers
 from subclaw.models.choice import ModelChoice, parse_choice
 from subclaw.models.failover import Failover
@@ -126,6 +127,7 @@ def _provider_model(choice: ModelChoice, gateway: httpx2.AsyncClient) -> Provide
             from pydantic_ai.providers.openai import OpenAIProvider
 
             openai = AsyncOpenAI(base_url=url, api_key=PLACEHOLDER, http_client=gateway, max_retries=0)
+            send_as_is(openai.chat.completions)
             return OpenAIChatModel(choice.model, provider=OpenAIProvider(openai_client=openai))
         case "anthropic":
             from anthropic import AsyncAnthropic
@@ -133,6 +135,7 @@ def _provider_model(choice: ModelChoice, gateway: httpx2.AsyncClient) -> Provide
             from pydantic_ai.providers.anthropic import AnthropicProvider
 
             anthropic = AsyncAnthropic(base_url=url, api_key=PLACEHOLDER, http_client=gateway, max_retries=0)
+            send_as_is(anthropic.beta.messages)
             return AnthropicModel(choice.model, provider=AnthropicProvider(anthropic_client=anthropic))
         case "google":
             from pydantic_ai.models.google import GoogleModel
