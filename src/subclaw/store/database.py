@@ -22,7 +22,24 @@ SILENCE_LIMIT_S = 8
 no goodbye: its session, which proves its workers alive, ends after that, and others take its turns over."""
 
 _IDLE_S, _INTERVAL_S, _PROBES = 4, 2, 2
-"""A silent connection is probed after 4 s, and given up when two probes, 2 s apart, had no answer."""
+"""A silent connection is probed after 4 s, and given up when two probes, 2 s apart, had no answer. Probes go out only
+while nothing else does; `tcp_user_timeout` is for what was sent and not acknowledged."""
+
+_WATCHED_HERE = {
+    "keepalives_idle": _IDLE_S,
+    "keepalives_interval": _INTERVAL_S,
+    "keepalives_count": _PROBES,
+    "tcp_user_timeout": 1000 * SILENCE_LIMIT_S,
+}
+_WATCHED_THERE = {
+    "tcp_keepalives_idle": _IDLE_S,
+    "tcp_keepalives_interval": _INTERVAL_S,
+    "tcp_keepalives_count": _PROBES,
+    "tcp_user_timeout": 1000 * SILENCE_LIMIT_S,
+}
+
+_PLANNED_ONCE = {"plan_cache_mode": "force_generic_plan"}
+"""Every statement of a turn finds its rows by a key: to plan it anew for each key takes longer than to run it."""
 
 Connection = psycopg.AsyncConnection[TupleRow]
 
@@ -51,34 +68,18 @@ class DatabaseAddress:
     def conninfo(self, role: Role) -> str:
         """Return the connection string for a role."""
         extra: dict[str, Any] = {"application_name": f"subclaw {role.name.lower()}"}
+        settings: dict[str, int | str] = {}
+        if role is Role.APP:
+            settings |= _PLANNED_ONCE
         if not self.private:
-            extra |= _watched(role)
-        elif role is not Role.OWNER:
+            extra |= _WATCHED_HERE
+            settings |= _WATCHED_THERE
+        if role is not Role.OWNER and self.private:
             extra |= {"user": role.value}
+        elif role is not Role.OWNER:
+            settings |= {"role": role.value}
+        extra["options"] = " ".join(f"-c {name}={value}" for name, value in settings.items())
         return make_conninfo(self.url, connect_timeout=CONNECT_TIMEOUT_S, **extra)
-
-
-def _watched(role: Role) -> dict[str, Any]:
-    """Return how a TCP connection is taken up: as a role, with both ends watching whether the other is still there.
-
-    Probes go out only while nothing else does; `tcp_user_timeout` is for what was sent and not acknowledged.
-    """
-    silence_ms = 1000 * SILENCE_LIMIT_S
-    server: dict[str, int | str] = {
-        "tcp_keepalives_idle": _IDLE_S,
-        "tcp_keepalives_interval": _INTERVAL_S,
-        "tcp_keepalives_count": _PROBES,
-        "tcp_user_timeout": silence_ms,
-    }
-    if role is not Role.OWNER:
-        server |= {"role": role.value}
-    return {
-        "options": " ".join(f"-c {name}={value}" for name, value in server.items()),
-        "keepalives_idle": _IDLE_S,
-        "keepalives_interval": _INTERVAL_S,
-        "keepalives_count": _PROBES,
-        "tcp_user_timeout": silence_ms,
-    }
 
 
 class LeaseLost(Conflict):
