@@ -1,6 +1,7 @@
 """Turns against a real PostgreSQL: answered once, folded in order, taken over after a crash."""
 
 import asyncio
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -211,6 +212,44 @@ def test_a_call_that_a_dead_worker_had_started(
             assert len(model.prompts) == 2, "what the model had said was not asked again"
             second.cancel()
             await asyncio.gather(second, return_exceptions=True)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("steps_between", "reply"), [(1, "finished"), (0, GIVEN_UP)])
+def test_a_turn_that_gets_on_outlives_its_workers_and_one_that_does_not_is_given_up(
+    address: DatabaseAddress, steps_between: int, reply: str
+) -> None:
+    async def scenario() -> None:
+        deaths = FAILURE_LIMIT + 2
+        dying = [number for number in range(deaths) for _ in range(1 + steps_between)]
+        died: set[int] = set()
+        started = asyncio.Event()
+
+        async def act(caller: Caller, arguments: Mapping[str, Any]) -> str:
+            number = dying.pop(0) if dying else -1
+            if number in died or number < 0:
+                return "done"
+            died.add(number)
+            started.set()
+            return await asyncio.Future()
+
+        def asked(prompt: Prompt) -> ModelReply:
+            return calls(("act", json.dumps({"n": len(prompt.history)}))) if dying else words("finished")
+
+        async with open_database(address, Role.APP) as database:
+            world = turns(database, ScriptedModel([asked]), toolbox(act, idempotent=True))
+            await say(database, "go", "1")
+            for _ in range(deaths if steps_between else FAILURE_LIMIT):
+                worker = asyncio.create_task(work(world, address, limit=8, closing_s=0))
+                await started.wait()
+                started.clear()
+                worker.cancel()
+                await asyncio.gather(worker, return_exceptions=True)
+            worker = asyncio.create_task(work(world, address, limit=8, closing_s=0))
+            assert await until_replies(address, 1) == [reply]
+            worker.cancel()
+            await asyncio.gather(worker, return_exceptions=True)
 
     asyncio.run(scenario())
 

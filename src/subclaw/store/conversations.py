@@ -35,8 +35,8 @@ _OPEN_TURN = """
 class OpenTurn:
     """A conversation in the hands of a worker, with its events since the last summary.
 
-    `failures` says how often the turn was begun in vain. One that was begun before is `resumed`, `age_s` after that.
-    `has_budgets` says whether the operator has set any budget at all.
+    `failures` says how often the turn was begun in vain since it last finished a step. One that was begun before is
+    `resumed`, `age_s` after that. `has_budgets` says whether the operator has set any budget at all.
     """
 
     conversation: Conversation

@@ -56,7 +56,7 @@ from subclaw.turns.summary import summarise_if_due
 log = logging.getLogger(__name__)
 
 FAILURE_LIMIT = 5
-"""How often a turn is begun: a defect that each try meets again must not cost a model call for ever."""
+"""How often a step of a turn is tried: a defect that each try meets again must not cost a model call for ever."""
 
 BUSY = "I am still at work on what you asked before. Please write again when I am done, or say stop to end that."
 GIVEN_UP = "Something keeps going wrong on my side with this, so I have stopped. Please write again, in other words."

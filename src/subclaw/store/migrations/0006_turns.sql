@@ -1,6 +1,19 @@
 -- Turns: the worker that runs one is told of what is said meanwhile, and may hear it, or turn it away; and tenants who
 -- say a lot do not keep others waiting.
 
+-- What belongs to a conversation goes with it, and that with its tenant. To check the tenant of each row as well takes
+-- time, locks the tenant, and would have whoever erases one look through everybody's rows.
+ALTER TABLE inbox DROP CONSTRAINT inbox_tenant_id_fkey;
+ALTER TABLE event DROP CONSTRAINT event_tenant_id_fkey;
+ALTER TABLE usage DROP CONSTRAINT usage_tenant_id_fkey;
+ALTER TABLE outbox DROP CONSTRAINT outbox_tenant_id_fkey;
+
+-- As before; and planned once for each connection, since nearly every step begins with it.
+CREATE OR REPLACE FUNCTION be_tenant(p_tenant bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM set_config('subclaw.tenant', p_tenant::text, true);
+END $$;
+
 CREATE OR REPLACE FUNCTION receive(
     p_channel text, p_address text, p_provider_id text, p_text text, p_received_at timestamptz, p_names text[]
 ) RETURNS TABLE (tenant_id bigint, conversation_id bigint, duplicate boolean) LANGUAGE plpgsql AS $$
@@ -46,6 +59,25 @@ BEGIN
             SELECT extract(epoch FROM clock_timestamp() - e.at)::double precision FROM event e
             WHERE e.conversation_id = v.id AND e.type = 'turn.started' ORDER BY e.seq DESC LIMIT 1), 0) ELSE 0 END
         FROM tenant t WHERE t.id = p_tenant;
+END $$;
+
+-- As before; and a turn that has finished a step was not begun in vain: it does not end a turn that its workers died.
+CREATE OR REPLACE FUNCTION append(p_tenant bigint, p_conversation bigint, p_epoch bigint, p_events jsonb, p_drain boolean)
+RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    v conversation := hold(p_tenant, p_conversation, p_epoch);
+    v_said_from bigint := v.next_seq + write_events(v, v.next_seq, p_events);
+    v_said bigint := CASE WHEN p_drain THEN drain(v, v_said_from) ELSE 0 END;
+BEGIN
+    UPDATE conversation c SET next_seq = v_said_from + v_said,
+        drained_seq = CASE WHEN p_drain THEN v.inbox_seq ELSE v.drained_seq END,
+        failures = CASE WHEN p_events @? '$[*] ? (@.type != "tool.started")' THEN 0 ELSE v.failures END
+        WHERE c.id = v.id;
+    IF v_said = 0 THEN
+        RETURN '[]';
+    END IF;
+    PERFORM pg_notify('subclaw_feed', v.channel || ' ' || v.address);
+    RETURN transcript(v.id, v_said_from);
 END $$;
 
 -- What people said that is not in the transcript yet, oldest first.

@@ -21,16 +21,17 @@ $$;
 
 -- Where the history of a conversation with this summary begins: after the last reply that is not told word for word any
 -- more, but not after the beginning of the turn that the summary was made in. 0 is the beginning of the conversation.
-CREATE FUNCTION summary_from(p_conversation bigint, p_summary bigint) RETURNS bigint LANGUAGE sql STABLE AS $$
-    SELECT least(
+CREATE FUNCTION summary_from(p_conversation bigint, p_summary bigint) RETURNS bigint LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN least(
         coalesce((SELECT e.seq FROM event e WHERE e.conversation_id = p_conversation AND e.seq < p_summary
             AND e.type = 'turn.started' ORDER BY e.seq DESC LIMIT 1), 0),
         coalesce((SELECT e.seq + 1 FROM event e WHERE e.conversation_id = p_conversation AND e.seq < p_summary
             AND e.type IN ('model.replied', 'model.failed') ORDER BY e.seq DESC LIMIT 1 OFFSET (
                 SELECT (s.body ->> 'kept_replies')::integer FROM event s
                 WHERE s.conversation_id = p_conversation AND s.seq = p_summary)), 0)
-    )
-$$;
+    );
+END $$;
 
 -- The events that a turn goes by, oldest first: the last summary and what comes after it, without what no model is told
 -- of. There are at most p_limit and p_limit_bytes of them, from the beginning of a turn on; but the last turn is whole,
@@ -46,7 +47,7 @@ DECLARE
 BEGIN
     SELECT e.seq INTO v_summary FROM event e
         WHERE e.conversation_id = p_conversation AND e.type = 'history.summarised' ORDER BY e.seq DESC LIMIT 1;
-    v_from := summary_from(p_conversation, v_summary);
+    v_from := CASE WHEN v_summary IS NULL THEN 0 ELSE summary_from(p_conversation, v_summary) END;
     SELECT e.seq INTO v_turn FROM event e
         WHERE e.conversation_id = p_conversation AND e.type = 'turn.started' ORDER BY e.seq DESC LIMIT 1;
     SELECT min(s.seq) FILTER (WHERE s.fits), bool_or(NOT s.fits) INTO v_bound, v_more FROM (
