@@ -7,12 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from tests.real.model_scene import HELLO, PATHS, TOOL, opened, opened_all
 
 from subclaw.core.agent import AgentSettings
 from subclaw.core.model import ModelSaid, Prompt, ToolSaid, UserSaid, Utterance
+from subclaw.core.policy import Upstream
+from subclaw.models.choice import parse_choice
 from subclaw.models.prices import Prices
+from subclaw.models.providers import open_models
 from subclaw.testing.egress import run
 from subclaw.testing.providers import FakeProvider
 
@@ -55,6 +59,36 @@ def test_an_operator_is_told_at_the_start_whose_price_nobody_knows(
         assert "openai:some-model" in caplog.text
 
     run(scenario)
+
+
+def test_a_reply_takes_no_more_than_a_quarter_of_a_small_window(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        small, large = FakeProvider(status=401), FakeProvider()
+        agent = replace(AGENT, windows={"openai:some-model": 8_000})
+        async with opened_all(tmp_path, {"openai": small.app(), "anthropic": large.app()}, agent) as models:
+            assert models.window_tokens == 8_000
+            await models.chosen.ask(HELLO)
+        assert small.seen[0]["max_completion_tokens"] == 2_000
+        assert large.seen[0]["max_tokens"] == 8_192
+
+    run(scenario)
+
+
+def test_an_operator_is_told_at_the_start_which_model_has_no_key(caplog: pytest.LogCaptureFixture) -> None:
+    def upstream(name: str, url: str, secret: str | None) -> Upstream:
+        return Upstream(name=name, base_url=url, secret=secret)
+
+    upstreams = [
+        upstream("openai", "http://127.0.0.1:11434/v1", None),
+        upstream("anthropic", "https://api.anthropic.com", None),
+        upstream("google", "https://generativelanguage.googleapis.com", "google.key"),
+    ]
+    agent = AgentSettings(fallback=("anthropic:claude-sonnet-5-5", "google:gemini-3.8-flash"))
+    with caplog.at_level(logging.WARNING, "subclaw.models"):
+        open_models(parse_choice("openai:llama"), agent, httpx2.AsyncClient(timeout=60), upstreams)
+    assert [record.getMessage() for record in caplog.records if "no key" in record.getMessage()] == [
+        "anthropic:claude-sonnet-5-5 has no key, and will hardly answer: set ANTHROPIC_API_KEY"
+    ]
 
 
 async def two_steps(folder: Path, name: str, text: str, *, official: bool = False) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from subclaw.core.history import last_summary, shorten_message, told
-from subclaw.core.model import ToolSaid, UserSaid, Utterance
+from subclaw.core.model import ToolSaid, UserSaid, Utterance, reply_limit_tokens
 from subclaw.core.tokens import BYTES_PER_TOKEN, Gauge, text_tokens, utterance_tokens
 from subclaw.core.transcript import (
     Event,
@@ -23,9 +23,6 @@ from subclaw.core.transcript import (
     TurnStarted,
     current_turn,
 )
-
-REPLY_TOKENS = 8_192
-"""What is kept of a window for the model's reply, unless that is more than a quarter of it."""
 
 MARGIN = 20
 """One part in so many of the rest is kept for estimates that are too low."""
@@ -111,7 +108,7 @@ class Block:
 
 def room_of(window_tokens: int, fixed_tokens: int) -> Room:
     """Return the room that a prompt has in a model's window."""
-    prompt_tokens = window_tokens - min(REPLY_TOKENS, window_tokens // 4)
+    prompt_tokens = window_tokens - reply_limit_tokens(window_tokens)
     return Room(prompt_tokens=prompt_tokens - prompt_tokens // MARGIN, fixed_tokens=fixed_tokens)
 
 

@@ -8,7 +8,12 @@ from subclaw.core.errors import Invalid
 from subclaw.core.tool import ToolCall, ToolDefinition
 
 REPLY_LIMIT_TOKENS = 8_192
-"""Longest reply of a model."""
+"""Longest reply of a model, unless that is more than a quarter of its window."""
+
+
+def reply_limit_tokens(window_tokens: int) -> int:
+    """Return how long a reply may be of a model with such a window."""
+    return min(REPLY_LIMIT_TOKENS, window_tokens // 4)
 
 
 class TooLong(Invalid):

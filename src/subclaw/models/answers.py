@@ -1,12 +1,12 @@
 """A provider's response as our reply: refusals, answers that were cut off and too many calls are put into words."""
 
-import json
 from collections.abc import Sequence
 
 from pydantic_ai import messages as said
 
 from subclaw.core.errors import Unavailable
 from subclaw.core.model import ModelReply, Prompt, Usage
+from subclaw.core.tokens import prompt_tokens, text_tokens
 from subclaw.core.tool import ToolCall
 
 CALL_LIMIT = 16
@@ -77,8 +77,8 @@ def _usage(response: said.ModelResponse, choice: str, prompt: Prompt) -> Usage:
     uncounted = not counted.input_tokens
     return Usage(
         model=response.model_name or "unknown",
-        input_tokens=_estimate(prompt) if uncounted else _bounded(counted.input_tokens),
-        output_tokens=_estimate(response) if uncounted else _bounded(counted.output_tokens),
+        input_tokens=prompt_tokens(prompt) if uncounted else _bounded(counted.input_tokens),
+        output_tokens=text_tokens(str(response.parts)) if uncounted else _bounded(counted.output_tokens),
         cache_read_tokens=_bounded(counted.cache_read_tokens),
         cache_write_tokens=_bounded(counted.cache_write_tokens),
         choice=choice,
@@ -87,11 +87,3 @@ def _usage(response: said.ModelResponse, choice: str, prompt: Prompt) -> Usage:
 
 def _bounded(count: int) -> int:
     return max(0, min(count, COUNT_LIMIT))
-
-
-def _estimate(words: Prompt | said.ModelResponse) -> int:
-    """Return rather too many tokens than too few: one for each three characters."""
-    if isinstance(words, said.ModelResponse):
-        return len(str(words.parts)) // 3
-    tools = sum(len(tool.description) + len(json.dumps(tool.parameters)) for tool in words.tools)
-    return (len(words.instructions) + len(str(words.history)) + tools) // 3

@@ -13,7 +13,7 @@ from pydantic_ai.models import Model as ProviderModel
 from pydantic_ai.settings import ModelSettings
 
 from subclaw.core.agent import AgentSettings
-from subclaw.core.model import Model, Prompt, UserSaid
+from subclaw.core.model import Model, Prompt, UserSaid, reply_limit_tokens
 from subclaw.core.policy import Upstream
 from subclaw.core.secret import PLACEHOLDER
 from subclaw.models.as_is import send_as_is
@@ -21,7 +21,7 @@ from subclaw.models.bounds import bound_answers
 from subclaw.models.choice import ModelChoice, parse_choice
 from subclaw.models.failover import Failover
 from subclaw.models.patience import Patience
-from subclaw.models.prices import Prices
+from subclaw.models.prices import UNKNOWN_WINDOW_TOKENS, Prices
 from subclaw.models.pydantic_ai import PydanticAiModel
 
 log = logging.getLogger(__name__)
@@ -50,16 +50,20 @@ def open_models(
     The cheaper one is stood in for as well, by the chosen one first: who runs short of money is answered all the same.
     """
     patience = Patience(attempt_s=agent.model_limit_s, call_s=2.5 * agent.model_limit_s)
-    urls = {upstream.name: upstream.base_url for upstream in upstreams}
+    ways = {upstream.name: upstream for upstream in upstreams}
     wanted = [choice, *(parse_choice(text, "fallback") for text in agent.fallback)]
     cheaper = [parse_choice(agent.cheaper, "cheaper")] if agent.cheaper else []
     prices = Prices(own=agent.prices, windows=agent.windows)
     for unknown in prices.unpriced(map(str, [*cheaper, *wanted])):
         log.warning("nobody knows what %s costs: it counts as dear until agent.toml has its price", unknown)
+    for each in dict.fromkeys([*wanted, *cheaper]):
+        if (way := ways.get(each.provider)) and not way.secret and way.base_url.startswith("https:"):
+            log.warning("%s has no key, and will hardly answer: set %s_API_KEY", each, each.provider.upper())
 
     def opened(each: ModelChoice) -> Model:
-        official = each.provider == "openai" and urls.get("openai") == OPENAI_URL
-        return open_model(each, gateway, patience=patience, official=official)
+        official = each.provider == "openai" and ways["openai"].base_url == OPENAI_URL
+        window_tokens = prices.window_tokens(str(each))
+        return open_model(each, gateway, patience=patience, official=official, window_tokens=window_tokens)
 
     models = {str(each): opened(each) for each in [*wanted, *cheaper]}
     chosen = _one_of([(str(each), models[str(each)]) for each in wanted], patience)
@@ -80,7 +84,12 @@ def _one_of(models: Sequence[tuple[str, Model]], patience: Patience) -> Model:
 
 
 def open_model(
-    choice: ModelChoice, gateway: httpx2.AsyncClient, *, patience: Patience | None = None, official: bool = False
+    choice: ModelChoice,
+    gateway: httpx2.AsyncClient,
+    *,
+    window_tokens: int = UNKNOWN_WINDOW_TOKENS,
+    patience: Patience | None = None,
+    official: bool = False,
 ) -> Model:
     """Return one model by itself. `official` says that OpenAI itself is meant, not what only speaks its protocol."""
     bound_answers(gateway)
@@ -88,6 +97,7 @@ def open_model(
         _provider_model(choice, gateway),
         choice=str(choice),
         patience=patience or Patience(),
+        reply_limit_tokens=reply_limit_tokens(window_tokens),
         settings=_cache_settings(choice.provider, official=official),
     )
 

@@ -39,11 +39,13 @@ class PydanticAiModel:
         *,
         choice: str,
         patience: Patience,
+        reply_limit_tokens: int = REPLY_LIMIT_TOKENS,
         settings: Callable[[Prompt], ModelSettings] = lambda _: ModelSettings(),
     ) -> None:
         self._model = model
         self._choice = choice
         self._patience = patience
+        self._reply_limit_tokens = reply_limit_tokens
         self._settings = settings
 
     async def ask(self, prompt: Prompt) -> ModelReply:
@@ -67,7 +69,7 @@ class PydanticAiModel:
         parameters = ModelRequestParameters(
             function_tools=[_tool(tool) for tool in prompt.tools], allow_text_output=True
         )
-        limits = ModelSettings(max_tokens=REPLY_LIMIT_TOKENS, timeout=self._patience.attempt_s)
+        limits = ModelSettings(max_tokens=self._reply_limit_tokens, timeout=self._patience.attempt_s)
         response = await model_request(
             self._model,
             _messages(prompt),
