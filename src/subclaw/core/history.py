@@ -26,8 +26,11 @@ from subclaw.core.transcript import (
     ReplyQueued,
     ScheduleDue,
     ToolFinished,
+    TurnStarted,
     current_turn,
 )
+
+REFUSED = "[Nobody wrote. What the person said here is left out, because you declined to answer it.]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +46,8 @@ def history(events: Sequence[Event]) -> tuple[Utterance, ...]:
 
     Every call that a model made is followed by its result, as providers demand; a call without one is told as unknown.
     One that a person had to approve stays as it was when it waited, so that what a model was sent once does not change;
-    the decision follows, and the call as it was performed.
+    the decision follows, and the call as it was performed. What a model refused to answer is not told again: a model
+    that meets it in each prompt refuses them all.
     """
     return tuple(utterance for one in told(events) for utterance in one.said)
 
@@ -53,7 +57,11 @@ def told(events: Sequence[Event]) -> tuple[Told, ...]:
     results = {event.call_id: event.content for event in events if isinstance(event, ToolFinished)}
     results |= {event.call.id: waiting_words(event) for event in events if isinstance(event, ApprovalRequested)}
     kept = {event.provider_id: event for event in events if isinstance(event, MessageKept)}
-    pairs = ((index, _said(events[index], results, kept)) for index in _since_summary(events))
+    refused = _refused(events)
+    pairs = (
+        (index, _said_refused(events[index]) if index in refused else _said(events[index], results, kept))
+        for index in _since_summary(events)
+    )
     return tuple(Told(index=index, said=said) for index, said in pairs if said)
 
 
@@ -87,6 +95,22 @@ def _since_summary(events: Sequence[Event]) -> Sequence[int]:
     own = (index for index in range(began, word_for_word) if isinstance(events[index], MessageReceived | ScheduleDue))
     between = (index for index in range(word_for_word, last) if not isinstance(events[index], HistorySummarised))
     return [last, *own, *between, *range(last + 1, len(events))]
+
+
+def _refused(events: Sequence[Event]) -> frozenset[int]:
+    """Return the events that led to a refusal: those of its turn, until then."""
+    refused: set[int] = set()
+    began = 0
+    for index, event in enumerate(events):
+        if isinstance(event, TurnStarted):
+            began = index
+        elif isinstance(event, ModelReplied) and event.refused:
+            refused |= set(range(began, index))
+    return frozenset(refused)
+
+
+def _said_refused(event: Event) -> tuple[Utterance, ...]:
+    return (UserSaid(text=REFUSED),) if isinstance(event, MessageReceived | ScheduleDue) else ()
 
 
 def _said(event: Event, results: Mapping[str, str], kept: Mapping[str, MessageKept]) -> tuple[Utterance, ...]:

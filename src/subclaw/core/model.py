@@ -74,11 +74,12 @@ class Usage:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelReply:
-    """A model's answer to one prompt."""
+    """A model's answer to one prompt. If it was `refused`, `text` says so, in the model's words or ours."""
 
     text: str
     calls: tuple[ToolCall, ...]
     usage: Usage
+    refused: bool = False
 
 
 class Model(Protocol):

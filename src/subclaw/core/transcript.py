@@ -63,11 +63,12 @@ class TurnStarted:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelReplied:
-    """The model answered a prompt, with words, tool calls, or both."""
+    """The model answered a prompt, with words, tool calls, or both; or refused to, which `text` says."""
 
     text: str
     calls: tuple[ToolCall, ...]
     usage: Usage
+    refused: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,7 +35,7 @@ def reply_of(response: said.ModelResponse, choice: str, prompt: Prompt) -> Model
         raise Unavailable("The model's answer could not be used.", internal="not an answer of its protocol")
     usage = _usage(response, choice, prompt)
     if response.finish_reason == "content_filter":  # whatever else is in it, its provider says to throw away
-        return ModelReply(text=_refusal(response), calls=(), usage=usage)
+        return ModelReply(text=_refusal(response), calls=(), usage=usage, refused=True)
     texts = [part.content.strip() for part in response.parts if isinstance(part, said.TextPart)]
     text = "\n\n".join(filter(None, texts))
     parts = [part for part in response.parts if isinstance(part, said.ToolCallPart)]

@@ -188,7 +188,7 @@ async def _ask(model: Model, lease: Lease, attention: Attention, frame: Frame, e
         return ModelFailed(public=_apology(error))
     if isinstance(reply, Halt):
         return reply
-    return ModelReplied(text=reply.text, calls=_with_own_ids(reply), usage=reply.usage)
+    return ModelReplied(text=reply.text, calls=_with_own_ids(reply), usage=reply.usage, refused=reply.refused)
 
 
 async def _ask_fitted(model: Model, frame: Frame, events: Sequence[Event]) -> ModelReply:
