@@ -4,10 +4,22 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from subclaw.setup.programs import follow
+
+
+@contextmanager
+def heeding_interrupts() -> Iterator[None]:
+    """Have children heed interrupts, also where these tests themselves were started in the background and do not."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_lines_come_whole_and_the_last_without_its_end() -> None:
@@ -40,7 +52,7 @@ def test_an_interrupted_program_may_end_by_itself() -> None:
         raise KeyboardInterrupt
 
     began = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
+    with heeding_interrupts(), pytest.raises(KeyboardInterrupt):
         follow(["/bin/bash", "-c", script], on_line=on_line, environment=os.environ)
     assert time.monotonic() - began < 10
 
