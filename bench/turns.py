@@ -6,7 +6,8 @@ of four messages each: what the model is sent begins with 17 messages on average
 The box is a real `subclaw up` in a state folder of its own: Caddy, the web process, the worker, the egress gateway, the
 host and PostgreSQL. Its CPU time is all of theirs; the load generator and the fake model are not counted.
 Last line: JSON with turns_per_s (20 conversations at once), cpu_ms_per_turn and its parts by process, p50_ms, p99_ms,
-prompt_bytes_hello.
+prompt_bytes_hello. On a shared machine the same work may take twice the CPU time from one minute to the next; what a
+fixed piece of work took meanwhile is yardstick_us, and cpu_yardsticks_per_turn is the ratio to compare.
 """
 
 import asyncio
@@ -33,6 +34,8 @@ CONVERSATIONS = 80
 AT_ONCE = 20
 TURNS_EACH = 7
 START_S = 90
+YARDSTICK_STEPS = 3_000
+YARDSTICK_EVERY_S = 0.05
 
 
 @contextlib.contextmanager
@@ -120,11 +123,15 @@ async def go_on(person: WebPerson, replies: AsyncIterator[Said], turns: int) -> 
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """What it took to take some turns: each one's seconds, those of all of them together, and the CPU's."""
+    """What it took to take some turns: each one's seconds, those of all of them together, and the CPU's.
+
+    `yardstick_s` is what a fixed piece of work took meanwhile, of the CPU's time.
+    """
 
     took_s: Sequence[float]
     wall_s: float
     cpu_s: Mapping[str, float]
+    yardstick_s: float
 
 
 async def load(url: str, supervisor: psutil.Process) -> Load:
@@ -140,10 +147,28 @@ async def load(url: str, supervisor: psutil.Process) -> Load:
         chats = [(person, person.listen()) for person in people]
         await asyncio.gather(*(some(*chat, 1) for chat in chats))
         cpu_before_s, began = cpu_s_by_process(supervisor), time.perf_counter()
+        yardsticks_s: list[float] = []
+        measuring = asyncio.create_task(measure_yardstick(yardsticks_s))
         held = await asyncio.gather(*(some(*chat, TURNS_EACH) for chat in chats))
         wall_s = time.perf_counter() - began
-        used_s = {kind: after_s - cpu_before_s[kind] for kind, after_s in cpu_s_by_process(supervisor).items()}
-        return Load(took_s=[took_s for each in held for took_s in each], wall_s=wall_s, cpu_s=used_s)
+        measuring.cancel()
+        return Load(
+            took_s=[took_s for each in held for took_s in each],
+            wall_s=wall_s,
+            cpu_s={kind: after_s - cpu_before_s[kind] for kind, after_s in cpu_s_by_process(supervisor).items()},
+            yardstick_s=statistics.median(yardsticks_s),
+        )
+
+
+async def measure_yardstick(took_s: list[float]) -> None:
+    """Do a fixed piece of work now and then, and note the CPU time of each."""
+    while True:
+        began = time.thread_time()
+        made: dict[int, str] = {}
+        for step in range(YARDSTICK_STEPS):
+            made[step % 100] = str(step)
+        took_s.append(time.thread_time() - began)
+        await asyncio.sleep(YARDSTICK_EVERY_S)
 
 
 def main() -> None:
@@ -158,6 +183,8 @@ def main() -> None:
     result = {
         "turns_per_s": round(turns / loaded.wall_s, 1),
         "cpu_ms_per_turn": round(1000 * sum(loaded.cpu_s.values()) / turns, 2),
+        "cpu_yardsticks_per_turn": round(sum(loaded.cpu_s.values()) / turns / loaded.yardstick_s, 1),
+        "yardstick_us": round(1e6 * loaded.yardstick_s),
         "cpu_ms_by_process": {kind: round(1000 * used_s / turns, 2) for kind, used_s in loaded.cpu_s.items()},
         "p50_ms": round(1000 * quantiles[49], 1),
         "p99_ms": round(1000 * quantiles[98], 1),

@@ -55,11 +55,11 @@ def test_awake_machine_is_rolled_back_and_the_rolling_back_too(host: Host) -> No
 
 
 def test_machine_goes_on_while_a_checkpoint_is_made(host: Host) -> None:
-    host.run(2, "(while :; do date +%s%N > beat; sleep 0.05; done) >/dev/null 2>&1 & sleep 0.2")
+    host.run(2, "(while :; do date +%s%N > next; mv next beat; sleep 0.05; done) >/dev/null 2>&1 & sleep 0.2")
     began = time.monotonic()
     checkpoint(host, 2, "turn-1")
     assert time.monotonic() - began < SECOND
-    assert host.run(2, "a=$(cat beat); sleep 0.5; [ $a != $(cat beat) ] && echo beats").output == b"beats\n"
+    assert host.run(2, 'a=$(cat beat); sleep 0.5; [ "$a" != "$(cat beat)" ] && echo beats').output == b"beats\n"
 
 
 def test_what_was_not_synced_by_hand_is_in_it(host: Host) -> None:

@@ -121,8 +121,10 @@ GRANT EXECUTE ON FUNCTION open_turn, waiting_messages, turn_away TO subclaw_app;
 -- that may come only the p_window that have waited longest are looked at, so ask again while something is claimed.
 DROP FUNCTION claim(integer, integer);
 CREATE FUNCTION claim(p_worker integer, p_limit integer, p_tenant_limit integer, p_window integer)
-RETURNS TABLE (tenant_id bigint, conversation_id bigint, epoch bigint) LANGUAGE sql SECURITY DEFINER
+RETURNS TABLE (tenant_id bigint, conversation_id bigint, epoch bigint) LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN QUERY
     WITH busy AS MATERIALIZED (
         SELECT c.tenant_id, count(*) AS turns FROM conversation c WHERE c.owner IS NOT NULL GROUP BY c.tenant_id
     ), waiting AS MATERIALIZED (
@@ -140,8 +142,8 @@ SET search_path = public, pg_temp AS $$
         ORDER BY p.place, p.wake_at LIMIT p_limit FOR UPDATE OF c SKIP LOCKED
     )
     UPDATE conversation c SET owner = p_worker, epoch = c.epoch + 1, wake_at = NULL
-    FROM due WHERE c.id = due.id RETURNING c.tenant_id, c.id, c.epoch
-$$;
+    FROM due WHERE c.id = due.id RETURNING c.tenant_id, c.id, c.epoch;
+END $$;
 
 REVOKE ALL ON FUNCTION claim FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION claim TO subclaw_app;

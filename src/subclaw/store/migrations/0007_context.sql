@@ -37,7 +37,7 @@ END $$;
 -- of. There are at most p_limit and p_limit_bytes of them, from the beginning of a turn on; but the last turn is whole,
 -- since what it does next follows from it. Volatile, so that it sees what the statement that calls it has written.
 CREATE FUNCTION transcript_from_summary(p_conversation bigint, p_limit integer, p_limit_bytes bigint)
-RETURNS jsonb LANGUAGE plpgsql VOLATILE AS $$
+RETURNS json LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
     v_summary bigint;
     v_from bigint;
@@ -62,7 +62,7 @@ BEGIN
             AND e.type = 'turn.started' ORDER BY e.seq LIMIT 1);
     END IF;
     RETURN (
-        SELECT coalesce(jsonb_agg(jsonb_build_object('type', e.type, 'body', e.body) ORDER BY e.seq), '[]')
+        SELECT coalesce(json_agg(json_build_object('type', e.type, 'body', e.body) ORDER BY e.seq), '[]')
         FROM event e WHERE e.conversation_id = p_conversation AND (e.seq = v_summary OR e.seq >= least(v_from, v_turn))
             AND (e.seq >= v_turn OR is_told(e.type, e.body))
     );

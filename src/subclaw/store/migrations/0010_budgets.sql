@@ -271,6 +271,9 @@ BEGIN
         SELECT v.id, p_first + e.n - 1, v.tenant_id, e.value ->> 'type', e.value -> 'body'
         FROM jsonb_array_elements(p_events) WITH ORDINALITY AS e (value, n);
     GET DIAGNOSTICS v_count = ROW_COUNT;
+    IF NOT p_events @? '$[*] ? (@.type == "model.replied")' THEN
+        RETURN v_count;
+    END IF;
     INSERT INTO usage (conversation_id, seq, tenant_id, model, input_tokens, output_tokens, cost_microusd)
         SELECT v.id, p_first + e.n - 1, v.tenant_id, u.value ->> 'model', (u.value ->> 'input_tokens')::integer,
                (u.value ->> 'output_tokens')::integer, coalesce((u.value ->> 'cost_microusd')::bigint, 0)
