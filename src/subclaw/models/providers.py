@@ -16,13 +16,13 @@ from subclaw.core.agent import AgentSettings
 from subclaw.core.model import Model, Prompt, UserSaid, reply_limit_tokens
 from subclaw.core.policy import Upstream
 from subclaw.core.secret import PLACEHOLDER
-from subclaw.models.as_is import send_as_is
 from subclaw.models.bounds import bound_answers
 from subclaw.models.choice import ModelChoice, parse_choice
 from subclaw.models.failover import Failover
 from subclaw.models.patience import Patience
 from subclaw.models.prices import UNKNOWN_WINDOW_TOKENS, Prices
 from subclaw.models.pydantic_ai import PydanticAiModel
+from subclaw.models.spared import adapt_tools_once, send_as_is
 
 log = logging.getLogger(__name__)
 
@@ -93,8 +93,10 @@ def open_model(
 ) -> Model:
     """Return one model by itself. `official` says that OpenAI itself is meant, not what only speaks its protocol."""
     bound_answers(gateway)
+    model = _provider_model(choice, gateway)
+    adapt_tools_once(model)
     return PydanticAiModel(
-        _provider_model(choice, gateway),
+        model,
         choice=str(choice),
         patience=patience or Patience(),
         reply_limit_tokens=reply_limit_tokens(window_tokens),

@@ -4,7 +4,7 @@ import asyncio
 import functools
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from pydantic_ai import messages as said
@@ -47,6 +47,7 @@ class PydanticAiModel:
         self._patience = patience
         self._reply_limit_tokens = reply_limit_tokens
         self._settings = settings
+        self._last: tuple[Sequence[ToolDefinition], ModelRequestParameters] | None = None
 
     async def ask(self, prompt: Prompt) -> ModelReply:
         """See `core.model.Model.ask`."""
@@ -66,17 +67,20 @@ class PydanticAiModel:
 
     async def _request(self, prompt: Prompt) -> ModelReply:
         """Send one request."""
-        parameters = ModelRequestParameters(
-            function_tools=[_tool(tool) for tool in prompt.tools], allow_text_output=True
-        )
         limits = ModelSettings(max_tokens=self._reply_limit_tokens, timeout=self._patience.attempt_s)
         response = await model_request(
             self._model,
             _messages(prompt),
             model_settings=limits | self._settings(prompt),
-            model_request_parameters=parameters,
+            model_request_parameters=self._parameters(prompt.tools),
         )
         return reply_of(response, self._choice, prompt)
+
+    def _parameters(self, tools: Sequence[ToolDefinition]) -> ModelRequestParameters:
+        """Return what is said of tools; for the same tools the same, so that it is adapted to the provider once."""
+        if self._last is None or self._last[0] is not tools:
+            self._last = tools, ModelRequestParameters(function_tools=list(map(_tool, tools)), allow_text_output=True)
+        return self._last[1]
 
 
 def _together(one: Usage, other: Usage) -> Usage:

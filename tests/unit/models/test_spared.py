@@ -1,16 +1,25 @@
-"""Requests that go out as they are: the same as the providers' libraries would have made of them."""
+"""What the providers' libraries are spared: the requests are the same as they would have made of them."""
 
 import asyncio
 import json
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import httpx2
 import pytest
 from anthropic import AsyncAnthropic
 from openai import AsyncOpenAI, omit
+from pydantic_ai.models import ModelRequestParameters
+from pydantic_ai.models.openai import OpenAIChatModel
+from pydantic_ai.providers.openai import OpenAIProvider
 
-from subclaw.models.as_is import send_as_is
+from subclaw.core.model import Prompt, UserSaid
+from subclaw.core.tool import ToolDefinition
+from subclaw.models.patience import Patience
+from subclaw.models.pydantic_ai import PydanticAiModel
+from subclaw.models.spared import adapt_tools_once, send_as_is
+from subclaw.testing.providers import openai_answer
 
 SCHEMA = {"type": "object", "properties": {"until": {"type": "string", "format": "date"}}}
 ASKED: list[dict[str, Any]] = [
@@ -60,3 +69,37 @@ def test_the_request_is_the_one_that_the_library_makes(request_of: Callable[...,
     assert json.loads(ours.content) == json.loads(usual.content)
     assert ours.headers == usual.headers
     assert ASKED[2]["content"] in str(json.loads(ours.content))
+
+
+def test_tools_are_adapted_once_as_long_as_they_are_the_same() -> None:
+    adapted: list[ModelRequestParameters] = []
+
+    class Counting(OpenAIChatModel):
+        def customize_request_parameters(
+            self, model_request_parameters: ModelRequestParameters
+        ) -> ModelRequestParameters:
+            adapted.append(model_request_parameters)
+            return super().customize_request_parameters(model_request_parameters)
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        sent.append(json.loads(request.content)["tools"])
+        return httpx2.Response(200, json=openai_answer({"content": "well"}))
+
+    sent: list[Any] = []
+    client = AsyncOpenAI(
+        base_url="http://model/v1", api_key="k", http_client=httpx2.AsyncClient(transport=httpx2.MockTransport(answer))
+    )
+    provider_model = Counting("m", provider=OpenAIProvider(openai_client=client))
+    adapt_tools_once(provider_model)
+    model = PydanticAiModel(provider_model, choice="openai:m", patience=Patience())
+    tools = (ToolDefinition(name="act", description="Acts.", parameters=SCHEMA, idempotent=True),)
+    others = (replace(tools[0], name="look"),)
+
+    async def ask_thrice() -> None:
+        for given in (tools, tools, others):
+            await model.ask(Prompt(instructions="be kind", history=[UserSaid(text="hello")], tools=given))
+
+    asyncio.run(ask_thrice())
+    assert [tool["function"]["name"] for (tool,) in sent] == ["act", "act", "look"]
+    assert sent[0] == sent[1]
+    assert len(adapted) == 2
