@@ -1,7 +1,8 @@
 """A model that does what the messages themselves say, and tools that leave a trace in a file that survives.
 
 A request is `please ID WORD…`. Each word is a step: a tool, or several joined by "+", which are called at once. The
-word `long` makes the reply one of several parts. The reply names the requests that it answers.
+words `shell` and `write` are tools of a machine. The word `long` makes the reply one of several parts. The reply names
+the requests that it answers.
 """
 
 import asyncio
@@ -21,6 +22,9 @@ from subclaw.tools.toolbox import Tool
 PLEASE = "please"
 LONG = "long"
 REMINDERS = {f"remind_{mode.value}": mode for mode in ScheduleMode}
+DONE, WRITTEN = "done", "written"
+"""Files in a machine: a line for each time that a command was run, and what was written."""
+
 REMIND_MINUTES = 0.002
 SENTENCES = 120
 
@@ -122,6 +126,12 @@ def _calls(request: Request, step: str) -> Iterable[ToolCall]:
             wants = PLEASE if mode is ScheduleMode.AGENT_TURN else "Remember"
             arguments = {"text": f"{wants} {request.id}-due again", "in_minutes": REMIND_MINUTES, "mode": mode.value}
             yield ToolCall(id=f"call_{number}", name="schedule_notification", arguments=json.dumps(arguments))
+        elif name == "shell":
+            command = f"echo {request.id} >> {DONE}; sleep 0.1"
+            yield ToolCall(id=f"call_{number}", name="shell_exec", arguments=json.dumps({"command": command}))
+        elif name == "write":
+            arguments = {"path": WRITTEN, "content": request.id}
+            yield ToolCall(id=f"call_{number}", name="write_file", arguments=json.dumps(arguments))
         else:
             yield ToolCall(id=f"call_{number}", name=name, arguments=json.dumps({"for": request.id}))
 

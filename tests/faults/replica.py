@@ -32,9 +32,11 @@ from subclaw.core.agent import AgentSettings
 from subclaw.core.channel import Address, InboundMessage
 from subclaw.core.delivery import DeliveryTimes
 from subclaw.core.fault import FaultPoint
+from subclaw.machines.host_client import HostClient
 from subclaw.schedules.reminders import keep_time
 from subclaw.store.database import Database, DatabaseAddress, Role, open_database
 from subclaw.store.schedules import StoreSchedules
+from subclaw.tools.machine import machine_tools
 from subclaw.tools.schedule import schedule_tools
 from subclaw.tools.toolbox import BuiltInToolbox
 from subclaw.turns import worker
@@ -64,12 +66,16 @@ class Said:
 
 @dataclass(frozen=True, kw_only=True)
 class Replica:
-    """What a process is told. It hands in what is said itself, and kills itself at the `dies_at`th fault point."""
+    """What a process is told. It hands in what is said itself, and kills itself at the `dies_at`th fault point.
+
+    With a `machine_socket` it has the tools of machines, whose host is another process.
+    """
 
     database_url: str
     private: bool
     trace: str
     twilio_url: str
+    machine_socket: str = ""
     think_s: float = 0.0
     said: Sequence[Said] = ()
     dies_at: int | None = None
@@ -140,9 +146,12 @@ async def _work(replica: Replica, end: End | None = None) -> None:
             twilio_client(account_sid=ACCOUNT, auth_token=TOKEN, base_url=replica.twilio_url)
         )
         channels = {"sms": SmsChannel(client=twilio, from_number=NUMBER)}
+        machines = HostClient(Path(replica.machine_socket))
+        if replica.machine_socket:
+            await stack.enter_async_context(machines)
         group = await stack.enter_async_context(asyncio.TaskGroup())
         running = [
-            group.create_task(worker.work(_turns(replica, database, trace), address, limit=64)),
+            group.create_task(worker.work(_turns(replica, database, trace, machines), address, limit=64)),
             group.create_task(deliver(database, address, channels, times=TIMES)),
             group.create_task(keep_time(database, address, read_in_place=["web"])),
         ]
@@ -152,17 +161,19 @@ async def _work(replica: Replica, end: End | None = None) -> None:
                 task.cancel()
 
 
-def _turns(replica: Replica, database: Database, trace: Trace) -> Turns:
+def _turns(replica: Replica, database: Database, trace: Trace, machines: HostClient) -> Turns:
     async def interject() -> None:
         for said in replica.said:
             if said.meanwhile:
                 await _hand_in(database, trace, said)
 
-    reminders = schedule_tools(StoreSchedules(database), lambda: datetime.now(UTC))
+    tools = [*tracing_tools(trace, interject), *schedule_tools(StoreSchedules(database), lambda: datetime.now(UTC))]
+    if replica.machine_socket:
+        tools += machine_tools(machines)
     return Turns(
         database=database,
         model=ObedientModel(trace, lambda: random.uniform(0, 2 * replica.think_s)),
-        toolbox=BuiltInToolbox([*tracing_tools(trace, interject), *reminders]),
+        toolbox=BuiltInToolbox(tools),
         agent=AgentSettings(),
         instructions=lambda _: "do what you are told",
         sends=lambda channel: channel == "sms",

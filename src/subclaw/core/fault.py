@@ -67,6 +67,12 @@ class FaultPoint(StrEnum):
     OUTBOX_PART_SENT = "outbox.part_sent"
     """That the provider took a part is written; another is to follow."""
 
+    OUTBOX_ASKING = "outbox.asking"
+    """A reply may or may not have gone out; its provider is about to be asked."""
+
+    OUTBOX_ASKED = "outbox.asked"
+    """The provider has said what it knows, which is not written."""
+
     OUTBOX_SETTLED = "outbox.settled"
     """It is written."""
 

@@ -219,7 +219,9 @@ async def _ask(sender: _Sender, claimed: Claimed) -> None:
         detail = "it may or may not have gone out, and this channel cannot be asked"
         await outbox.ask_later(database, worker_id, claimed, part, detail, None)
         return
+    reached(FaultPoint.OUTBOX_ASKING)
     sighting = await _look(sender, channel, claimed, part)
+    reached(FaultPoint.OUTBOX_ASKED)
     if isinstance(sighting, Seen):
         await outbox.settle_seen(database, worker_id, claimed, part, sighting)
         return
