@@ -11,7 +11,8 @@ from tests.real.test_turns import AGENT, DEADLINE_S, done, replies, say, toolbox
 from subclaw.core.agent import AgentSettings
 from subclaw.core.budget import Budget, Kind, Level, Period, Tariff
 from subclaw.core.errors import Unavailable
-from subclaw.core.model import Usage
+from subclaw.core.model import ModelReply, Prompt, Usage
+from subclaw.core.tokens import prompt_tokens
 from subclaw.store.database import DatabaseAddress, Role, open_database
 from subclaw.testing.models import ScriptedModel, calls, words
 from subclaw.turns.outbox import deliver
@@ -95,6 +96,37 @@ def test_a_model_that_cannot_be_had_costs_nothing(address: DatabaseAddress) -> N
     limit(address, TODAY, replace(TODAY, level=Level.OPERATOR))
     converse(address, ScriptedModel([Unavailable("down")]), "hello")
     assert counted(address, "operator", "microusd") == Counted(used=0, reserved=0)
+
+
+def test_a_call_that_is_not_waited_for_costs_what_it_was_sent(address: DatabaseAddress) -> None:
+    limit(address, TODAY, replace(TODAY, level=Level.OPERATOR))
+
+    class Silent(ScriptedModel):
+        asked = asyncio.Event()
+
+        async def ask(self, prompt: Prompt) -> ModelReply:
+            self.prompts.append(prompt)
+            self.asked.set()
+            return await asyncio.Future()
+
+    model = Silent([])
+
+    async def main() -> None:
+        async with open_database(address, Role.APP) as database:
+            world = replace(turns(database, model, toolbox(done)), tariff=TARIFF)
+            worker = asyncio.create_task(work(world, address, limit=8))
+            await say(database, "hello", "1")
+            await model.asked.wait()
+            await say(database, "stop", "2")
+            await until_replies(address, 1)
+            worker.cancel()
+            await asyncio.gather(worker, return_exceptions=True)
+
+    asyncio.run(main())
+    cost = 10 * prompt_tokens(model.prompts[0])
+    assert counted(address, "operator", "microusd") == Counted(used=cost, reserved=0)
+    assert owner_rows(address, "SELECT model, cost_microusd FROM usage") == [("usual", cost)]
+    assert outcomes(address) == ["stopped"]
 
 
 def test_a_turn_stops_at_its_own_limit_also_where_there_are_no_budgets(address: DatabaseAddress) -> None:

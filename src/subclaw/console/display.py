@@ -12,6 +12,7 @@ EVENTS: Mapping[str, str] = {
     "turn.started": "Turn began",
     "model.replied": "Model replied",
     "model.failed": "Model failed",
+    "model.cancelled": "Model not waited for",
     "turn.overdue": "Time is over",
     "budget.warned": "Budget nearly used",
     "budget.reached": "Budget used up",

@@ -17,6 +17,7 @@ from subclaw.core.transcript import (
     BudgetReached,
     Event,
     HistorySummarised,
+    ModelCancelled,
     ModelReplied,
     SummaryFailed,
     current_turn,
@@ -161,7 +162,7 @@ def estimate(prompt: Prompt, tariff: Tariff) -> Estimate:
 
 def turn_over(events: Sequence[Event], agent: AgentSettings, call: Estimate) -> BudgetReached | None:
     """Say in words that the running turn has no room for another call, going by what its calls used; None if it has."""
-    asked = (ModelReplied, HistorySummarised, SummaryFailed)
+    asked = (ModelReplied, ModelCancelled, HistorySummarised, SummaryFailed)
     used = [event.usage for event in current_turn(events) or () if isinstance(event, asked) and event.usage]
     tokens = sum(usage.input_tokens + usage.output_tokens for usage in used) + call.tokens
     microusd = sum(usage.cost_microusd for usage in used) + call.microusd

@@ -79,6 +79,13 @@ class ModelFailed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ModelCancelled:
+    """The model was asked, and its reply not waited for. `usage` is what the prompt took at most: that is paid for."""
+
+    usage: Usage
+
+
+@dataclass(frozen=True, kw_only=True)
 class TurnOverdue:
     """The turn has taken as long as a turn may."""
 
@@ -183,6 +190,7 @@ Event = (
     | TurnStarted
     | ModelReplied
     | ModelFailed
+    | ModelCancelled
     | TurnOverdue
     | BudgetWarned
     | BudgetReached

@@ -18,6 +18,7 @@ _TYPES: Mapping[str, type[Event]] = {
     "turn.started": transcript.TurnStarted,
     "model.replied": transcript.ModelReplied,
     "model.failed": transcript.ModelFailed,
+    "model.cancelled": transcript.ModelCancelled,
     "turn.overdue": transcript.TurnOverdue,
     "budget.warned": transcript.BudgetWarned,
     "budget.reached": transcript.BudgetReached,

@@ -26,22 +26,34 @@ class Notice:
     def __init__(self) -> None:
         self.said = False
         self.closing = False
-        self._changed = asyncio.Event()
+        self._news = False
+        self._waiting: asyncio.Future[None] | None = None
 
     def tell_said(self) -> None:
         """Tell that something was said in the conversation."""
         self.said = True
-        self._changed.set()
+        self._tell()
 
     def tell_closing(self) -> None:
         """Tell that the worker closes, and somebody else is to go on with the turn."""
         self.closing = True
-        self._changed.set()
+        self._tell()
 
-    async def wait(self) -> None:
-        """Wait until something is told that was not told before the last call."""
-        await self._changed.wait()
-        self._changed.clear()
+    def _tell(self) -> None:
+        self._news = True
+        if self._waiting and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    def told(self) -> "asyncio.Future[None]":
+        """Return a future that is done once there is something told that was not heard; the one before is given up."""
+        self._waiting = asyncio.get_running_loop().create_future()
+        if self._news:
+            self._waiting.set_result(None)
+        return self._waiting
+
+    def heard(self) -> None:
+        """Say that what was told is known."""
+        self._news = False
 
 
 Look = Callable[[], Awaitable[Halt | None]]
@@ -87,11 +99,10 @@ class Attention:
                 doing.exception()  # nobody waits for what it came to
 
     async def _done_or_disturbed(self, doing: "asyncio.Future[T]") -> bool:
-        disturbance = asyncio.ensure_future(self._notice.wait())
-        try:
-            await asyncio.wait((doing, disturbance), timeout=self._left_s(), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            disturbance.cancel()
+        told = self._notice.told()
+        await asyncio.wait((doing, told), timeout=self._left_s(), return_when=asyncio.FIRST_COMPLETED)
+        if told.done():
+            self._notice.heard()
         return doing.done()
 
     def _left_s(self) -> float:

@@ -1,5 +1,6 @@
 """What a turn may spend: room is reserved before a model is asked, and segments are charged before a reply is sent."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC
@@ -7,9 +8,10 @@ from datetime import UTC
 from subclaw.core.agent import AgentSettings
 from subclaw.core.budget import Reached, Tariff, estimate, over_detail, over_words, soft_words, turn_over
 from subclaw.core.errors import Exhausted
-from subclaw.core.model import Model, ModelReply, Prompt
+from subclaw.core.model import Model, ModelReply, Prompt, Usage
 from subclaw.core.tenant import TenantId
-from subclaw.core.transcript import BudgetReached, BudgetWarned, Event
+from subclaw.core.tokens import prompt_tokens
+from subclaw.core.transcript import BudgetReached, BudgetWarned, Event, ModelCancelled
 from subclaw.core.turn import Lease
 from subclaw.store.budgets import charge_segments, reserve
 from subclaw.store.database import Database
@@ -74,7 +76,7 @@ class OverBudget(Exhausted):
 
 
 class BudgetedModel:
-    """The models of a turn within its budgets: each call is reserved before and priced after it.
+    """The models of a turn within its budgets: each call is reserved before and priced after it, even if it is cut off.
 
     The `cheaper` model answers when a budget is nearly used up; that the person is to be told so goes to the journal.
     """
@@ -94,10 +96,22 @@ class BudgetedModel:
         if isinstance(leave, BudgetReached):
             raise OverBudget(leave.public)
         model = self._cheaper if leave.cheaper and self._cheaper else self._usual
-        reply = await model.ask(prompt)
+        try:
+            reply = await model.ask(prompt)
+        except asyncio.CancelledError:
+            self._journal.add(ModelCancelled(usage=self._priced(self._usage_at_most(prompt, cheaper=leave.cheaper))))
+            raise
         if leave.warning:
             self._journal.add(leave.warning)
-        return replace(reply, usage=replace(reply.usage, cost_microusd=self._spending.tariff.price(reply.usage)))
+        return replace(reply, usage=self._priced(reply.usage))
+
+    def _usage_at_most(self, prompt: Prompt, *, cheaper: bool) -> Usage:
+        tariff = self._spending.tariff
+        asked = tariff.cheaper if cheaper else tariff.model
+        return Usage(model=asked, input_tokens=prompt_tokens(prompt), output_tokens=0)
+
+    def _priced(self, usage: Usage) -> Usage:
+        return replace(usage, cost_microusd=self._spending.tariff.price(usage))
 
 
 async def over_segments(database: Database, tenant_id: TenantId, outbox_id: int, segments: int) -> str | None:

@@ -262,7 +262,7 @@ BEGIN
         v_room.level::text, v_room.kind::text, v_room.period::text, nullif(v_room.until, 'infinity');
 END $$;
 
--- As before; and the cost is recorded.
+-- As before; and the cost is recorded, also of a reply that was not waited for.
 CREATE OR REPLACE FUNCTION write_events(v conversation, p_first bigint, p_events jsonb) RETURNS bigint LANGUAGE plpgsql
 AS $$
 DECLARE v_count bigint;
@@ -271,7 +271,7 @@ BEGIN
         SELECT v.id, p_first + e.n - 1, v.tenant_id, e.value ->> 'type', e.value -> 'body'
         FROM jsonb_array_elements(p_events) WITH ORDINALITY AS e (value, n);
     GET DIAGNOSTICS v_count = ROW_COUNT;
-    IF NOT p_events @? '$[*] ? (@.type == "model.replied")' THEN
+    IF NOT p_events @? '$[*] ? (@.type == "model.replied" || @.type == "model.cancelled")' THEN
         RETURN v_count;
     END IF;
     INSERT INTO usage (conversation_id, seq, tenant_id, model, input_tokens, output_tokens, cost_microusd)
@@ -279,7 +279,7 @@ BEGIN
                (u.value ->> 'output_tokens')::integer, coalesce((u.value ->> 'cost_microusd')::bigint, 0)
         FROM jsonb_array_elements(p_events) WITH ORDINALITY AS e (value, n),
             LATERAL (SELECT e.value #> '{body,usage}') AS u (value)
-        WHERE e.value ->> 'type' = 'model.replied';
+        WHERE e.value ->> 'type' IN ('model.replied', 'model.cancelled');
     RETURN v_count;
 END $$;
 
