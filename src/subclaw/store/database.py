@@ -1,6 +1,7 @@
 """Connections: where the database is, as which role one speaks to it, a pool, and PostgreSQL's errors in our words."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from subclaw.core.errors import Conflict, Unavailable
 
-POOL_SIZE = 8
+POOL_SIZE = min(8, 2 * (os.cpu_count() or 4))
+"""Connections of a pool. They are used in turn, so more than the processors keep busy only make their caches cold."""
+
 CONNECT_TIMEOUT_S = 10
 
 SILENCE_LIMIT_S = 8
