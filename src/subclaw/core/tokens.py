@@ -4,7 +4,6 @@ Providers' tokenizers differ, and the real ones are heavy: so bytes are counted,
 last prompt corrects what was in it.
 """
 
-import json
 from dataclasses import dataclass
 
 from subclaw.core.model import ModelSaid, Prompt, ToolSaid, UserSaid, Utterance
@@ -41,7 +40,7 @@ def utterance_tokens(utterance: Utterance) -> int:
 
 def tool_tokens(tool: ToolDefinition) -> int:
     """Return an estimate of what the definition of a tool takes."""
-    return UTTERANCE_TOKENS + text_tokens(tool.name + tool.description + json.dumps(tool.parameters))
+    return UTTERANCE_TOKENS + text_tokens(tool.name + tool.description + tool.parameters_json)
 
 
 def prompt_tokens(prompt: Prompt) -> int:

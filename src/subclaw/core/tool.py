@@ -1,7 +1,9 @@
 """A tool: what a model can ask for. Its definition, the call that a model makes, the port that performs it."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 from subclaw.core.tenant import TenantId
@@ -21,6 +23,11 @@ class ToolDefinition:
     description: str
     parameters: Mapping[str, Any]
     idempotent: bool
+
+    @cached_property
+    def parameters_json(self) -> str:
+        """The parameters as JSON text."""
+        return json.dumps(self.parameters)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -101,22 +101,25 @@ class Database:
         Errors: `LeaseLost` from a fenced write, `Unavailable` if the database cannot be had.
         """
         with translated():
-            async with self._connection() as connection:
+            connection = await self._take()
+            try:
                 cursor = await connection.execute(query, parameters)
                 return await cursor.fetchall() if cursor.description else []
+            finally:
+                await self._pool.putconn(connection)
 
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Connection]:
-        """Take a connection out of the pool for the life of the block."""
+    async def _take(self) -> Connection:
+        """Take a connection out of the pool. The pool's own block would end a transaction each time, and there is none."""
         task = asyncio.current_task()
         assert task is not None
         cancelled_before = task.cancelling()
-        async with self._pool.connection() as connection:
-            # The pool waits by asyncio.wait_for, which up to Python 3.11 loses a cancellation that comes together with
-            # what is waited for (https://github.com/python/cpython/issues/86296).
-            if task.cancelling() > cancelled_before:
-                raise asyncio.CancelledError
-            yield connection
+        connection = await self._pool.getconn()
+        # The pool waits by asyncio.wait_for, which up to Python 3.11 loses a cancellation that comes together with what
+        # is waited for (https://github.com/python/cpython/issues/86296).
+        if task.cancelling() > cancelled_before:
+            await self._pool.putconn(connection)
+            raise asyncio.CancelledError
+        return connection
 
 
 @asynccontextmanager

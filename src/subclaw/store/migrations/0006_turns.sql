@@ -48,6 +48,8 @@ DECLARE
     v conversation := hold(p_tenant, p_conversation, p_epoch);
     v_next bigint := v.next_seq;
 BEGIN
+    -- A crash of the database may forget this as long as nothing follows from it: the inbox has it still.
+    PERFORM set_config('synchronous_commit', 'off', true);
     IF NOT v.turn_open AND v.inbox_seq > v.drained_seq THEN
         v_next := v_next + write_events(v, v_next, '[{"type": "turn.started", "body": {}}]');
         v_next := v_next + drain(v, v_next);
@@ -124,6 +126,8 @@ CREATE FUNCTION claim(p_worker integer, p_limit integer, p_tenant_limit integer,
 RETURNS TABLE (tenant_id bigint, conversation_id bigint, epoch bigint) LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = public, pg_temp AS $$
 BEGIN
+    -- A crash of the database ends every lease anyway.
+    PERFORM set_config('synchronous_commit', 'off', true);
     RETURN QUERY
     WITH busy AS MATERIALIZED (
         SELECT c.tenant_id, count(*) AS turns FROM conversation c WHERE c.owner IS NOT NULL GROUP BY c.tenant_id
