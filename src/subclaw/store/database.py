@@ -109,7 +109,7 @@ class Database:
                 await self._pool.putconn(connection)
 
     async def _take(self) -> Connection:
-        """Take a connection out of the pool. The pool's own block would end a transaction each time, and there is none."""
+        """Take a connection out of the pool. The pool's own block would end a transaction, and there is none."""
         task = asyncio.current_task()
         assert task is not None
         cancelled_before = task.cancelling()
