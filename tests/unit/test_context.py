@@ -6,9 +6,10 @@ from subclaw.core.context import (
     LEFT_OUT,
     TRIMMED,
     UNTRIMMED_CALLS,
+    OldPart,
     Room,
     fit,
-    part_to_summarise,
+    fit_or_part,
     room_of,
 )
 from subclaw.core.history import history
@@ -62,8 +63,8 @@ class Conversation:
         self.events.append(TurnFinished(outcome=TurnOutcome.ANSWERED))
 
     def ask(self, text: str, *calls: ToolCall) -> None:
-        part = part_to_summarise(self.events, self.room, REQUEST)
-        if part is not None:
+        part = fit_or_part(self.events, self.room, REQUEST)
+        if isinstance(part, OldPart):
             self.summaries += 1
             self.events.append(self.summarised(part.fitted.history, part.kept_replies))
         prompt = fit(self.events, self.room)

@@ -5,10 +5,11 @@ from subclaw.core.tool import ToolDefinition
 from subclaw.core.transcript import Event, MessageReceived, ModelReplied, TurnFinished, TurnOutcome, TurnStarted
 from subclaw.turns.prompt import (
     SUMMARY_REQUEST,
+    SummaryWanted,
     make_frame,
     make_half_prompt,
     make_prompt,
-    summary_wanted,
+    next_prompt,
 )
 
 TOOL = ToolDefinition(name="act", description="Act.", parameters={"type": "object"}, idempotent=True)
@@ -42,15 +43,15 @@ def test_half_a_prompt_is_at_most_half_as_long_and_ends_the_same() -> None:
 
 
 def test_instructions_and_tools_take_of_the_room() -> None:
-    assert summary_wanted(FRAME, conversation(20)) is None
+    assert next_prompt(FRAME, conversation(20)) == make_prompt(FRAME, conversation(20))
     talkative = make_frame("be kind " * 3_000, [TOOL], window_tokens=16_000)
-    assert summary_wanted(talkative, conversation(20)) is not None
+    assert isinstance(next_prompt(talkative, conversation(20)), SummaryWanted)
 
 
 def test_a_summary_is_asked_for_after_the_beginning_of_the_usual_prompt() -> None:
     events = conversation(40)
-    wanted = summary_wanted(FRAME, events)
-    assert wanted is not None
+    wanted = next_prompt(FRAME, events)
+    assert isinstance(wanted, SummaryWanted)
     assert wanted.prompt.history[-1] == UserSaid(text=SUMMARY_REQUEST)
     assert isinstance(wanted.prompt.history[-2], ModelSaid)
     assert (wanted.prompt.instructions, wanted.prompt.tools) == (FRAME.instructions, FRAME.tools)

@@ -120,21 +120,24 @@ def fit(events: Sequence[Event], room: Room) -> Fitted:
     return _fit(*_trim(_blocks(events), room), room)
 
 
-def part_to_summarise(events: Sequence[Event], room: Room, request: str) -> OldPart | None:
-    """Return what is to be summarised before the model is asked, or None. `request`, said last, asks for the summary.
+def fit_or_part(events: Sequence[Event], room: Room, request: str) -> Fitted | OldPart:
+    """Return what `fit` returns, or what is to be summarised first. `request`, said last, asks for the summary.
 
     There is one try a turn, none soon after one that failed, and none that would bring little.
     """
-    if _tried_lately(events):
-        return None
     blocks, gauge = _trim(_blocks(events), room)
+    part = None if _tried_lately(events) else _old_part(blocks, gauge, room, request)
+    return part or _fit(blocks, gauge, room)
+
+
+def _old_part(blocks: Sequence[Block], gauge: Gauge, room: Room, request: str) -> OldPart | None:
     utterances = sum(len(block.said) for block in blocks)
     if gauge.tokens <= SUMMARISE_AT * room.prompt_tokens and utterances < SUMMARISE_AT_UTTERANCES:
         return None
     rate = max(gauge.correction, 1.0)
     kept_replies = _replies_to_keep(blocks, round(KEPT_AT_SUMMARY * room.prompt_tokens / rate))
     replies = [index for index, block in enumerate(blocks) if block.is_reply]
-    old = blocks[: replies[-kept_replies - 1] + 1] if kept_replies < len(replies) else []
+    old = list(blocks[: replies[-kept_replies - 1] + 1]) if kept_replies < len(replies) else []
     worth = sum(block.tokens for block in old) * rate >= SUMMARY_WORTH * room.prompt_tokens
     if not worth and sum(len(block.said) for block in old) < SUMMARY_WORTH_UTTERANCES:
         return None

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from subclaw.core.context import Fitted, Room, fit, part_to_summarise, room_of
+from subclaw.core.context import Fitted, OldPart, Room, fit, fit_or_part, room_of
 from subclaw.core.model import Prompt
 from subclaw.core.tokens import BYTES_PER_TOKEN, text_tokens, tool_tokens
 from subclaw.core.tool import ToolDefinition
@@ -52,24 +52,25 @@ def make_prompt(frame: Frame, events: Sequence[Event]) -> Prompt:
     return _prompt(frame, fit(events, frame.room))
 
 
+def next_prompt(frame: Frame, events: Sequence[Event]) -> Prompt | SummaryWanted:
+    """Return what a model is sent for the next step, or the summary that it is to be asked for before that.
+
+    The prompt of a summary begins as those of the steps do, tools included, so that most of it is in the provider's
+    cache.
+    """
+    fitted = fit_or_part(events, frame.room, SUMMARY_REQUEST)
+    if not isinstance(fitted, OldPart):
+        return _prompt(frame, fitted)
+    limit_characters = min(SUMMARY_LIMIT_CHARACTERS, frame.room.prompt_tokens // 10 * BYTES_PER_TOKEN)
+    return SummaryWanted(
+        prompt=_prompt(frame, fitted.fitted), kept_replies=fitted.kept_replies, limit_characters=limit_characters
+    )
+
+
 def make_half_prompt(frame: Frame, events: Sequence[Event]) -> Prompt:
     """Return half as long a prompt, for a model that found the usual one too long."""
     refused_tokens = min(fit(events, frame.room).tokens, frame.room.prompt_tokens)
     return _prompt(frame, fit(events, replace(frame.room, prompt_tokens=refused_tokens // 2)))
-
-
-def summary_wanted(frame: Frame, events: Sequence[Event]) -> SummaryWanted | None:
-    """Return the summary to ask for before the model is asked for the next step, or None.
-
-    Its prompt begins as those of the steps do, tools included, so that most of it is in the provider's cache.
-    """
-    part = part_to_summarise(events, frame.room, SUMMARY_REQUEST)
-    if part is None:
-        return None
-    limit_characters = min(SUMMARY_LIMIT_CHARACTERS, frame.room.prompt_tokens // 10 * BYTES_PER_TOKEN)
-    return SummaryWanted(
-        prompt=_prompt(frame, part.fitted), kept_replies=part.kept_replies, limit_characters=limit_characters
-    )
 
 
 def _prompt(frame: Frame, fitted: Fitted) -> Prompt:

@@ -18,7 +18,7 @@ from subclaw.core.decision import is_approved
 from subclaw.core.errors import Exhausted, SubclawError, Unavailable
 from subclaw.core.fault import FaultPoint, reached
 from subclaw.core.message import is_stop
-from subclaw.core.model import Model, ModelReply, TooLong
+from subclaw.core.model import Model, ModelReply, Prompt, TooLong
 from subclaw.core.tool import Caller, Toolbox, ToolCall
 from subclaw.core.transcript import (
     CANCELLED,
@@ -49,9 +49,17 @@ from subclaw.turns.approvals import NOT_AFTER, ask_approval, take_decisions, utc
 from subclaw.turns.attention import Attention, Halt, Notice
 from subclaw.turns.journal import Journal
 from subclaw.turns.long_message import Files, keep_long_messages
-from subclaw.turns.prompt import WINDOW_TOKENS, Frame, make_frame, make_half_prompt, make_prompt
+from subclaw.turns.prompt import (
+    WINDOW_TOKENS,
+    Frame,
+    SummaryWanted,
+    make_frame,
+    make_half_prompt,
+    make_prompt,
+    next_prompt,
+)
 from subclaw.turns.spending import BudgetedModel, OverBudget, Spending
-from subclaw.turns.summary import summarise_if_due
+from subclaw.turns.summary import summarise
 
 log = logging.getLogger(__name__)
 
@@ -106,8 +114,7 @@ async def run_turn(turns: Turns, lease: Lease, notice: Notice) -> bool:
             case AskModel():
                 if await journal.write(drain=turns.agent.on_busy is OnBusy.FOLD):
                     continue
-                halt = await _make_room(turns, model, lease, attention, frame, journal)
-                happened = halt or await _ask(model, lease, attention, frame, journal.events())
+                happened = await _ask(turns, model, lease, attention, frame, journal)
             case PerformCalls(calls=(call, *_), interrupted=interrupted):
                 happened = await _perform(turns, lease, attention, journal, call, interrupted=call.id in interrupted)
             case CancelCalls(calls=calls):
@@ -164,20 +171,31 @@ def _frame(turns: Turns, conversation: Conversation) -> Frame:
     return make_frame(turns.instructions(conversation), turns.toolbox.definitions(), turns.window_tokens)
 
 
-async def _make_room(
+async def _next_prompt(
     turns: Turns, model: Model, lease: Lease, attention: Attention, frame: Frame, journal: Journal
-) -> Halt | None:
-    """Put aside what is too long for the model's window, and have summed up what does not fit any more."""
-    halt = await keep_long_messages(turns.files, attention, lease.tenant_id, turns.window_tokens, journal)
-    return halt or await summarise_if_due(model, attention, frame, journal)
+) -> Prompt | Halt:
+    """Return the prompt for the next step, once what is too long is put aside and what does not fit is summed up."""
+    if halt := await keep_long_messages(turns.files, attention, lease.tenant_id, turns.window_tokens, journal):
+        return halt
+    prompt = next_prompt(frame, journal.events())
+    if not isinstance(prompt, SummaryWanted):
+        return prompt
+    return await summarise(model, attention, prompt, journal) or make_prompt(frame, journal.events())
 
 
-async def _ask(model: Model, lease: Lease, attention: Attention, frame: Frame, events: Sequence[Event]) -> Event | Halt:
+async def _ask(
+    turns: Turns, model: Model, lease: Lease, attention: Attention, frame: Frame, journal: Journal
+) -> Event | Halt:
+    prompt = await _next_prompt(turns, model, lease, attention, frame, journal)
+    if isinstance(prompt, Halt):
+        return prompt
     if halt := await attention.halted():
         return halt
     try:
         reached(FaultPoint.MODEL_ASKING)
-        reply = await attention.during(partial(_ask_fitted, model, frame, events), closing_waits=False)
+        reply = await attention.during(
+            partial(_ask_fitted, model, frame, prompt, journal.events()), closing_waits=False
+        )
         reached(FaultPoint.MODEL_REPLIED)
     except LeaseLost:
         raise
@@ -191,10 +209,10 @@ async def _ask(model: Model, lease: Lease, attention: Attention, frame: Frame, e
     return ModelReplied(text=reply.text, calls=_with_own_ids(reply), usage=reply.usage, refused=reply.refused)
 
 
-async def _ask_fitted(model: Model, frame: Frame, events: Sequence[Event]) -> ModelReply:
+async def _ask_fitted(model: Model, frame: Frame, prompt: Prompt, events: Sequence[Event]) -> ModelReply:
     """Ask the model; once more with half as long a prompt if that one was too long for it."""
     try:
-        return await model.ask(make_prompt(frame, events))
+        return await model.ask(prompt)
     except TooLong as error:
         log.warning("a prompt was too long: %s", error.internal)
         return await model.ask(make_half_prompt(frame, events))

@@ -8,19 +8,16 @@ from subclaw.core.model import Model
 from subclaw.core.transcript import Event, HistorySummarised, SummaryFailed
 from subclaw.turns.attention import Attention, Halt
 from subclaw.turns.journal import Journal
-from subclaw.turns.prompt import Frame, SummaryWanted, summary_wanted
+from subclaw.turns.prompt import SummaryWanted
 
 log = logging.getLogger(__name__)
 
 
-async def summarise_if_due(model: Model, attention: Attention, frame: Frame, journal: Journal) -> Halt | None:
-    """Have what is old summed up before the next step if the history has got too long; write down what came of it.
+async def summarise(model: Model, attention: Attention, wanted: SummaryWanted, journal: Journal) -> Halt | None:
+    """Have what is old summed up, and write down what came of it.
 
     Returns why the turn does not go on, if something came in between.
     """
-    wanted = summary_wanted(frame, journal.events())
-    if wanted is None:
-        return None
     if halt := await attention.halted():
         return halt
     happened = await attention.during(partial(_summarise, model, wanted), closing_waits=False)
