@@ -10,7 +10,7 @@ from tests.budgets import Counted, call, counted, owner_rows, replied, running
 
 from subclaw.core.budget import Budget, Kind, Level, Period, Reached
 from subclaw.core.errors import Exhausted, Invalid, NotFound
-from subclaw.core.machine import MachineState
+from subclaw.core.machine import MachineState, SecondsLeft
 from subclaw.core.transcript import BudgetWarned, HistorySummarised, TurnFinished, TurnOutcome
 from subclaw.core.turn import Lease
 from subclaw.store import conversations
@@ -279,13 +279,13 @@ def test_machine_seconds_are_charged_and_a_start_without_any_left_is_refused_in_
         async with open_database(address, Role.HOST, size=1) as database:
             ledger = StoreMachineLedger(database, "host-00000001")
             generation, terms = await ledger.begin(tenant, at_least=0, image="i")
-            assert terms.awake_left_s == 100, "a claim keeps no machine awake beyond the budget"
+            assert terms.left == SecondsLeft(by_claim_s=100, at_all_s=100)
             owner_rows(address, "INSERT INTO machine_use VALUES (%s, (now() AT TIME ZONE 'UTC')::date, 0.4)", tenant)
             for awake_s in (0.2, 0.3, 8.5):
                 owner_rows(address, "UPDATE machine_use SET awake_s = awake_s + %s", awake_s)
             assert counted(address, "tenant", "machine_s", str(tenant)).used == 10
             assert counted(address, "operator", "machine_s").used == 10
-            assert await ledger.use(tenant, generation, awake_s=0) == 90
+            assert (await ledger.use(tenant, generation, awake_s=0)).at_all_s == 90
             owner_rows(address, "UPDATE machine_use SET awake_s = 100")
             await ledger.end(tenant, generation, MachineState.ASLEEP, awake_s=0)
             with pytest.raises(Exhausted, match="machine seconds") as refused:

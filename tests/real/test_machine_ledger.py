@@ -9,7 +9,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from subclaw.core.errors import Conflict, NotFound, Unavailable
-from subclaw.core.machine import KeptMachine, MachineState, Terms
+from subclaw.core.machine import KeptMachine, MachineState, SecondsLeft, Terms
 from subclaw.core.tenant import TenantId
 from subclaw.store.database import DatabaseAddress, Role, open_database
 from subclaw.store.machines import StoreMachineLedger
@@ -72,11 +72,13 @@ def test_a_start_has_the_terms_of_the_tenants_plan(address: DatabaseAddress, ten
     async def scenario(here: StoreMachineLedger, there: StoreMachineLedger) -> None:
         generation, terms = await here.begin(tenant, at_least=0, image="i")
         assert generation == 1
-        assert terms == Terms(idle_timeout_s=300, disk_mb=8192, sleeps_with_memory=True, awake_left_s=BUDGET_S)
+        assert terms == Terms(
+            idle_timeout_s=300, disk_mb=8192, sleeps_with_memory=True, left=SecondsLeft(by_claim_s=BUDGET_S)
+        )
         owner_rows(address, "UPDATE tenant SET plan = 'small'")
-        assert await here.use(tenant, generation, awake_s=0) == 60, "the budget follows the plan at once"
+        assert (await here.use(tenant, generation, awake_s=0)).by_claim_s == 60, "the budget follows the plan at once"
         _, terms = await here.begin(tenant, at_least=0, image="i")
-        assert terms == Terms(idle_timeout_s=9, disk_mb=100, sleeps_with_memory=False, awake_left_s=60)
+        assert terms == Terms(idle_timeout_s=9, disk_mb=100, sleeps_with_memory=False, left=SecondsLeft(by_claim_s=60))
 
     run(scenario, address)
 
@@ -156,14 +158,14 @@ def test_a_budget_is_used_up_and_yesterdays_does_not_count(address: DatabaseAddr
 
     async def scenario(here: StoreMachineLedger, there: StoreMachineLedger) -> None:
         generation, terms = await here.begin(tenant, at_least=0, image="i")
-        assert terms.awake_left_s == BUDGET_S
+        assert terms.left.by_claim_s == BUDGET_S
         spend(address, tenant, BUDGET_S - 10)
-        assert await here.use(tenant, generation, awake_s=0) == 10
+        assert (await here.use(tenant, generation, awake_s=0)).by_claim_s == 10
         owner_rows(address, "UPDATE machine_use SET awake_s = awake_s + 1000")
-        assert await here.use(tenant, generation, awake_s=0) == 0
+        assert (await here.use(tenant, generation, awake_s=0)).by_claim_s == 0
         await here.destroy(tenant)
         _, terms = await here.begin(tenant, at_least=0, image="i")
-        assert terms.awake_left_s == 0, "a new machine has no new budget"
+        assert terms.left.by_claim_s == 0, "a new machine has no new budget"
 
     run(scenario, address)
 

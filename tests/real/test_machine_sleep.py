@@ -4,13 +4,17 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import psycopg
 import pytest
 from tests.real.machines import Host, eventually, running_host
+from tests.real.test_budgets import limit
 
+from subclaw.core.budget import Budget, Kind, Level, Period
+from subclaw.core.errors import Exhausted
 from subclaw.core.machine import Command
 from subclaw.core.tenant import TenantId
 from subclaw.machines.host_client import HostClient
@@ -156,6 +160,24 @@ def test_claim_is_worth_no_more_than_the_budget(tmp_path: Path, cluster: Databas
         assert time.monotonic() - began > 3.0
         host.run(1, "true")  # what is used wakes all the same
         eventually(lambda: not awake(host), "a claim without a budget keeps a machine awake")
+
+
+def test_machine_in_use_sleeps_when_a_budget_is_used_up_and_both_are_said(
+    tmp_path: Path, cluster: DatabaseAddress
+) -> None:
+    budget = Budget(level=Level.TENANT, subject="*", kind=Kind.MACHINE_S, period=Period.DAY, hard=6)
+    with fresh_database(cluster) as address:
+        limit(address, budget)
+        with running_host(tmp_path, address) as host:
+            host.run(1, "echo kept > file")
+            began = time.monotonic()
+            with pytest.raises(Exhausted, match="so it stopped in the middle"):
+                host.run(1, "sleep 60")
+            assert time.monotonic() - began < 12
+            with pytest.raises(Exhausted, match="Today's allowance for your computer is used up"):
+                host.run(1, "true")
+            limit(address, replace(budget, hard=1_000))
+            assert host.run(1, "cat file").output == b"kept\n"
 
 
 def test_full_host_queues_and_then_makes_room(tmp_path: Path, address: DatabaseAddress) -> None:

@@ -4,6 +4,7 @@ Whatever implements `Machines` starts the tenant's machine when a call needs it,
 Everything that comes out of a machine is untrusted bytes, bounded by the limits that the call names.
 """
 
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from dataclasses import dataclass
 from datetime import datetime
@@ -237,17 +238,24 @@ class Machines(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Terms:
-    """What the tenant's plan gives a machine that starts.
+class SecondsLeft:
+    """For how long a machine may be awake: by a claim of its tenant's, of which each day (UTC) has so much, and at all.
 
-    It sleeps after `idle_timeout_s` without use. A claim to stay awake is honoured for `awake_left_s` seconds more;
-    each day (UTC) has a new budget.
+    The latter is what the budgets of machine seconds have left, if there are any.
     """
+
+    by_claim_s: float
+    at_all_s: float = math.inf
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """What the tenant's plan gives a machine that starts. It sleeps after `idle_timeout_s` without use."""
 
     idle_timeout_s: float
     disk_mb: int
     sleeps_with_memory: bool
-    awake_left_s: float
+    left: SecondsLeft
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,8 +282,8 @@ class MachineLedger(Protocol):
         """
         ...
 
-    async def use(self, tenant_id: TenantId, generation: int, *, awake_s: float) -> float:
-        """Add the seconds that a machine was awake since they were last added; return what is left of the budget today.
+    async def use(self, tenant_id: TenantId, generation: int, *, awake_s: float) -> SecondsLeft:
+        """Add the seconds that a machine was awake since they were last added; return what is left after them.
 
         Seconds before midnight (UTC) count for the day before; those of a call whose outcome is unknown may count twice
         if they are added again. Errors: `Conflict` if this start is not the newest any more, or has ended.

@@ -27,6 +27,10 @@ HOST_FULL = (
     "The host's disk is full, so the machine stopped in the middle of this; whether it was done is unknown. It can only"
     " go on when there is room again: tell the operator."
 )
+SPENT = (
+    "The time that your computer may run is used up, so it stopped in the middle of this; whether it was done is"
+    " unknown."
+)
 STOPPING = "The host of machines is stopping."
 BUSY = "All machines of this host are busy. Try again in a few minutes."
 
@@ -262,8 +266,11 @@ class AwakeMachines:
             logger.warning("machine %s sleeps and is not on record: %s", life.tenant_id, error.internal)
 
 
-def broken(life: Life, machine: Running, error: GuestBroken) -> Unavailable:
-    """Have a machine ended that is of no use any more, and say so in words."""
-    life.end_unsynced()
+def broken(life: Life, machine: Running, error: GuestBroken) -> SubclawError:
+    """Have a machine ended that is of no use any more, unless it is going to sleep by itself, and say so in words."""
+    if life.is_spent:
+        return Exhausted(SPENT, internal=f"machine {life.tenant_id}: a budget is used up")
+    if not life.stop.is_set():
+        life.end_unsynced()
     words = HOST_FULL if machine.monitor.host_full else UNKNOWN_OUTCOME
     return Unavailable(words, internal=f"machine {life.tenant_id}: {error}")

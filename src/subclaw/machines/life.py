@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from subclaw.core.errors import Conflict, SubclawError
-from subclaw.core.machine import MachineLedger, MachineState
+from subclaw.core.machine import MachineLedger, MachineState, SecondsLeft
 from subclaw.core.tenant import TenantId
 from subclaw.machines.disks.disk import disk_error, folder_of
 from subclaw.machines.guest.guest import GuestBroken
@@ -20,6 +20,9 @@ METER_S = 60.0
 MOST_PROCESSES = 256
 """With how many programs of the tenant's a machine sleeps with its memory; one with more has got out of hand."""
 
+NOT_KNOWN = SecondsLeft(by_claim_s=0.0)
+"""What is left for a machine that is not up."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -28,7 +31,7 @@ class Life:
     """A machine from its start to its end. Times are those of a clock that only goes forward.
 
     `kept_until_s` is until when a claim keeps it awake, as far as is known; `metered_s` is until when its seconds are
-    on the tenant's account, and `meter_at_s` when the next are added.
+    on the tenant's account, and `meter_at_s` when the next are added. It `is_spent` when a budget has no second left.
     """
 
     tenant_id: TenantId
@@ -37,10 +40,11 @@ class Life:
     used_s: float
     metered_s: float
     meter_at_s: float
-    awake_left_s: float = 0.0
+    left: SecondsLeft = NOT_KNOWN
     kept_until_s: float = 0.0
     calls: int = 0
     sync: bool = True
+    is_spent: bool = False
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -82,7 +86,8 @@ def begun(tenant_id: TenantId) -> Life:
 
 async def live(life: Life, started: Started, ledger: MachineLedger) -> None:
     """Keep a machine until it is gone, is told to stop, or has been idle for its time."""
-    life.awake_left_s = started.terms.awake_left_s
+    life.left = started.terms.left
+    life.meter_at_s = _meter_at_s(life)
     while not life.is_going():
         now_s = time.monotonic()
         if life.meter_at_s <= now_s:
@@ -109,7 +114,7 @@ async def sleep_or_stay(life: Life, started: Started) -> None:
         logger.warning("machine %s does not say whether it is in use: %s", life.tenant_id, error)
         life.stop.set()
         return
-    left_s = life.awake_left_s - (time.monotonic() - life.metered_s)
+    left_s = life.left.by_claim_s - (time.monotonic() - life.metered_s)
     stay_s = min(occupation.claim_s, left_s, started.terms.idle_timeout_s)
     if stay_s > 0:
         life.kept_until_s = time.monotonic() + stay_s
@@ -118,11 +123,14 @@ async def sleep_or_stay(life: Life, started: Started) -> None:
 
 
 async def meter(life: Life, started: Started, ledger: MachineLedger) -> None:
-    """Add the seconds since the last time to the tenant's account. A machine whose start was overtaken is ended."""
+    """Add the seconds since the last time to the tenant's account.
+
+    A machine whose start was overtaken is ended; one for which there is no second left goes to sleep.
+    """
     now_s = time.monotonic()
     life.meter_at_s = now_s + METER_S
     try:
-        life.awake_left_s = await ledger.use(life.tenant_id, started.generation, awake_s=now_s - life.metered_s)
+        life.left = await ledger.use(life.tenant_id, started.generation, awake_s=now_s - life.metered_s)
     except Conflict as error:
         logger.error("machine %s is ended: %s", life.tenant_id, error.internal)
         life.end_unsynced()
@@ -130,6 +138,16 @@ async def meter(life: Life, started: Started, ledger: MachineLedger) -> None:
         logger.warning("machine %s is not metered: %s", life.tenant_id, error.internal)
         return
     life.metered_s = now_s
+    life.meter_at_s = _meter_at_s(life)
+    if life.left.at_all_s <= 0:
+        logger.warning("machine %s goes to sleep: a budget is used up", life.tenant_id)
+        life.is_spent = True
+        life.stop.set()
+
+
+def _meter_at_s(life: Life) -> float:
+    """Return when seconds are added next: now and then, and when the budgets would have none left."""
+    return life.metered_s + min(METER_S, life.left.at_all_s)
 
 
 async def put_to_sleep(life: Life, started: Started, workshop: Workshop) -> MachineState:

@@ -1,17 +1,19 @@
 """The rows of one host's machines, by which a disk has one owner and one newest start."""
 
+import math
 from collections.abc import Collection
 
 from subclaw.core.budget import over_detail, over_words
 from subclaw.core.errors import Conflict, Exhausted, NotFound
-from subclaw.core.machine import KeptMachine, MachineState, Terms
+from subclaw.core.machine import KeptMachine, MachineState, SecondsLeft, Terms
 from subclaw.core.tenant import TenantId
 from subclaw.store.budgets import machine_over_budget
 from subclaw.store.database import Database
 
-_BEGIN = (
-    "SELECT generation, idle_timeout_s, disk_mb, sleeps_with_memory, awake_left_s FROM begin_machine(%s, %s, %s, %s)"
-)
+_BEGIN = """
+    SELECT generation, idle_timeout_s, disk_mb, sleeps_with_memory, claim_left_s, left_s
+    FROM begin_machine(%s, %s, %s, %s)
+"""
 _KEPT_ELSEWHERE = "The tenant's machine is kept on another host."
 _OVER = "The machine has been started again since, or sleeps, or is gone."
 
@@ -30,24 +32,24 @@ class StoreMachineLedger:
         rows = await self._database.rows(_BEGIN, self._host, tenant_id, at_least, image)
         if not rows:
             raise NotFound("There is no such tenant.")
-        ((generation, idle_timeout_s, disk_mb, sleeps_with_memory, awake_left_s),) = rows
+        ((generation, idle_timeout_s, disk_mb, sleeps_with_memory, *left),) = rows
         if generation is None:
             raise Conflict(_KEPT_ELSEWHERE)
         return generation, Terms(
             idle_timeout_s=idle_timeout_s,
             disk_mb=disk_mb,
             sleeps_with_memory=sleeps_with_memory,
-            awake_left_s=awake_left_s,
+            left=_seconds_left(*left),
         )
 
-    async def use(self, tenant_id: TenantId, generation: int, *, awake_s: float) -> float:
+    async def use(self, tenant_id: TenantId, generation: int, *, awake_s: float) -> SecondsLeft:
         """See `core.machine.MachineLedger.use`."""
-        ((left_s,),) = await self._database.rows(
-            "SELECT use_machine(%s, %s, %s, %s)", self._host, tenant_id, generation, awake_s
+        rows = await self._database.rows(
+            "SELECT claim_left_s, left_s FROM use_machine(%s, %s, %s, %s)", self._host, tenant_id, generation, awake_s
         )
-        if left_s is None:
+        if not rows:
             raise Conflict(_OVER)
-        return float(left_s)
+        return _seconds_left(*rows[0])
 
     async def end(self, tenant_id: TenantId, generation: int, state: MachineState, *, awake_s: float) -> None:
         """See `core.machine.MachineLedger.end`."""
@@ -80,3 +82,7 @@ class StoreMachineLedger:
         """See `core.machine.MachineLedger.existing`."""
         rows = await self._database.rows("SELECT tenants_that_exist(%s::bigint[])", list(tenant_ids))
         return frozenset(TenantId(tenant_id) for (tenant_id,) in rows)
+
+
+def _seconds_left(claim_left_s: float, left_s: int | None) -> SecondsLeft:
+    return SecondsLeft(by_claim_s=claim_left_s, at_all_s=math.inf if left_s is None else left_s)

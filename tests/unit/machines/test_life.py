@@ -1,18 +1,19 @@
 """Metering: what is on a tenant's account, and what happens to a machine whose start was overtaken."""
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import cast
 
 import pytest
 
 from subclaw.core.errors import Conflict, SubclawError, Unavailable
-from subclaw.core.machine import MachineLedger, Terms
+from subclaw.core.machine import MachineLedger, SecondsLeft, Terms
 from subclaw.core.tenant import TenantId
 from subclaw.machines.life import METER_S, Life, begun, meter
 from subclaw.machines.starts import Started
 
-TERMS = Terms(idle_timeout_s=300.0, disk_mb=8_192, sleeps_with_memory=True, awake_left_s=100.0)
+TERMS = Terms(idle_timeout_s=300.0, disk_mb=8_192, sleeps_with_memory=True, left=SecondsLeft(by_claim_s=100.0))
 
 
 class Account:
@@ -21,13 +22,14 @@ class Account:
     def __init__(self, *errors: SubclawError | None) -> None:
         self.errors = list(errors)
         self.used_s = 0.0
+        self.limit_s = math.inf
 
-    async def use(self, tenant_id: TenantId, generation: int, *, awake_s: float) -> float:
+    async def use(self, tenant_id: TenantId, generation: int, *, awake_s: float) -> SecondsLeft:
         """Add seconds."""
         if self.errors and (error := self.errors.pop(0)):
             raise error
         self.used_s += awake_s
-        return 100.0 - self.used_s
+        return SecondsLeft(by_claim_s=100.0 - self.used_s, at_all_s=self.limit_s - self.used_s)
 
 
 def metered(account: Account, check: Callable[[Life], None], *, awake_s: float, times: int = 1) -> None:
@@ -49,7 +51,7 @@ def test_seconds_are_added_once() -> None:
 
     def check(life: Life) -> None:
         assert account.used_s == pytest.approx(30.0, abs=1.0)
-        assert life.awake_left_s == pytest.approx(70.0, abs=1.0)
+        assert life.left.by_claim_s == pytest.approx(70.0, abs=1.0)
 
     metered(account, check, awake_s=30.0, times=2)
 
@@ -76,3 +78,21 @@ def test_machine_whose_start_was_overtaken_is_ended_as_it_is() -> None:
         assert not life.sync
 
     metered(Account(Conflict("overtaken")), check, awake_s=30.0)
+
+
+def test_machine_goes_to_sleep_when_a_budget_has_no_second_left_and_is_metered_at_that_time() -> None:
+    account = Account()
+    account.limit_s = 40.0
+
+    def going_on(life: Life) -> None:
+        assert not life.stop.is_set()
+        assert life.meter_at_s - life.metered_s == pytest.approx(10.0, abs=1.0)
+
+    metered(account, going_on, awake_s=30.0)
+
+    def spent(life: Life) -> None:
+        assert life.stop.is_set()
+        assert life.sync, "what is on its disk is kept"
+        assert life.is_spent
+
+    metered(account, spent, awake_s=10.0)

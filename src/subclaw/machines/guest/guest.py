@@ -15,7 +15,7 @@ from subclaw.core.machine import Command, CommandEnd, CommandResult, FileSlice, 
 from subclaw.machines.guest.answers import Fields, GuestBroken, command_end, match_of, number, result, seconds
 from subclaw.machines.guest.identity import TOLD, Identity, SetUp, Told, check_clock, check_nonce, set_up_of
 from subclaw_guest.frames import MAX_PAYLOAD_BYTES
-from subclaw_guest.link import Link, LinkClosed, Stream
+from subclaw_guest.link import Link, LinkClosed, Stream, StreamCancelled
 from subclaw_guest.occupation import CLAIM_LIMIT_S
 
 ANSWER_S = 60.0
@@ -192,7 +192,7 @@ class Guest:
                     with contextlib.suppress(TimeoutError, LinkClosed):
                         async with asyncio.timeout(CANCEL_S):
                             await stream.cancel()
-        except LinkClosed as error:
+        except (LinkClosed, StreamCancelled) as error:
             raise GuestBroken("the machine stopped") from error
         except TimeoutError as error:
             raise GuestBroken("the machine does not answer") from error

@@ -423,19 +423,62 @@ BEGIN
     END IF;
 END $$;
 
+-- How many seconds the budgets have left for a tenant's machine; NULL if there are none.
+CREATE FUNCTION machine_s_left(p_tenant bigint) RETURNS bigint LANGUAGE sql STABLE AS $$
+    SELECT min(greatest(0, b.hard - coalesce((
+        SELECT sum(c.used) FROM budget_counter c
+        WHERE (c.level, c.subject, c.kind, c.period) = (b.level, b.subject, b.kind, b.period)
+            AND c.since >= period_start(b.period, now())), 0)))::bigint
+    FROM budgets_of(p_tenant, NULL, '{machine_s}') b
+$$;
+
 -- As before; and never more than the budgets have left: no claim keeps a machine awake beyond those.
 CREATE OR REPLACE FUNCTION awake_left(p_tenant bigint) RETURNS double precision LANGUAGE sql STABLE AS $$
-    SELECT least(greatest(0, p.awake_s_per_day - coalesce(u.awake_s, 0)), (
-        SELECT min(greatest(0, b.hard - coalesce((
-            SELECT sum(c.used) FROM budget_counter c
-            WHERE (c.level, c.subject, c.kind, c.period) = (b.level, b.subject, b.kind, b.period)
-                AND c.since >= period_start(b.period, now())), 0)))
-        FROM budgets_of(p_tenant, NULL, '{machine_s}') b))
+    SELECT least(greatest(0, p.awake_s_per_day - coalesce(u.awake_s, 0)), machine_s_left(p_tenant))
     FROM tenant t JOIN plan p ON p.name = t.plan
         LEFT JOIN machine_use u ON u.tenant_id = t.id AND u.day = (now() AT TIME ZONE 'UTC')::date
     WHERE t.id = p_tenant
 $$;
 
+-- As before; and left_s is what the budgets have left, NULL if there are none.
+DROP FUNCTION begin_machine(text, bigint, bigint, text);
+CREATE FUNCTION begin_machine(p_host text, p_tenant bigint, p_at_least bigint, p_image text)
+RETURNS TABLE (
+    generation bigint, idle_timeout_s integer, disk_mb integer, sleeps_with_memory boolean,
+    claim_left_s double precision, left_s bigint
+) LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    v_plan plan;
+    v_generation bigint;
+BEGIN
+    SELECT p.* INTO v_plan FROM tenant t JOIN plan p ON p.name = t.plan WHERE t.id = p_tenant FOR KEY SHARE OF t;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    INSERT INTO machine AS m (tenant_id, host, generation, state, image)
+        VALUES (p_tenant, p_host, p_at_least + 1, 'awake', p_image)
+        ON CONFLICT (tenant_id) DO UPDATE SET generation = greatest(m.generation, p_at_least) + 1, state = 'awake',
+            image = p_image, since = now()
+        WHERE m.host = p_host RETURNING m.generation INTO v_generation;
+    RETURN QUERY SELECT v_generation, v_plan.idle_timeout_s, v_plan.disk_mb, v_plan.sleeps_with_memory,
+        awake_left(p_tenant), machine_s_left(p_tenant);
+END $$;
+
+-- As before; returns nothing if the machine is not awake, of this host and start.
+DROP FUNCTION use_machine(text, bigint, bigint, double precision);
+CREATE FUNCTION use_machine(p_host text, p_tenant bigint, p_generation bigint, p_awake_s double precision)
+RETURNS TABLE (claim_left_s double precision, left_s bigint) LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = public, pg_temp AS $$
+DECLARE v machine := hold_machine(p_host, p_tenant, p_generation);
+BEGIN
+    IF v.state = 'awake' THEN
+        PERFORM count_awake(p_tenant, p_awake_s, now());
+        RETURN QUERY SELECT awake_left(p_tenant), machine_s_left(p_tenant);
+    END IF;
+END $$;
+
+REVOKE ALL ON FUNCTION begin_machine, use_machine, machine_s_left FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION begin_machine, use_machine TO subclaw_host;
 REVOKE ALL ON FUNCTION period_start, period_end, budgets_of, lock_counters, lock_known_counters, charge_counters,
     count_change, has_budgets, room, reserve, charge_usage, free_reservation, note_warning, charge_segments,
     return_segments, charge_machine, machine_over_budget FROM PUBLIC;
