@@ -18,7 +18,7 @@ from subclaw.core.errors import Unavailable
 log = logging.getLogger(__name__)
 
 LOG_LIMIT_BYTES = 5 * 1024 * 1024
-LINE_LIMIT_BYTES = 64 * 1024
+LINE_LIMIT_BYTES = PIECE_BYTES = 64 * 1024
 RESTART_DELAY_S = 0.2
 RESTART_DELAY_LIMIT_S = 10.0
 STABLE_AFTER_S = 30.0
@@ -102,7 +102,7 @@ class _Keeper:
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
             umask=process.file_mask,
-            limit=LINE_LIMIT_BYTES,
+            limit=PIECE_BYTES,
             cwd="/",
         )
         self._reader = asyncio.create_task(self._keep_log(self._running), name=f"{process.name} log")
@@ -161,19 +161,21 @@ class _Keeper:
         """Copy what it says to its log, which is bounded."""
         assert running.stdout is not None
         handler = RotatingFileHandler(self._logs / f"{self._process.name}.log", maxBytes=LOG_LIMIT_BYTES, backupCount=1)
+        begun = b""
         try:
-            while line := await _next_line(running.stdout):
-                self._last_line = line.decode("utf-8", "replace").rstrip()
-                handler.emit(logging.makeLogRecord({"msg": self._last_line.replace("%", "%%")}))
+            while piece := await running.stdout.read(PIECE_BYTES):
+                lines, _, begun = (begun + piece).rpartition(b"\n")
+                if len(begun) > LINE_LIMIT_BYTES:
+                    lines, begun = b"\n".join(filter(None, [lines, begun])), b""
+                self._keep_lines(handler, lines)
+            self._keep_lines(handler, begun)
         finally:
             handler.close()
 
-
-async def _next_line(stream: asyncio.StreamReader) -> bytes:
-    try:
-        return await stream.readline()
-    except ValueError:  # a line over the limit
-        return b"[a line too long to keep]\n"
+    def _keep_lines(self, handler: logging.Handler, lines: bytes) -> None:
+        if text := lines.decode("utf-8", "replace").rstrip():
+            self._last_line = text.rpartition("\n")[2]
+            handler.emit(logging.makeLogRecord({"msg": text.replace("%", "%%")}))
 
 
 async def socket_ready(path: Path) -> None:
