@@ -15,6 +15,12 @@ from subclaw.store.notify import Topic, listen, notifications
 
 PAGE_ITEMS = 200
 
+BEGUN = " begun"
+"""What a notification ends with that says no more than that a turn has begun."""
+
+BEGUN_S = 0.25
+"""How long a page is not told that a turn has begun: one that is quicker is told of once, with its reply."""
+
 
 class StoreFeed:
     """See `core.feed.ChatFeed`. One connection listens for all pages; `run` must be running."""
@@ -23,6 +29,7 @@ class StoreFeed:
         self._database = database
         self._address = address
         self._followers: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._put_off: dict[str, asyncio.TimerHandle] = {}
         self._ended = False
         self.listening = asyncio.Event()
 
@@ -34,10 +41,25 @@ class StoreFeed:
             self.listening.set()
             try:
                 async for notification in notifications(connection):
-                    for follower in self._followers.get(notification.payload, ()):
-                        follower.set()
+                    self._tell(notification.payload)
             finally:
                 self.end()
+
+    def _tell(self, payload: str) -> None:
+        key = payload.removesuffix(BEGUN)
+        if key not in self._followers:
+            return
+        if put_off := self._put_off.pop(key, None):
+            put_off.cancel()
+        if key == payload:
+            self._wake(key)
+        else:
+            self._put_off[key] = asyncio.get_running_loop().call_later(BEGUN_S, self._wake, key)
+
+    def _wake(self, key: str) -> None:
+        self._put_off.pop(key, None)
+        for follower in self._followers.get(key, ()):
+            follower.set()
 
     def end(self) -> None:
         """End what all followers follow, with `Unavailable`: they come again, to us or to another process."""

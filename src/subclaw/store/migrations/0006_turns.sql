@@ -54,7 +54,7 @@ BEGIN
         v_next := v_next + write_events(v, v_next, '[{"type": "turn.started", "body": {}}]');
         v_next := v_next + drain(v, v_next);
         UPDATE conversation c SET next_seq = v_next, drained_seq = v.inbox_seq, turn_open = true WHERE c.id = v.id;
-        PERFORM pg_notify('subclaw_feed', v.channel || ' ' || v.address);
+        PERFORM pg_notify('subclaw_feed', v.channel || ' ' || v.address || ' begun');
     END IF;
     RETURN QUERY SELECT t.name, v.channel, v.address, v.failures, v.turn_open,
         CASE WHEN v.turn_open THEN coalesce((
