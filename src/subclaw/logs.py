@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import TextIO
 
 GATHER_S = 0.2
-"""How long a line may wait that is no warning. A process that is killed may take those with it."""
+GATHERED_LINES = 1_000
+"""How long a line may wait that is no warning, and with how many. A process that is killed may take those with it."""
 
 ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
@@ -37,7 +38,7 @@ class _Gathering(logging.StreamHandler[TextIO]):
             self._lines.append(self.format(record))
         except Exception:
             self.handleError(record)
-        if record.levelno >= logging.WARNING or not self._put_off():
+        if record.levelno >= logging.WARNING or len(self._lines) >= GATHERED_LINES or not self._put_off():
             self.flush()
 
     def flush(self) -> None:

@@ -5,6 +5,7 @@ from subclaw.core.model import ModelSaid, Usage, UserSaid
 from subclaw.core.tool import ToolCall
 from subclaw.core.transcript import (
     Event,
+    HistorySummarised,
     MessageReceived,
     ModelReplied,
     ToolFinished,
@@ -47,3 +48,12 @@ def test_what_a_model_refused_to_answer_is_not_told_again() -> None:
         UserSaid(text="and now?"),
         ModelSaid(text="All is well."),
     )
+
+
+def test_a_summary_that_was_made_before_a_refusal_is_told_all_the_same() -> None:
+    summary = HistorySummarised(text="They like tea.", kept_replies=0, usage=USAGE)
+    events = [*turn("hello", reply="hi"), *turn("do that", summary, reply="I would rather not.", refused=True)]
+    told = history([*events, *turn("and now?", reply="All is well.")])
+    assert isinstance(told[0], UserSaid)
+    assert told[0].text.endswith("They like tea.")
+    assert UserSaid(text=REFUSED) in told

@@ -167,7 +167,7 @@ def _blocks(events: Sequence[Event]) -> list[Block]:
     for one in told(events):
         event = events[one.index]
         is_message = isinstance(event, MessageReceived | ScheduleDue)
-        counted = isinstance(event, ModelReplied) and (summary is None or one.index > summary)
+        counted = isinstance(event, ModelReplied) and not event.refused and (summary is None or one.index > summary)
         blocks.append(
             Block(
                 said=one.said,

@@ -98,14 +98,14 @@ def _since_summary(events: Sequence[Event]) -> Sequence[int]:
 
 
 def _refused(events: Sequence[Event]) -> frozenset[int]:
-    """Return the events that led to a refusal: those of its turn, until then."""
+    """Return the events that led to a refusal: those of its turn until then, but for a summary of what was before."""
     refused: set[int] = set()
     began = 0
     for index, event in enumerate(events):
         if isinstance(event, TurnStarted):
             began = index
         elif isinstance(event, ModelReplied) and event.refused:
-            refused |= set(range(began, index))
+            refused |= {n for n in range(began, index) if not isinstance(events[n], HistorySummarised)}
     return frozenset(refused)
 
 
