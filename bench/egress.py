@@ -19,8 +19,8 @@ from typing import cast
 import psutil
 import uvloop
 
-from subclaw.core.policy import Upstream
 from subclaw.core.secret import SealedSecret
+from subclaw.core.upstream import Upstream
 from subclaw.egress.gateway import EgressSettings, serve_egress
 from subclaw.egress.keys import ensure_key, read_public_key
 from subclaw.egress.seal import seal
@@ -64,7 +64,8 @@ def _run_upstream(path: Path) -> None:
 
 
 def _run_gateway(folder: Path, port: int) -> None:
-    sealed = SealedSecret(name="key", sealed=seal(read_public_key(folder), "sk-bench-0123456789abcdef0123456789abcdef"))
+    value = "sk-bench-0123456789abcdef0123456789abcdef"
+    sealed = SealedSecret(name="key", sealed=seal(read_public_key(folder), value, "key"))
 
     async def load() -> Sequence[SealedSecret]:
         return [sealed]

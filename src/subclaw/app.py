@@ -118,7 +118,9 @@ async def seal_keys(settings: Settings, environ: Mapping[str, str]) -> tuple[str
     present = [name for name in KEY_VARIABLES if environ.get(name)]
     async with open_database(database_address(settings), Role.OPERATOR, size=1) as operator:
         for name in present:
-            await save_secret(operator, SealedSecret(name=KEY_VARIABLES[name], sealed=seal(public_key, environ[name])))
+            secret = KEY_VARIABLES[name]
+            sealed = seal(public_key, environ[name], secret)
+            await save_secret(operator, SealedSecret(name=secret, sealed=sealed))
     return tuple(present)
 
 

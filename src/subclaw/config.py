@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from subclaw.core.errors import Invalid
-from subclaw.core.policy import Injection, Upstream
+from subclaw.core.upstream import Injection, Upstream
 from subclaw.models.choice import DEFAULT_MODELS, DEMO, ModelChoice, parse_choice
 
 DEFAULT_HOME = Path("/var/lib/subclaw")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from subclaw.core.policy import Upstream
+from subclaw.core.upstream import Upstream
 from subclaw.egress.limits import Limits
 from subclaw.testing.egress import run, running_gateway, talk
 from subclaw.testing.upstream import Connection, FakeUpstream, Seen, http_upstream, simple

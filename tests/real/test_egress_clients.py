@@ -10,7 +10,7 @@ from openai.types.chat import ChatCompletionUserMessageParam
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
 
 from subclaw.core.errors import Invalid, Unavailable
-from subclaw.core.policy import Upstream
+from subclaw.core.upstream import Upstream
 from subclaw.egress.client import gateway_client, verify
 from subclaw.testing.egress import run, running_gateway, talk
 from subclaw.testing.upstream import Connection, Seen, http_upstream, simple

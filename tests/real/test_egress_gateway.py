@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from subclaw.core.errors import Conflict, Invalid
-from subclaw.core.policy import Injection, Upstream
+from subclaw.core.upstream import Injection, Upstream
 from subclaw.egress.client import gateway_client
 from subclaw.egress.limits import Limits
 from subclaw.testing.egress import DEADLINE_S, run, running_gateway, talk

@@ -25,7 +25,7 @@ RSS_LIMIT_MB = 60
 
 PROGRAM = """
 import logging, os, pathlib, sys, uvloop
-from subclaw.core.policy import Upstream
+from subclaw.core.upstream import Upstream
 from subclaw.core.secret import SealedSecret
 from subclaw.egress.gateway import EgressSettings, serve_egress
 
@@ -55,7 +55,7 @@ def _gateway(folder: Path, port: int, user: int | None) -> Iterator[subprocess.P
     ensure_key(folder / "keys", uid, uid)
     (folder / "run").mkdir()
     os.chown(folder / "run", uid, -1)
-    sealed = seal(read_public_key(folder / "keys"), SECRET).hex()
+    sealed = seal(read_public_key(folder / "keys"), SECRET, "key").hex()
     gid = os.getgid() if user is None else user
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(

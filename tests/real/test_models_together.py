@@ -13,7 +13,7 @@ from tests.real.model_scene import HELLO, PATHS, TOOL, opened, opened_all
 
 from subclaw.core.agent import AgentSettings
 from subclaw.core.model import ModelSaid, Prompt, ToolSaid, UserSaid, Utterance
-from subclaw.core.policy import Upstream
+from subclaw.core.upstream import Upstream
 from subclaw.models.choice import parse_choice
 from subclaw.models.prices import Prices
 from subclaw.models.providers import open_models

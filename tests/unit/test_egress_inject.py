@@ -5,7 +5,7 @@ import base64
 import pytest
 
 from subclaw.core.errors import Corrupt
-from subclaw.core.policy import Injection, Upstream
+from subclaw.core.upstream import Injection, Upstream
 from subclaw.egress.inject import outgoing, returned
 from subclaw.egress.opened import Opened
 from subclaw.egress.refusal import Refusal

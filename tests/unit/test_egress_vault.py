@@ -45,7 +45,7 @@ class Clock:
 
 
 def _sealed(folder: Path, name: str, value: str) -> SealedSecret:
-    return SealedSecret(name=name, sealed=seal(read_public_key(folder), value))
+    return SealedSecret(name=name, sealed=seal(read_public_key(folder), value, name))
 
 
 def _vault(folder: Path, store: Store, clock: Clock) -> Vault:
@@ -97,11 +97,11 @@ def test_a_damaged_key_is_noticed(tmp_path: Path, content: bytes) -> None:
 def test_sealing_refuses_what_is_no_value(tmp_path: Path) -> None:
     ensure_key(tmp_path, os.getuid(), os.getgid())
     public_key = read_public_key(tmp_path)
-    assert seal(public_key, VALUE) != seal(public_key, VALUE)
-    assert VALUE.encode() not in seal(public_key, VALUE)
+    assert seal(public_key, VALUE, "a") != seal(public_key, VALUE, "a")
+    assert VALUE.encode() not in seal(public_key, VALUE, "a")
     for value in ("", "x" * 8_193, "\ud800"):
         with pytest.raises(Invalid):
-            seal(public_key, value)
+            seal(public_key, value, "a")
 
 
 def test_the_vault_opens_by_name(tmp_path: Path) -> None:
@@ -162,6 +162,19 @@ def test_known_secrets_outlive_the_store(tmp_path: Path) -> None:
         clock.now_s += LOAD_EVERY_S
         with pytest.raises(Unavailable):
             await vault.secret("b")
+
+    asyncio.run(scenario())
+
+
+def test_a_seal_for_another_name_is_corrupt(tmp_path: Path) -> None:
+    ensure_key(tmp_path, os.getuid(), os.getgid())
+
+    async def load() -> Sequence[SealedSecret]:
+        return [SealedSecret(name="mine", sealed=_sealed(tmp_path, "yours", VALUE).sealed)]
+
+    async def scenario() -> None:
+        with pytest.raises(Corrupt):
+            await Vault(tmp_path, load).secret("mine")
 
     asyncio.run(scenario())
 

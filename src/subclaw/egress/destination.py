@@ -7,7 +7,7 @@ from functools import lru_cache
 from urllib.parse import urlsplit
 
 from subclaw.core.errors import Invalid
-from subclaw.core.policy import Injection, Upstream
+from subclaw.core.upstream import Injection, Upstream
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _BASE_PATH = re.compile(r"(/[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~!$&'()*+,=:@-]*)*")

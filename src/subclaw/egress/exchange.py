@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import h11
 
-from subclaw.core.policy import Allowed
+from subclaw.core.upstream import Allowed
 from subclaw.egress.door import Door
 from subclaw.egress.inject import Headers, outgoing, returned
 from subclaw.egress.limits import Limits

@@ -13,15 +13,15 @@ from pathlib import Path
 import h11
 
 from subclaw.core.errors import Corrupt, Invalid, NotFound, Unavailable
-from subclaw.core.policy import Refused, Upstream
+from subclaw.core.upstream import Refused, Upstream
 from subclaw.egress.destination import destination
 from subclaw.egress.door import Door
 from subclaw.egress.exchange import Record, forward
 from subclaw.egress.limits import Limits
-from subclaw.egress.policy import decide
 from subclaw.egress.pool import Pool
 from subclaw.egress.process import forbid_core_dumps, room_for_connections
 from subclaw.egress.refusal import Refusal
+from subclaw.egress.upstream_calls import decide
 from subclaw.egress.vault import LoadSecrets, Vault
 from subclaw.egress.verify import answer_verify
 from subclaw.egress.verify_path import PREFIX

@@ -4,7 +4,7 @@ import base64
 from collections.abc import Iterable
 
 from subclaw.core.errors import Corrupt
-from subclaw.core.policy import Injection, Upstream
+from subclaw.core.upstream import Injection, Upstream
 from subclaw.egress.destination import destination
 from subclaw.egress.opened import Opened
 from subclaw.egress.refusal import Refusal

@@ -1,12 +1,13 @@
 """The vault: opens sealed secrets by name. Only the egress gateway imports this."""
 
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 from nacl.exceptions import CryptoError
-from nacl.public import SealedBox
+from nacl.public import PrivateKey, SealedBox
 
 from subclaw.core.errors import Corrupt, NotFound, SubclawError, Unavailable
 from subclaw.core.secret import SealedSecret
@@ -78,7 +79,15 @@ class Vault:
         sealed = self._seals.get(name)
         if sealed is None:
             raise NotFound(f"There is no secret {name}.")
-        try:
-            return Opened(self._box.decrypt(sealed).decode())
-        except (CryptoError, UnicodeDecodeError, ValueError):
-            raise Corrupt(f"The secret {name} was not sealed for this gateway; set it again.") from None
+        return open_seal(self._box, sealed, name)
+
+
+def open_seal(box: SealedBox[PrivateKey], sealed: bytes, label: str) -> Opened:
+    """Open a seal that is for what `label` says. Errors: `Corrupt`."""
+    try:
+        content = json.loads(box.decrypt(sealed))
+        if content["label"] == label:
+            return Opened(content["value"])
+    except (CryptoError, ValueError, KeyError, TypeError):
+        pass
+    raise Corrupt("A secret was not sealed for this gateway, or for another use; set it again.")

@@ -14,8 +14,8 @@ from pydantic_ai.settings import ModelSettings
 
 from subclaw.core.agent import AgentSettings
 from subclaw.core.model import Model, Prompt, UserSaid, reply_limit_tokens
-from subclaw.core.policy import Upstream
 from subclaw.core.secret import PLACEHOLDER
+from subclaw.core.upstream import Upstream
 from subclaw.models.bounds import bound_answers
 from subclaw.models.choice import ModelChoice, parse_choice
 from subclaw.models.failover import Failover

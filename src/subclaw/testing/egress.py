@@ -10,8 +10,8 @@ from pathlib import Path
 
 import uvloop
 
-from subclaw.core.policy import Upstream
 from subclaw.core.secret import SealedSecret
+from subclaw.core.upstream import Upstream
 from subclaw.egress.gateway import EgressSettings, serve_egress
 from subclaw.egress.keys import ensure_key, read_public_key
 from subclaw.egress.limits import Limits
@@ -43,7 +43,7 @@ async def running_gateway(
     """Serve the gateway in this loop; yields the path of its socket."""
     ensure_key(folder, os.getuid(), os.getgid())
     public_key = read_public_key(folder)
-    sealed = [SealedSecret(name=name, sealed=seal(public_key, value)) for name, value in secrets.items()]
+    sealed = [SealedSecret(name=name, sealed=seal(public_key, value, name)) for name, value in secrets.items()]
 
     async def load() -> Sequence[SealedSecret]:
         return sealed

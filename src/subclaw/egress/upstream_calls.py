@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from urllib.parse import quote, unquote_to_bytes
 
-from subclaw.core.policy import Allowed, Decision, Refused, Upstream
+from subclaw.core.upstream import Allowed, Decision, Refused, Upstream
 from subclaw.egress.destination import destination
 
 TARGET_LIMIT_CHARACTERS = 8_192

@@ -7,9 +7,9 @@ import h11
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from subclaw.core.policy import Allowed, Upstream
+from subclaw.core.upstream import Allowed, Upstream
 from subclaw.egress.head import END, request_problem
-from subclaw.egress.policy import decide
+from subclaw.egress.upstream_calls import decide
 
 UPSTREAMS = {
     "api": Upstream(name="api", base_url="https://api.test/base/path"),
