@@ -6,7 +6,8 @@ import pytest
 
 from subclaw.core.errors import Corrupt
 from subclaw.core.upstream import Injection, Upstream
-from subclaw.egress.inject import outgoing, returned
+from subclaw.egress.headers import returned
+from subclaw.egress.inject import outgoing
 from subclaw.egress.opened import Opened
 from subclaw.egress.refusal import Refusal
 
@@ -86,15 +87,15 @@ def test_returned_headers_are_scrubbed() -> None:
         (b"set-cookie", b"session=minted"),
         (b"location", b"https://evil.test/?k=sk-live-0123456789&x=" + b"sk-live-0123456789".hex().encode()),
     ]
-    assert returned(headers, SECRET) == [
+    assert returned(headers, SECRET.forms, authorised=True) == [
         (b"content-length", b"3"),
         (b"location", b"https://evil.test/?k=[secret]**********&x=[secret]****************************"),
     ]
-    assert (b"set-cookie", b"session=minted") in returned(headers, None)
+    assert (b"set-cookie", b"session=minted") in returned(headers, (), authorised=False)
 
 
 def test_an_answer_that_cannot_be_searched_is_refused() -> None:
     with pytest.raises(Refusal) as caught:
-        returned([(b"content-encoding", b"gzip")], SECRET)
+        returned([(b"content-encoding", b"gzip")], SECRET.forms, authorised=True)
     assert caught.value.status == 502
-    assert returned([(b"content-encoding", b"gzip")], None) == [(b"content-encoding", b"gzip")]
+    assert returned([(b"content-encoding", b"gzip")], (), authorised=False) == [(b"content-encoding", b"gzip")]

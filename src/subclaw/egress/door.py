@@ -12,7 +12,8 @@ from subclaw.egress.head import request_problem
 from subclaw.egress.limits import Limits
 from subclaw.egress.reading import Malformed, read_head, read_piece
 from subclaw.egress.refusal import Refusal
-from subclaw.egress.wire import Wire
+from subclaw.egress.request import Request
+from subclaw.egress.stream import Stream
 
 
 class Door:
@@ -21,7 +22,7 @@ class Door:
     All reads raise `Refusal` for what the client does wrong, and `ConnectionError` when it is gone.
     """
 
-    def __init__(self, wire: Wire, limits: Limits) -> None:
+    def __init__(self, wire: Stream, limits: Limits) -> None:
         self.wire = wire
         self.begun = False
         """Whether an answer has begun, so that an error can no longer be told."""
@@ -30,7 +31,7 @@ class Door:
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.head_bytes)
         self._out: list[bytes] = []
 
-    async def request(self) -> h11.Request | None:
+    async def request(self) -> Request | None:
         """Return the next request; None if the client ends the connection or leaves it idle."""
         try:
             head = await read_head(self.wire, self._http, self._limits, self._limits.client_idle_s)
@@ -50,7 +51,7 @@ class Door:
             return None
         self.body_bytes = 0
         self._check_length(event)
-        return event
+        return Request(method=event.method, target=event.target, headers=event.headers.raw_items())
 
     async def body(self) -> bytes:
         """Return the next piece of the request's body, at least one byte, or nothing at its end."""

@@ -1,21 +1,48 @@
 """An exchange: one request carried to its upstream, and the answer carried back, both as streams."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-import h11
-
-from subclaw.core.upstream import Allowed
-from subclaw.egress.door import Door
-from subclaw.egress.inject import Headers, outgoing, returned
+from subclaw.egress.headers import Headers, returned
 from subclaw.egress.limits import Limits
 from subclaw.egress.link import Link, Unanswered
-from subclaw.egress.opened import Opened
 from subclaw.egress.pool import Pool
 from subclaw.egress.refusal import Refusal
 from subclaw.egress.scrub import Scrubber
 
 _REPLAYABLE = (b"GET", b"HEAD")
+
+
+class Client(Protocol):
+    """Whoever asks, and gets the answer. All reads raise `Refusal`, all writes `ConnectionError` and `TimeoutError`."""
+
+    body_bytes: int
+
+    async def body(self) -> bytes:
+        """Return the next piece of the request's body, at least one byte, or nothing at its end."""
+        ...
+
+    async def gather(self, limit_bytes: int) -> tuple[bytes, bool]:
+        """Read the body until its end or until `limit_bytes` are exceeded; return it, and whether it has ended."""
+        ...
+
+    def begin(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Begin the answer."""
+        ...
+
+    async def flush(self) -> None:
+        """Send what was written."""
+        ...
+
+    async def send(self, data: bytes) -> None:
+        """Send a piece of the answer's body."""
+        ...
+
+    async def finish(self) -> bool:
+        """End the answer; return whether the client's connection can go on."""
+        ...
 
 
 @dataclass(kw_only=True)
@@ -30,105 +57,98 @@ class Record:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Call:
-    """A request as it goes to the upstream: `first` is the body's beginning, or all of it if it has `ended`."""
+class Call:
+    """A request as it goes out, with its framing among the headers.
+
+    `forms` are what a secret may look like in the answer, where it is blotted out. `authorised` says that the request
+    has one.
+    """
 
     method: bytes
     target: str
     headers: Headers
+    forms: tuple[bytes, ...] = ()
+    authorised: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Begun:
+    """A call with the beginning of its body, or all of it if it has `ended`."""
+
+    call: Call
     first: bytes
     ended: bool
-    secret: Opened | None
 
 
-async def forward(
-    door: Door,
-    request: h11.Request,
-    allowed: Allowed,
-    secret: Opened | None,
-    pool: Pool,
-    limits: Limits,
-    record: Record,
-) -> bool:
+async def forward(client: Client, call: Call, pool: Pool, limits: Limits, record: Record) -> bool:
     """Carry a request to its upstream and the answer back; return whether the client's connection can go on.
 
     A small body is read whole before the upstream is reached, so that a malformed one reaches nobody. A kept connection
     that turns out dead is replaced once, and only for GET and HEAD without a body: anything else may have been acted
     on, and the caller is told 502 and must judge.
-    Errors: `Refusal`, `Corrupt` (the secret), `ConnectionError` and `TimeoutError` when the client is gone or stuck.
+    Errors: `Refusal`, `ConnectionError` and `TimeoutError` when the client is gone or stuck.
     """
-    headers = outgoing(request.headers, allowed.upstream, secret)
-    first, ended = await door.gather(limits.gathered_bytes)
-    call = _Call(
-        method=request.method,
-        target=allowed.url_path,
-        headers=headers + _framing(request),
-        first=first,
-        ended=ended,
-        secret=secret,
-    )
+    first, ended = await client.gather(limits.gathered_bytes)
+    begun = _Begun(call=call, first=first, ended=ended)
     link = pool.take()
     if link is not None:
         try:
-            return await _converse(door, link, pool, call, record)
+            return await _converse(client, link, pool, begun, record)
         except Unanswered:
-            if request.method not in _REPLAYABLE or first or not ended:
+            if call.method not in _REPLAYABLE or first or not ended:
                 raise _unanswered() from None
     try:
-        return await _converse(door, await pool.connect(), pool, call, record)
+        return await _converse(client, await pool.connect(), pool, begun, record)
     except Unanswered:
         raise _unanswered() from None
 
 
-async def _converse(door: Door, link: Link, pool: Pool, call: _Call, record: Record) -> bool:
+async def _converse(client: Client, link: Link, pool: Pool, begun: _Begun, record: Record) -> bool:
+    call = begun.call
     try:
         try:
-            await link.send_head(call.method, call.target, call.headers, call.first, ended=call.ended)
+            await link.send_head(call.method, call.target, call.headers, begun.first, ended=begun.ended)
         except ConnectionError:
             raise Unanswered from None
-        if call.ended:
-            return await _relay(door, link, call, record)
-        return await _relay_while_uploading(door, link, call, record)
+        if begun.ended:
+            return await _relay(client, link, call, record)
+        return await _relay_while_uploading(client, link, call, record)
     finally:
-        record.sent_bytes = door.body_bytes
+        record.sent_bytes = client.body_bytes
         pool.keep(link)
 
 
-async def _relay_while_uploading(door: Door, link: Link, call: _Call, record: Record) -> bool:
+async def _relay_while_uploading(client: Client, link: Link, call: Call, record: Record) -> bool:
     try:
         async with asyncio.TaskGroup() as group:
-            upload = group.create_task(_upload(door, link))
-            goes_on = await _relay(door, link, call, record)
+            upload = group.create_task(_upload(client, link))
+            goes_on = await _relay(client, link, call, record)
             upload.cancel()  # an answer that is complete before the request is: the rest has no reader
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
     return goes_on
 
 
-async def _upload(door: Door, link: Link) -> None:
+async def _upload(client: Client, link: Link) -> None:
     try:
-        while piece := await door.body():
+        while piece := await client.body():
             await link.send(piece)
         await link.end()
     except ConnectionError:
         return  # the upstream takes no more: its answer, which is being read, says why; or the client is gone
 
 
-async def _relay(door: Door, link: Link, call: _Call, record: Record) -> bool:
+async def _relay(client: Client, link: Link, call: Call, record: Record) -> bool:
     response = await link.response()
     record.status = response.status_code
-    door.begin(response.status_code, returned(response.headers, call.secret))
-    await door.flush()
-    scrubber = Scrubber(call.secret.forms if call.secret else ())
+    client.begin(response.status_code, returned(response.headers, call.forms, authorised=call.authorised))
+    await client.flush()
+    scrubber = Scrubber(call.forms)
     while piece := await link.body():
         record.received_bytes += len(piece)
-        await door.send(scrubber.feed(piece))
-    await door.send(scrubber.flush())
-    return await door.finish()
-
-
-def _framing(request: h11.Request) -> Headers:
-    return [(name, value) for name, value in request.headers if name in (b"content-length", b"transfer-encoding")]
+        await client.send(scrubber.feed(piece))
+    await client.send(scrubber.flush())
+    return await client.finish()
 
 
 def _unanswered() -> Refusal:

@@ -8,7 +8,7 @@ from subclaw.egress.head import response_problem
 from subclaw.egress.limits import Limits
 from subclaw.egress.reading import Malformed, read_head, read_piece
 from subclaw.egress.refusal import Refusal
-from subclaw.egress.wire import Wire
+from subclaw.egress.stream import Stream
 
 
 class Unanswered(Exception):
@@ -21,7 +21,7 @@ class Link:
     Reads raise `Refusal` with 502 or 504 for what the upstream does wrong; writes raise `ConnectionError`.
     """
 
-    def __init__(self, wire: Wire, limits: Limits) -> None:
+    def __init__(self, wire: Stream, limits: Limits) -> None:
         self.wire = wire
         self.keep_s = limits.pooled_s
         """How long this connection may wait for its next call."""

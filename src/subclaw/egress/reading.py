@@ -6,7 +6,7 @@ import h11
 
 from subclaw.egress.head import END, unfinished_problem
 from subclaw.egress.limits import Limits
-from subclaw.egress.wire import Wire
+from subclaw.egress.stream import Stream
 
 
 class Malformed(Exception):
@@ -18,7 +18,7 @@ class Malformed(Exception):
         self.reason = reason
 
 
-async def read_head(wire: Wire, http: h11.Connection, limits: Limits, first_s: float) -> bytes | None:
+async def read_head(wire: Stream, http: h11.Connection, limits: Limits, first_s: float) -> bytes | None:
     """Feed `http` until a whole head is in it, and return that head raw; None if the stream ended before one began.
 
     `first_s` is the longest wait for the first byte; the rest must come within `limits.head_s`.
@@ -39,7 +39,7 @@ async def read_head(wire: Wire, http: h11.Connection, limits: Limits, first_s: f
     return raw[:end]
 
 
-async def _rest_of_head(wire: Wire, http: h11.Connection, limits: Limits, raw: bytes) -> bytes:
+async def _rest_of_head(wire: Stream, http: h11.Connection, limits: Limits, raw: bytes) -> bytes:
     while END not in raw:
         if problem := unfinished_problem(raw):
             raise Malformed(400, problem)
@@ -53,7 +53,7 @@ async def _rest_of_head(wire: Wire, http: h11.Connection, limits: Limits, raw: b
     return raw
 
 
-async def read_piece(wire: Wire, http: h11.Connection, timeout_s: float) -> bytes:
+async def read_piece(wire: Stream, http: h11.Connection, timeout_s: float) -> bytes:
     """Return the next piece of a body: what has come in, at least one byte, or nothing at the body's end.
 
     Trailers are dropped. Errors: `Malformed` (also for a body that breaks off), `TimeoutError`, `ConnectionError`.

@@ -3,11 +3,10 @@
 import json
 from collections.abc import Mapping
 
-import h11
-
 from subclaw.core.errors import Corrupt, Invalid, NotFound, Unavailable
 from subclaw.egress.door import Door
 from subclaw.egress.refusal import Refusal
+from subclaw.egress.request import Request
 from subclaw.egress.signatures import SCHEMES
 from subclaw.egress.vault import Vault
 from subclaw.egress.verify_path import PREFIX
@@ -15,7 +14,7 @@ from subclaw.egress.verify_path import PREFIX
 CLAIM_LIMIT_BYTES = 262_144
 
 
-async def answer_verify(door: Door, request: h11.Request, vault: Vault, signing_secrets: Mapping[str, str]) -> bool:
+async def answer_verify(door: Door, request: Request, vault: Vault, signing_secrets: Mapping[str, str]) -> bool:
     """Answer `{"valid": true}` or false; return whether the connection can go on.
 
     `signing_secrets` says which secret a scheme's key is. Errors: `Refusal`: 404 for an unknown scheme, 400 for a claim

@@ -31,7 +31,7 @@ class Wire(asyncio.Protocol):
 
         Errors: `TimeoutError`; `ConnectionError` if the stream broke off instead of ending.
         """
-        if not self._received and not self._ended:
+        if not (self._received or self._ended):
             self._readable = asyncio.get_running_loop().create_future()
             try:
                 async with asyncio.timeout(timeout_s):
@@ -50,11 +50,17 @@ class Wire(asyncio.Protocol):
             self._transport.resume_reading()
         return data
 
+    def unread(self, data: bytes) -> None:
+        """Put back what was read, to be read again."""
+        if data:
+            self._received.insert(0, data)
+            self._received_bytes += len(data)
+            self.bytes_read -= len(data)
+
     async def write(self, data: bytes, timeout_s: float) -> None:
         """Send bytes, waiting while the other side is slow to take them. Errors: `TimeoutError`, `ConnectionError`."""
-        if self._lost or self._transport is None or self._transport.is_closing():
+        if not self.write_now(data):
             raise ConnectionResetError("the connection is closed")
-        self._transport.write(data)
         if self._writing_paused:
             self._writable = asyncio.get_running_loop().create_future()
             try:
@@ -64,6 +70,21 @@ class Wire(asyncio.Protocol):
                 self._writable = None
             if self._lost:
                 raise ConnectionResetError("the connection is closed")
+
+    def write_now(self, data: bytes) -> bool:
+        """Send a few bytes, waiting for nothing; return False if the connection is closed."""
+        if self._lost or self._transport is None or self._transport.is_closing():
+            return False
+        self._transport.write(data)
+        return True
+
+    @property
+    def descriptor(self) -> int:
+        """The number of the connection's socket. Errors: `ConnectionError` if it is closed."""
+        number = -1 if self._transport is None else self._transport.get_extra_info("socket").fileno()
+        if number < 0:
+            raise ConnectionResetError("the connection is closed")
+        return int(number)
 
     @property
     def ended(self) -> bool:
