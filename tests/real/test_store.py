@@ -76,6 +76,9 @@ OF_HOSTS = (
 )
 """A host keeps machines of many tenants, and has no right to any table: these are all that it may do."""
 
+OF_GATEWAYS = ("prune_egress", "record_decisions", "record_egress_usage")
+"""The gateway counts for many tenants what their machines ask for."""
+
 
 def run(scenario: Callable[[Database], Awaitable[None]], address: DatabaseAddress) -> None:
     async def main() -> None:
@@ -146,6 +149,7 @@ def test_functions_that_look_across_tenants_are_few_and_closed_to_others(address
         **{name: ["subclaw_app"] for name in OF_WORKERS},
         **{name: ["subclaw_operator"] for name in OF_OPERATORS},
         **{name: ["subclaw_host"] for name in OF_HOSTS},
+        **{name: ["subclaw_egress"] for name in OF_GATEWAYS},
         **{name: [] for name in OF_TRIGGERS},
     }
     for name, settings, _ in definers:

@@ -18,6 +18,7 @@ class Topic(StrEnum):
     OUTBOX = "subclaw_outbox"
     FEED = "subclaw_feed"
     SCHEDULE = "subclaw_schedule"
+    EGRESS = "subclaw_egress"
 
 
 async def listen(connection: Connection, *topics: Topic) -> None:

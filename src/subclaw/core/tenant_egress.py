@@ -1,0 +1,91 @@
+"""What the egress gateway goes by for one tenant, and what it reports of the tenant's machine."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+from subclaw.core.policy import Rule, Scope
+from subclaw.core.quota import Quota
+from subclaw.core.secret import BoundSecret
+from subclaw.core.tenant import TenantId
+
+
+@dataclass(frozen=True, kw_only=True)
+class TenantPolicy:
+    """The rules and secrets that apply to a tenant, and what it may use.
+
+    The rules that follow from the secrets' bindings are not among `rules`, nor is the list of hosts that subclaw comes
+    with; `starter` says whether that is allowed. Of secrets of one name only the one that applies is here.
+    """
+
+    rules: tuple[Rule, ...] = ()
+    secrets: tuple[BoundSecret, ...] = ()
+    quota: Quota = field(default_factory=Quota)
+    starter: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecisionCount:
+    """A decision on requests, and how often it was taken since the last report; `last_at` is when it was last.
+
+    `method` and `path` are empty where only the host was decided on. `path` is canonical, without the query, and as the
+    machine sent it, with placeholders; `mode` is empty where nothing was opened, `reason` where it was allowed.
+    """
+
+    tenant_id: TenantId
+    host: str
+    port: int
+    method: str
+    path: str
+    allowed: bool
+    mode: str
+    reason: str
+    count: int
+    sent_bytes: int
+    received_bytes: int
+    last_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traffic:
+    """What a tenant's machine has used: in a day, or since the last report. `sent_bytes` went out of it."""
+
+    requests: int = 0
+    connections: int = 0
+    sent_bytes: int = 0
+    received_bytes: int = 0
+
+
+class Named(Protocol):
+    """What has a name, and is somebody's."""
+
+    @property
+    def name(self) -> str:
+        """The name."""
+        ...
+
+    @property
+    def scope(self) -> Scope:
+        """Whose it is."""
+        ...
+
+    @property
+    def tenant_id(self) -> TenantId | None:
+        """The tenant whose it is, if it is one's."""
+        ...
+
+
+NamedThing = TypeVar("NamedThing", bound=Named)
+
+
+def applying(secrets: Iterable[NamedThing], tenant_id: TenantId) -> tuple[NamedThing, ...]:
+    """Return the secrets that apply to a tenant: its own hides an agent's of that name, and that the operator's."""
+    found: dict[str, NamedThing] = {}
+    for secret in sorted(secrets, key=lambda secret: _ORDER.index(secret.scope)):
+        if secret.tenant_id in (None, tenant_id):
+            found[secret.name] = secret
+    return tuple(found.values())
+
+
+_ORDER = (Scope.OPERATOR, Scope.AGENT, Scope.TENANT)
