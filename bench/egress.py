@@ -21,7 +21,7 @@ import uvloop
 
 from subclaw.core.secret import SealedSecret
 from subclaw.core.upstream import Upstream
-from subclaw.egress.gateway import EgressSettings, serve_egress
+from subclaw.egress.gateway import EgressSettings, ForControl, serve_egress
 from subclaw.egress.keys import ensure_key, read_public_key
 from subclaw.egress.seal import seal
 
@@ -76,10 +76,12 @@ def _run_gateway(folder: Path, port: int) -> None:
         serve_egress(
             EgressSettings(
                 key_folder=folder,
-                socket_path=folder / "egress.sock",
-                socket_gid=os.getgid(),
-                upstreams=(upstream,),
-                load_secrets=load,
+                control=ForControl(
+                    socket_path=folder / "egress.sock",
+                    socket_gid=os.getgid(),
+                    upstreams=(upstream,),
+                    load_secrets=load,
+                ),
             )
         )
     )

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import uvicorn
 from fastapi import FastAPI
 
-from subclaw.accounts import CADDY_USER, CONTROL_USER
+from subclaw.accounts import CADDY_USER, CONTROL_USER, EGRESS_USER
 from subclaw.agent_file import read_agent
 from subclaw.api.app import make_app
 from subclaw.channels.sms import STATUS_PATH, sms_router
@@ -28,7 +28,7 @@ from subclaw.core.channel import Channel
 from subclaw.core.secret import PLACEHOLDER, SealedSecret
 from subclaw.core.turn import Conversation
 from subclaw.egress.client import BASE_URL, gateway_client, verify
-from subclaw.egress.gateway import EgressSettings, serve_egress
+from subclaw.egress.gateway import EgressSettings, ForControl, ForMachines, serve_egress
 from subclaw.egress.keys import read_public_key
 from subclaw.egress.process import room_for_connections
 from subclaw.egress.seal import seal
@@ -50,6 +50,7 @@ from subclaw.schedules.reminders import keep_time
 from subclaw.sockets import bind_unix
 from subclaw.store.cluster import private_address
 from subclaw.store.database import DatabaseAddress, Role, open_database
+from subclaw.store.egress_book import StoreEgressBook
 from subclaw.store.feed import StoreFeed
 from subclaw.store.machines import StoreMachineLedger
 from subclaw.store.outbox import StoreReports
@@ -72,6 +73,9 @@ TURNS_AT_ONCE = 2_048
 
 CONSOLE_POOL_SIZE = 2
 HOST_POOL_SIZE = 2
+EGRESS_POOL_SIZE = 2
+HOST_USER_ID = 0
+"""The machine host runs as root."""
 READ_IN_PLACE = frozenset({"web"})
 """Channels whose replies are read from the transcript; those of others go out by the outbox."""
 TITLE = "subclaw"
@@ -273,18 +277,30 @@ def _status_url(settings: Settings, port: int) -> str | None:
     return public_url(settings, port).rstrip("/") + STATUS_PATH
 
 
-async def run_egress(settings: Settings) -> None:
-    """Run the egress gateway, until cancelled."""
-    home = Home(settings.home)
-    async with open_database(database_address(settings), Role.EGRESS, size=1) as database:
+async def run_egress(settings: Settings, number: int) -> None:
+    """Run one of the egress gateway's processes, until cancelled. The first of them serves the control plane too."""
+    home, address = Home(settings.home), database_address(settings)
+    async with open_database(address, Role.EGRESS, size=EGRESS_POOL_SIZE) as database:
+        control = ForControl(
+            socket_path=home.egress_socket,
+            socket_gid=group_id(CONTROL_USER),
+            upstreams=settings.upstreams,
+            load_secrets=functools.partial(load_secrets, database),
+            signing_secrets={"twilio": "twilio.token"},
+        )
+        machines = ForMachines(
+            socket_path=home.egress_machine_sockets(settings.egress_processes)[number],
+            socket_gid=group_id(EGRESS_USER),
+            host_user=HOST_USER_ID,
+            book=StoreEgressBook(database, address),
+            name_servers=settings.name_servers,
+        )
         await serve_egress(
             EgressSettings(
                 key_folder=home.keys,
-                socket_path=home.egress_socket,
-                socket_gid=group_id(CONTROL_USER),
-                upstreams=settings.upstreams,
-                load_secrets=functools.partial(load_secrets, database),
-                signing_secrets={"twilio": "twilio.token"},
+                control=None if number else control,
+                machines=machines,
+                authorities=settings.authorities,
             )
         )
 

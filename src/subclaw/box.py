@@ -1,6 +1,7 @@
 """One box: all that `subclaw up` runs, in the order in which each needs the one before."""
 
 import asyncio
+import functools
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -111,10 +112,10 @@ def _processes(settings: Settings, home: Home, port: int, environment: Mapping[s
     # The address of an operator's database holds a password, and the router does not speak to it.
     apart = {name: value for name, value in environment.items() if name != "DATABASE_URL"}
 
-    def python(name: str, user: str | None, ready: Callable[[], Awaitable[None]]) -> Process:
+    def python(name: str, user: str | None, ready: Callable[[], Awaitable[None]], number: int = 0) -> Process:
         return Process(
-            name=name,
-            command=python_process(name),
+            name=f"{name}-{number + 1}" if number else name,
+            command=python_process(name, number),
             environment=environment,
             ready=ready,
             user=user,
@@ -122,10 +123,14 @@ def _processes(settings: Settings, home: Home, port: int, environment: Mapping[s
             stop_timeout_s=60,
         )
 
+    egress_sockets = (home.egress_socket, *home.egress_machine_sockets(settings.egress_processes)[1:])
     router = caddy_settings(settings, port)
     caddy = caddy_command(router)
     return (
-        python("egress", EGRESS_USER, lambda: socket_ready(home.egress_socket)),
+        *(
+            python("egress", EGRESS_USER, functools.partial(socket_ready, socket), number)
+            for number, socket in enumerate(egress_sockets)
+        ),
         python("host", None, lambda: socket_ready(home.host_socket)),
         python("web", CONTROL_USER, lambda: socket_ready(home.web_socket)),
         Process(

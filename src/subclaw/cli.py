@@ -255,12 +255,15 @@ def image_prune(
 
 
 @cli.command(hidden=True)
-def serve(process: Annotated[str, typer.Argument(help="web, worker, egress or host")]) -> None:
+def serve(
+    process: Annotated[str, typer.Argument(help="web, worker, egress or host")],
+    number: Annotated[int, typer.Option(help="which of several of its kind, from 0 on")] = 0,
+) -> None:
     """Run one of the processes that `up` starts."""
     from subclaw.commands.serve import serve_process
 
     # uvloop where requests are many; the host spawns QEMU as uvloop cannot.
-    _run(serve_process(process, _settings()), runner=asyncio.run if process == "host" else uvloop.run)
+    _run(serve_process(process, _settings(), number), runner=asyncio.run if process == "host" else uvloop.run)
 
 
 def _settings() -> Settings:

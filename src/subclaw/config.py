@@ -20,6 +20,9 @@ HOME_LIMIT_CHARACTERS = 60
 POOL_LIMIT = 64
 """The most machines that may be kept waiting for a tenant."""
 
+EGRESS_PROCESSES_LIMIT = 64
+"""The most processes of the egress gateway; more than there are processors are of no use."""
+
 MODEL_KEY_VARIABLES = {
     "OPENAI_API_KEY": "openai.key",
     "ANTHROPIC_API_KEY": "anthropic.key",
@@ -40,6 +43,9 @@ _PLAIN_VARIABLES = (
     "SUBCLAW_PUBLIC_URL",
     "SUBCLAW_MODEL",
     "SUBCLAW_POOL",
+    "SUBCLAW_EGRESS_PROCESSES",
+    "SUBCLAW_AUTHORITIES",
+    "SUBCLAW_NAME_SERVERS",
     "DATABASE_URL",
     "OPENAI_BASE_URL",
     "ANTHROPIC_BASE_URL",
@@ -60,8 +66,12 @@ class TwilioSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What the operator decided. `port` is None until one is chosen; `pool_size` machines are kept
-    waiting; `environment` is for child processes, keyless."""
+    """What the operator decided.
+
+    `port` is None until one is chosen; `pool_size` machines are kept waiting. `authorities` is a file of certificate
+    authorities that the gateway believes beside the system's, `name_servers` (`10.0.0.53:53`) are asked instead of the
+    host's. `environment` is for child processes, keyless.
+    """
 
     home: Path
     cache: Path
@@ -71,6 +81,9 @@ class Settings:
     public_url: str | None
     database_url: str | None
     pool_size: int
+    egress_processes: int
+    authorities: Path | None
+    name_servers: tuple[str, ...]
     model: ModelChoice
     twilio: TwilioSettings | None
     upstreams: tuple[Upstream, ...]
@@ -91,7 +104,15 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         port=_port(given["SUBCLAW_PORT"]) if "SUBCLAW_PORT" in given else None,
         public_url=_url(given, "SUBCLAW_PUBLIC_URL", ""),
         database_url=_database_url(given["DATABASE_URL"]) if "DATABASE_URL" in given else None,
-        pool_size=_pool_size(given.get("SUBCLAW_POOL", "0")),
+        pool_size=_number("SUBCLAW_POOL", given.get("SUBCLAW_POOL", "0"), 0, POOL_LIMIT),
+        egress_processes=_number(
+            "SUBCLAW_EGRESS_PROCESSES",
+            given.get("SUBCLAW_EGRESS_PROCESSES", str(min(os.cpu_count() or 1, EGRESS_PROCESSES_LIMIT))),
+            1,
+            EGRESS_PROCESSES_LIMIT,
+        ),
+        authorities=Path(given["SUBCLAW_AUTHORITIES"]).absolute() if "SUBCLAW_AUTHORITIES" in given else None,
+        name_servers=_name_servers(given.get("SUBCLAW_NAME_SERVERS", "")),
         model=model,
         twilio=_twilio(given),
         upstreams=_upstreams(given, secrets),
@@ -149,10 +170,18 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def _pool_size(text: str) -> int:
-    if not (text.isascii() and text.isdecimal()) or int(text) > POOL_LIMIT:
-        raise Invalid(f"SUBCLAW_POOL is {text!r}; it must be a number from 0 to {POOL_LIMIT}.")
+def _number(name: str, text: str, least: int, most: int) -> int:
+    if not (text.isascii() and text.isdecimal()) or not least <= int(text) <= most:
+        raise Invalid(f"{name} is {text!r}; it must be a number from {least} to {most}.")
     return int(text)
+
+
+def _name_servers(text: str) -> tuple[str, ...]:
+    servers = tuple(server.strip() for server in text.split(",") if server.strip())
+    for server in servers:
+        if not re.fullmatch(r"[0-9.]{7,15}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?", server):
+            raise Invalid(f"SUBCLAW_NAME_SERVERS has {server!r}; it must be addresses such as 10.0.0.53:53.")
+    return servers
 
 
 def _domain(text: str) -> str:

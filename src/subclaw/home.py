@@ -43,6 +43,10 @@ class Home:
         """Where the control plane reaches the gateway."""
         return self.path / "run" / "egress" / "gateway.sock"
 
+    def egress_machine_sockets(self, count: int) -> tuple[Path, ...]:
+        """Return where the machine host hands machines to the gateway's processes, of which there are `count`."""
+        return tuple(self.egress_socket.with_name(f"machines-{number}.sock") for number in range(count))
+
     @property
     def agent_file(self) -> Path:
         """The operator's settings of the agent, if there are any."""

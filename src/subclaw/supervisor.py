@@ -44,9 +44,9 @@ class Process:
     capabilities: tuple[str, ...] = ()
 
 
-def python_process(subject: str) -> list[str]:
-    """Return the command of one of subclaw's own processes."""
-    return [sys.executable, "-m", "subclaw", "serve", subject]
+def python_process(subject: str, number: int) -> list[str]:
+    """Return the command of one of subclaw's own processes; `number` counts those of a kind from 0 on."""
+    return [sys.executable, "-m", "subclaw", "serve", subject, *(["--number", str(number)] if number else [])]
 
 
 def as_user(user: str) -> list[str]:

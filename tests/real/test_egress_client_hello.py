@@ -26,20 +26,23 @@ def caught(*command: str) -> Hello:
             stderr=subprocess.DEVNULL,
         )
         try:
-            connection, _ = listener.accept()
-            with connection:
-                connection.settimeout(DEADLINE_S)
-                return _read(connection)
+            while True:  # a browser may open connections that it then does not use
+                connection, _ = listener.accept()
+                with connection:
+                    connection.settimeout(DEADLINE_S)
+                    if hello := _read(connection):
+                        return hello
         finally:
             os.killpg(program.pid, signal.SIGKILL)
             program.wait()
 
 
-def _read(connection: socket.socket) -> Hello:
+def _read(connection: socket.socket) -> Hello | None:
     received = b""
     while (hello := read_hello(received)) is None:
         piece = connection.recv(100)
-        assert piece
+        if not piece:
+            return None
         received += piece
     return hello
 

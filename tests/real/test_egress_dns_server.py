@@ -13,7 +13,7 @@ import pytest
 import uvloop
 
 from subclaw.egress.dns import answer
-from subclaw.egress.dns_server import BURST, RATE_PER_S, DnsServer, Rate, serve_dns
+from subclaw.egress.dns_server import BURST, RATE_PER_S, DnsServer, Rate, name_rate, serve_dns
 from subclaw.egress.resolver import HostResolver
 
 KEY = b"a secret of the host"
@@ -23,7 +23,7 @@ DEADLINE_S = 20.0
 # A namespace without any other network, where the resolvers find the server at the address they expect.
 PROGRAM = """
 import asyncio, json, pathlib, socket, subprocess, tempfile
-from subclaw.egress.dns_server import serve_dns
+from subclaw.egress.dns_server import name_rate, serve_dns
 
 def found(name, family):
     try:
@@ -36,7 +36,7 @@ async def main():
     listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     listener.bind(("::", 53))
     listener.setblocking(False)
-    transport = await serve_dns(listener, b"key")
+    transport = await serve_dns(listener, b"key", name_rate())
     families = [socket.AF_UNSPEC, socket.AF_INET, socket.AF_INET6]
     asked = [("API.Test", 0), ("printer.local", 0), *[("api.test", family) for family in families]]
     answers = [await asyncio.to_thread(found, *question) for question in asked]
@@ -98,7 +98,7 @@ def test_whoever_asks_is_answered_and_nothing_is_logged(host: str, caplog: pytes
     async def scenario() -> None:
         listener = bound()
         port = listener.getsockname()[1]
-        server = await serve_dns(listener, KEY)
+        server = await serve_dns(listener, KEY, name_rate())
         transport, asker = await asyncio.get_running_loop().create_datagram_endpoint(_Asker, remote_addr=(host, port))
         async with asyncio.timeout(DEADLINE_S):
             for message in (b"", b"?", QUERY[:11], b"\xff" * 40):
@@ -118,7 +118,7 @@ def test_whoever_asks_is_answered_and_nothing_is_logged(host: str, caplog: pytes
 def test_another_c_library_is_content() -> None:
     async def scenario() -> None:
         listener = bound()
-        server = await serve_dns(listener, b"key")
+        server = await serve_dns(listener, b"key", name_rate())
         resolver = HostResolver([f"127.0.0.1:{listener.getsockname()[1]}"])
         assert [str(address) for address in await resolver.resolve("api.test")] == [_address("api.test")]
         await resolver.close()

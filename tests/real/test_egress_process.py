@@ -27,7 +27,7 @@ PROGRAM = """
 import logging, os, pathlib, sys, uvloop
 from subclaw.core.upstream import Upstream
 from subclaw.core.secret import SealedSecret
-from subclaw.egress.gateway import EgressSettings, serve_egress
+from subclaw.egress.gateway import EgressSettings, ForControl, serve_egress
 
 folder, sealed, port, gid = pathlib.Path(sys.argv[1]), bytes.fromhex(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 
@@ -40,10 +40,12 @@ if int(sys.argv[5]) != os.getuid():
     os.setuid(int(sys.argv[5]))
 logging.basicConfig(level=logging.DEBUG)
 uvloop.run(serve_egress(EgressSettings(
-    key_folder=folder / "keys", socket_path=folder / "run" / "egress.sock", socket_gid=gid, load_secrets=load,
-    upstreams=(
-        Upstream(name="api", base_url=f"http://127.0.0.1:{port}", secret="key"),
-        Upstream(name="far", base_url="https://far.test", secret="key"),
+    key_folder=folder / "keys", control=ForControl(
+        socket_path=folder / "run" / "egress.sock", socket_gid=gid, load_secrets=load,
+        upstreams=(
+            Upstream(name="api", base_url=f"http://127.0.0.1:{port}", secret="key"),
+            Upstream(name="far", base_url="https://far.test", secret="key"),
+        ),
     ),
 )))
 """

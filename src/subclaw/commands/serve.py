@@ -6,12 +6,12 @@ from subclaw.core.errors import Invalid
 from subclaw.logs import log_to_stderr
 
 
-async def serve_process(process: str, settings: Settings) -> None:
-    """Run a process until cancelled. Errors: `Invalid` for a name that is none."""
+async def serve_process(process: str, settings: Settings, number: int) -> None:
+    """Run a process until cancelled; `number` says which of its kind. Errors: `Invalid` for a name that is none."""
     log_to_stderr()
     match process, settings.port:
         case "egress", _:
-            await app.run_egress(settings)
+            await app.run_egress(settings, number)
         case "host", _:
             await app.run_host(settings)
         case "web", int(port):

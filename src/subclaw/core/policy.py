@@ -97,7 +97,7 @@ class Opening:
 
 
 def decide_host(rules: Iterable[Rule], host: str, port: int) -> Opening | Refused:
-    """Decide on a host. `host` is a canonical name (`core.host`), never an address."""
+    """Decide on a host. `host` is a canonical name (`core.hostname`), never an address."""
     about = tuple(rule for rule in rules if rule.covers(host, port))
     allowing = [rule for rule in about if rule.mode is not Mode.DENY]
     denying = [rule for rule in about if rule.mode is Mode.DENY]

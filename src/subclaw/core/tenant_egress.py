@@ -1,6 +1,6 @@
 """What the egress gateway goes by for one tenant, and what it reports of the tenant's machine."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol, TypeVar
@@ -89,3 +89,29 @@ def applying(secrets: Iterable[NamedThing], tenant_id: TenantId) -> tuple[NamedT
 
 
 _ORDER = (Scope.OPERATOR, Scope.AGENT, Scope.TENANT)
+
+
+class EgressBook(Protocol):
+    """Where the gateway finds what it goes by, and writes down what came of it. All raise `Unavailable`."""
+
+    async def policy(self, tenant_id: TenantId) -> TenantPolicy:
+        """Return what holds for a tenant. Errors: `Corrupt`."""
+        ...
+
+    async def used_today(self, tenant_id: TenantId) -> Traffic:
+        """Return what a tenant has used today (UTC)."""
+        ...
+
+    async def record(
+        self, decisions: Sequence[DecisionCount], used: Mapping[TenantId, Traffic], secrets: Collection[int]
+    ) -> None:
+        """Write down what was decided and used since the last report, and which secrets were put into requests."""
+        ...
+
+    async def prune(self) -> None:
+        """Forget what is too old to be kept."""
+        ...
+
+    async def changes(self, on_change: Callable[[TenantId | None], None]) -> None:
+        """Say whose policy, secrets or quota has changed, until cancelled; None is for everybody's."""
+        ...

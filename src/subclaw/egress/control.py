@@ -59,18 +59,16 @@ class ControlDoor:
             pool.close()
 
     async def _answer(self, door: Door, request: Request, record: Record) -> bool:
-        record.method = request.method.decode() if request.method in _KNOWN_METHODS else "-"
+        record.method = request.method.decode() if request.method in _KNOWN_METHODS else ""
         target = request.target.decode()
         if target.startswith(PREFIX):
-            record.upstream, record.status = "-verify", 200
+            record.host, record.status = "-verify", 200
             return await answer_verify(door, request, self.vault, self.signing_secrets)
         decision = decide(self.upstreams, request.method.decode(), target)
         if isinstance(decision, Refused):
             raise Refusal(403, decision.reason)
-        record.upstream = decision.upstream.name
-        return await forward(
-            door, await self._call(request, decision), self.pools[record.upstream], self.limits, record
-        )
+        record.host = decision.upstream.name
+        return await forward(door, await self._call(request, decision), self.pools[record.host], self.limits, record)
 
     async def _call(self, request: Request, allowed: Allowed) -> Call:
         name = allowed.upstream.secret
@@ -109,8 +107,8 @@ def _pool(where: Destination, limits: Limits, tls: ssl.SSLContext | None) -> Poo
 def _report(record: Record, took_s: float, reason: str) -> None:
     _log.info(
         "call method=%s upstream=%s status=%d sent_bytes=%d received_bytes=%d ms=%.1f reason=%s",
-        record.method,
-        record.upstream,
+        record.method or "-",
+        record.host or "-",
         record.status,
         record.sent_bytes,
         record.received_bytes,

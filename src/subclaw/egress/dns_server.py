@@ -67,13 +67,16 @@ class DnsServer(asyncio.DatagramProtocol):
         self._writing_paused = False
 
 
-async def serve_dns(listener: socket.socket, key: bytes) -> asyncio.DatagramTransport:
+def name_rate() -> Rate:
+    """Return a fresh bound on how many names one machine may ask for."""
+    return Rate(RATE_PER_S, BURST)
+
+
+async def serve_dns(listener: socket.socket, key: bytes, rate: Rate) -> asyncio.DatagramTransport:
     """Answer what comes in on a bound, non-blocking UDP socket, which one machine alone can reach.
 
     Closing the transport ends it and closes the socket.
     """
     loop = asyncio.get_running_loop()
-    transport, _ = await loop.create_datagram_endpoint(
-        lambda: DnsServer(key, Rate(RATE_PER_S, BURST), loop.time), sock=listener
-    )
+    transport, _ = await loop.create_datagram_endpoint(lambda: DnsServer(key, rate, loop.time), sock=listener)
     return transport

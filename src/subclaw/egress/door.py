@@ -22,8 +22,10 @@ class Door:
     All reads raise `Refusal` for what the client does wrong, and `ConnectionError` when it is gone.
     """
 
-    def __init__(self, wire: Stream, limits: Limits) -> None:
+    def __init__(self, wire: Stream, limits: Limits, *, websockets: bool = False) -> None:
+        """With `websockets`, a request may ask to go on as one."""
         self.wire = wire
+        self._websockets = websockets
         self.begun = False
         """Whether an answer has begun, so that an error can no longer be told."""
         self.body_bytes = 0
@@ -35,7 +37,7 @@ class Door:
         """Return the next request; None if the client ends the connection or leaves it idle."""
         try:
             head = await read_head(self.wire, self._http, self._limits, self._limits.client_idle_s)
-            problem = head and request_problem(head, self._limits.headers)
+            problem = head and request_problem(head, self._limits.headers, websockets=self._websockets)
             if problem:
                 raise Refusal(*problem)
             event = self._http.next_event()
@@ -86,6 +88,13 @@ class Door:
         self.begun = True
         reason = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else ""
         self._write(h11.Response(status_code=status, headers=list(headers), reason=reason))
+
+    async def switch(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        """Agree to what the request asked for, to go on by another protocol; what comes next is read of the wire."""
+        self.begun = True
+        self._write(h11.InformationalResponse(status_code=101, headers=list(headers), reason="Switching Protocols"))
+        await self.flush()
+        self.wire.unread(self._http.trailing_data[0])
 
     async def send(self, data: bytes) -> None:
         """Send a piece of the answer's body, waiting while the client is slow."""

@@ -1,9 +1,11 @@
 """An exchange: one request carried to its upstream, and the answer carried back, both as streams."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+import h11
 
 from subclaw.egress.headers import Headers, returned
 from subclaw.egress.limits import Limits
@@ -47,10 +49,17 @@ class Client(Protocol):
 
 @dataclass(kw_only=True)
 class Record:
-    """What is logged of a request: nothing of its path, headers or body."""
+    """What is known of a request once it is over: nothing of its query, headers or body.
 
-    method: str = "-"
-    upstream: str = "-"
+    `host` is the name of the upstream for a call of the control plane's. `allowed` says that it was by the rules.
+    """
+
+    method: str = ""
+    host: str = ""
+    port: int = 0
+    path: str = ""
+    mode: str = ""
+    allowed: bool = False
     status: int = 0
     sent_bytes: int = 0
     received_bytes: int = 0
@@ -61,7 +70,7 @@ class Call:
     """A request as it goes out, with its framing among the headers.
 
     `forms` are what a secret may look like in the answer, where it is blotted out. `authorised` says that the request
-    has one.
+    has one. `count` is told how many bytes of content go out and come in, and may raise `Refusal`.
     """
 
     method: bytes
@@ -69,6 +78,7 @@ class Call:
     headers: Headers
     forms: tuple[bytes, ...] = ()
     authorised: bool = False
+    count: Callable[[int, int], None] = lambda sent_bytes, received_bytes: None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +99,7 @@ async def forward(client: Client, call: Call, pool: Pool, limits: Limits, record
     Errors: `Refusal`, `ConnectionError` and `TimeoutError` when the client is gone or stuck.
     """
     first, ended = await client.gather(limits.gathered_bytes)
+    call.count(len(first), 0)
     begun = _Begun(call=call, first=first, ended=ended)
     link = pool.take()
     if link is not None:
@@ -111,7 +122,7 @@ async def _converse(client: Client, link: Link, pool: Pool, begun: _Begun, recor
         except ConnectionError:
             raise Unanswered from None
         if begun.ended:
-            return await _relay(client, link, call, record)
+            return await relay(client, link, await link.response(), call, record)
         return await _relay_while_uploading(client, link, call, record)
     finally:
         record.sent_bytes = client.body_bytes
@@ -121,31 +132,33 @@ async def _converse(client: Client, link: Link, pool: Pool, begun: _Begun, recor
 async def _relay_while_uploading(client: Client, link: Link, call: Call, record: Record) -> bool:
     try:
         async with asyncio.TaskGroup() as group:
-            upload = group.create_task(_upload(client, link))
-            goes_on = await _relay(client, link, call, record)
+            upload = group.create_task(_upload(client, link, call))
+            goes_on = await relay(client, link, await link.response(), call, record)
             upload.cancel()  # an answer that is complete before the request is: the rest has no reader
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
     return goes_on
 
 
-async def _upload(client: Client, link: Link) -> None:
+async def _upload(client: Client, link: Link, call: Call) -> None:
     try:
         while piece := await client.body():
+            call.count(len(piece), 0)
             await link.send(piece)
         await link.end()
     except ConnectionError:
         return  # the upstream takes no more: its answer, which is being read, says why; or the client is gone
 
 
-async def _relay(client: Client, link: Link, call: Call, record: Record) -> bool:
-    response = await link.response()
+async def relay(client: Client, link: Link, response: h11.Response, call: Call, record: Record) -> bool:
+    """Carry an answer back whose head has come; return whether the client's connection can go on."""
     record.status = response.status_code
     client.begin(response.status_code, returned(response.headers, call.forms, authorised=call.authorised))
     await client.flush()
     scrubber = Scrubber(call.forms)
     while piece := await link.body():
         record.received_bytes += len(piece)
+        call.count(0, len(piece))
         await client.send(scrubber.feed(piece))
     await client.send(scrubber.flush())
     return await client.finish()

@@ -3,14 +3,22 @@
 import asyncio
 import logging
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from subclaw.core.errors import Invalid
+from subclaw.core.policy import Rule
+from subclaw.core.tenant_egress import EgressBook
 from subclaw.core.upstream import Upstream
 from subclaw.egress.control import ControlDoor, open_control_door
-from subclaw.egress.limits import Limits
+from subclaw.egress.handover import serve_handovers
+from subclaw.egress.keys import read_private_key
+from subclaw.egress.limits import MACHINE_LIMITS, Limits
+from subclaw.egress.machines import Machines
+from subclaw.egress.outside import Outside
 from subclaw.egress.process import forbid_core_dumps, room_for_connections
+from subclaw.egress.resolver import HostResolver
 from subclaw.egress.vault import LoadSecrets, Vault
 from subclaw.egress.wire import Wire
 from subclaw.sockets import bind_unix
@@ -19,21 +27,49 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class EgressSettings:
-    """All that the gateway needs.
+class ForControl:
+    """How the control plane is served.
 
-    `key_folder` holds the key pair (`keys.ensure_key`). The socket can be used by its owner, who runs the gateway, and
-    by the group `socket_gid`. `signing_secrets` maps a signature scheme to the name of the secret that is its key.
-    `ssl_context` replaces the system's certificate authorities.
+    The socket can be used by its owner, who runs the gateway, and by the group `socket_gid`. `signing_secrets` maps a
+    signature scheme to the name of the secret that is its key.
     """
 
-    key_folder: Path
     socket_path: Path
     socket_gid: int
     upstreams: tuple[Upstream, ...]
     load_secrets: LoadSecrets
     signing_secrets: Mapping[str, str] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForMachines:
+    """How machines are served: those that `host_user` hands over by the socket, which the group `socket_gid` may use.
+
+    `starter` are the rules that subclaw comes with. `name_servers` are asked in place of the host's.
+    """
+
+    socket_path: Path
+    socket_gid: int
+    host_user: int
+    book: EgressBook
+    starter: Sequence[Rule] = ()
+    name_servers: tuple[str, ...] = ()
+    limits: Limits = MACHINE_LIMITS
+
+
+@dataclass(frozen=True, kw_only=True)
+class EgressSettings:
+    """All that a gateway needs; it serves the control plane, or machines, or both.
+
+    `key_folder` holds the key pair (`keys.ensure_key`). `authorities` is a file of certificate authorities in PEM that
+    are believed beside the system's; `ssl_context` replaces all of them.
+    """
+
+    key_folder: Path
+    control: ForControl | None = None
+    machines: ForMachines | None = None
+    authorities: Path | None = None
     ssl_context: ssl.SSLContext | None = None
 
 
@@ -41,27 +77,45 @@ async def serve_egress(settings: EgressSettings) -> None:
     """Serve until cancelled; calls that are under way are then cut.
 
     Errors at the start: `Invalid` (an upstream), `NotFound` and `Corrupt` (the key), `Conflict` (another gateway
-    serves this socket), `Unavailable` (the socket cannot be made).
+    serves a socket), `Unavailable` (a socket cannot be made).
     """
     forbid_core_dumps()
-    door = _control_door(settings)
-    room_for_connections(settings.limits.connections)
-    _log.info("listening upstreams=%s", ",".join(sorted(door.upstreams)) or "-")
+    tls = _trusting(settings)
+    door = _control_door(settings.control, settings.key_folder, tls) if settings.control else None
+    room_for_connections(max(each.limits.connections for each in (settings.control, settings.machines) if each))
     try:
         async with asyncio.TaskGroup() as group:
-            await _serve_control(settings, door, group)
+            if settings.control and door:
+                group.create_task(_serve_control(settings.control, door, group))
+            if settings.machines:
+                group.create_task(_serve_machines(settings.machines, settings.key_folder, tls))
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
     finally:
-        door.close()
+        if door:
+            door.close()
 
 
-def _control_door(settings: EgressSettings) -> ControlDoor:
-    tls = settings.ssl_context or ssl.create_default_context()
-    tls.set_alpn_protocols(["http/1.1"])
-    vault = Vault(settings.key_folder, settings.load_secrets)
+def _trusting(settings: EgressSettings) -> ssl.SSLContext:
+    """Return what servers' certificates are checked with. Errors: `Invalid`."""
+    context = settings.ssl_context or ssl.create_default_context()
+    if settings.authorities is not None:
+        try:
+            context.load_verify_locations(settings.authorities)
+        except OSError as error:
+            raise Invalid(
+                f"{settings.authorities} cannot be read as certificate authorities in PEM by the egress gateway's user."
+            ) from error
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _control_door(settings: ForControl, key_folder: Path, tls: ssl.SSLContext) -> ControlDoor:
+    vault = Vault(key_folder, settings.load_secrets)
     return open_control_door(settings.upstreams, vault, settings.signing_secrets, settings.limits, tls)
 
 
-async def _serve_control(settings: EgressSettings, door: ControlDoor, group: asyncio.TaskGroup) -> None:
+async def _serve_control(settings: ForControl, door: ControlDoor, group: asyncio.TaskGroup) -> None:
     listener = bind_unix(settings.socket_path, settings.socket_gid)
 
     def accept(wire: Wire) -> None:
@@ -73,9 +127,27 @@ async def _serve_control(settings: EgressSettings, door: ControlDoor, group: asy
     try:
         server = await asyncio.get_running_loop().create_unix_server(lambda: Wire(accept), sock=listener)
         try:
+            _log.info("listening upstreams=%s", ",".join(sorted(door.upstreams)) or "-")
             await asyncio.get_running_loop().create_future()
         finally:
             server.close()
     finally:
         listener.close()
         settings.socket_path.unlink(missing_ok=True)
+
+
+async def _serve_machines(settings: ForMachines, key_folder: Path, tls: ssl.SSLContext) -> None:
+    resolver = HostResolver(settings.name_servers)
+    machines = Machines(
+        key=read_private_key(key_folder),
+        book=settings.book,
+        outside=Outside(resolver=resolver, tls=tls),
+        limits=settings.limits,
+        starter=settings.starter,
+    )
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(machines.keep())
+            group.create_task(serve_handovers(settings.socket_path, settings.socket_gid, settings.host_user, machines))
+    finally:
+        await resolver.close()

@@ -5,6 +5,7 @@ Source: RFC 9112, sections 2.2, 3, 5, 6 and 11.2.
 """
 
 import re
+from collections.abc import Iterable
 
 END = b"\r\n\r\n"
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
@@ -17,6 +18,9 @@ _LENGTH = re.compile(rb"[0-9]{1,15}")
 _HOST = re.compile(rb"[A-Za-z0-9._-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 
+_UPGRADES = frozenset((b"upgrade", b"http2-settings"))
+_HANDSHAKE = frozenset((b"upgrade", b"connection", b"sec-websocket-version", b"http2-settings"))
+
 Fields = list[tuple[bytes, bytes]]
 
 
@@ -24,11 +28,16 @@ def unfinished_problem(start: bytes) -> str | None:
     """Say what is already wrong with the beginning of a head, so that nobody waits for its end."""
     if _BARE_LF.search(start):
         return "a line ends without a carriage return"
+    if b"\r\n" in start and not (_REQUEST_LINE.match(start) or _STATUS_LINE.match(start)):
+        return "the first line is malformed"
     return None
 
 
-def request_problem(head: bytes, headers_limit: int) -> tuple[int, str] | None:
-    """Return the status and the reason to refuse a complete request head with, or None if it is sound."""
+def request_problem(head: bytes, headers_limit: int, *, websockets: bool = False) -> tuple[int, str] | None:
+    """Return the status and the reason to refuse a complete request head with, or None if it is sound.
+
+    With `websockets`, a request may ask to go on as a WebSocket; no other change of protocol is ever allowed.
+    """
     line = _REQUEST_LINE.match(head)
     if line is None:
         return 400, "the request line is malformed"
@@ -40,7 +49,7 @@ def request_problem(head: bytes, headers_limit: int) -> tuple[int, str] | None:
     hosts = [value for name, value in fields if name == b"host"]
     if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
         return 400, "there must be one Host header with a host's name"
-    if any(name in (b"upgrade", b"http2-settings") for name, _ in fields):
+    if any(name in _UPGRADES for name, _ in fields) and not (websockets and wants_websocket(head, fields)):
         return 400, "this connection cannot be upgraded"
     if head.startswith((b"CONNECT ", b"TRACE ")):
         return 405, "that method is not allowed"
@@ -48,12 +57,28 @@ def request_problem(head: bytes, headers_limit: int) -> tuple[int, str] | None:
     return (400, framing) if framing else None
 
 
-def response_problem(head: bytes, headers_limit: int) -> str | None:
-    """Return why a complete response head cannot be trusted, or None if it is sound."""
+def wants_websocket(head: bytes, fields: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Return whether a request asks to go on as a WebSocket, and nothing else (RFC 6455, section 4.1)."""
+    given = [(name.lower(), value.lower()) for name, value in fields if name.lower() in _HANDSHAKE]
+    connection = next((value for name, value in given if name == b"connection"), b"")
+    return (
+        head.startswith(b"GET ")
+        and len(given) == 3
+        and (b"upgrade", b"websocket") in given
+        and (b"sec-websocket-version", b"13") in given
+        and b"upgrade" in [part.strip() for part in connection.split(b",")]
+    )
+
+
+def response_problem(head: bytes, headers_limit: int, *, upgrade: bool = False) -> str | None:
+    """Return why a complete response head cannot be trusted, or None if it is sound.
+
+    With `upgrade`, it may be 101: that was asked for.
+    """
     line = _STATUS_LINE.match(head)
     if line is None:
         return "the status line is malformed"
-    if head.startswith(b"101", 9):
+    if head.startswith(b"101", 9) and not upgrade:
         return "a change of protocol that nobody asked for"
     if not _RESPONSE_FIELDS.fullmatch(head, line.end()):
         return _why(head[line.end() :])

@@ -26,3 +26,7 @@ class Limits:
     """Clients' connections at once; each takes at most one to an upstream."""
     informational: int = 8
     """Interim answers (1xx) that an upstream may send before its answer."""
+
+
+MACHINE_LIMITS = Limits(body_bytes=8 * 2**30, pooled=6)
+"""A machine's requests may be as large as its quota: archives and repositories go out."""

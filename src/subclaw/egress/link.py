@@ -1,6 +1,7 @@
 """A link: the upstream's side of a call, over a connection that may have carried calls before."""
 
 from collections.abc import Sequence
+from http import HTTPStatus
 
 import h11
 
@@ -58,6 +59,20 @@ class Link:
                 return event
         raise _bad("it sent too many interim answers")
 
+    async def switched(self) -> h11.Response | h11.InformationalResponse:
+        """Return the answer to a wish to change the protocol: a refusal, or 101, and then the rest is read of the wire.
+
+        Errors: `Unanswered`, `Refusal`.
+        """
+        for _ in range(self._limits.informational + 1):
+            event = await self._head_event(upgrade=True)
+            if isinstance(event, h11.Response):
+                return event
+            if isinstance(event, h11.InformationalResponse) and event.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
+                self.wire.unread(self._http.trailing_data[0])
+                return event
+        raise _bad("it sent too many interim answers")
+
     async def body(self) -> bytes:
         """Return the next piece of the answer's body, at least one byte, or nothing at its end."""
         try:
@@ -76,7 +91,7 @@ class Link:
         self._http.start_next_cycle()
         return self.keep_s > 0
 
-    async def _head_event(self) -> object:
+    async def _head_event(self, *, upgrade: bool = False) -> object:
         try:
             head = await read_head(self.wire, self._http, self._limits, self._limits.idle_s)
         except TimeoutError:
@@ -89,7 +104,7 @@ class Link:
             if self.wire.bytes_read == self._read_before:
                 raise Unanswered
             raise _bad("it broke off")
-        if problem := response_problem(head, self._limits.headers):
+        if problem := response_problem(head, self._limits.headers, upgrade=upgrade):
             raise _bad(problem)
         try:
             return self._http.next_event()

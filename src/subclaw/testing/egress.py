@@ -12,7 +12,7 @@ import uvloop
 
 from subclaw.core.secret import SealedSecret
 from subclaw.core.upstream import Upstream
-from subclaw.egress.gateway import EgressSettings, serve_egress
+from subclaw.egress.gateway import EgressSettings, ForControl, serve_egress
 from subclaw.egress.keys import ensure_key, read_public_key
 from subclaw.egress.limits import Limits
 from subclaw.egress.seal import seal
@@ -48,21 +48,20 @@ async def running_gateway(
     async def load() -> Sequence[SealedSecret]:
         return sealed
 
-    settings = EgressSettings(
-        key_folder=folder,
+    control = ForControl(
         socket_path=folder / "egress.sock",
         socket_gid=os.getgid(),
         upstreams=tuple(upstreams),
         load_secrets=load,
         signing_secrets=signing_secrets or {},
         limits=limits or Limits(),
-        ssl_context=ssl_context,
     )
+    settings = EgressSettings(key_folder=folder, control=control, ssl_context=ssl_context)
     async with asyncio.TaskGroup() as group:
         gateway = group.create_task(serve_egress(settings))
         try:
-            await _until_served(settings.socket_path, gateway)
-            yield settings.socket_path
+            await _until_served(control.socket_path, gateway)
+            yield control.socket_path
         finally:
             gateway.cancel()
 

@@ -1,0 +1,134 @@
+"""A machine, as the gateway knows it: whose it is, what it may reach, and what it has open."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+
+from subclaw.core.policy import Opening
+from subclaw.core.tenant import TenantId
+from subclaw.egress.access import Access
+from subclaw.egress.certificates import Authority
+from subclaw.egress.dial import dial
+from subclaw.egress.dns_server import Rate
+from subclaw.egress.limits import Limits
+from subclaw.egress.meter import Meter
+from subclaw.egress.outside import Outside
+from subclaw.egress.pool import Pool
+from subclaw.egress.refusal import Refusal
+from subclaw.egress.resolver import checked
+from subclaw.egress.wire import Wire
+
+POOLS_LIMIT = 128
+"""Hosts of one machine to which connections are kept."""
+ADDRESSES_TRIED = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noted:
+    """A decision on a connection or a request, for the log of decisions. `path` is without the query."""
+
+    host: str
+    port: int
+    method: str = ""
+    path: str = ""
+    allowed: bool
+    mode: str = ""
+    reason: str = ""
+
+
+Note = Callable[[TenantId, Noted, int, int], None]
+"""Takes a decision, and how many bytes of content were then sent and received."""
+
+
+@dataclass(eq=False, kw_only=True)
+class Machine:
+    """One machine that is awake. What it may reach is replaced whole when something changes."""
+
+    tenant_id: TenantId
+    authority: Authority
+    access: Access
+    meter: Meter
+    outside: Outside
+    limits: Limits
+    note: Note
+    used: Callable[[frozenset[int]], None]
+    """Takes the ids of the secrets that were put into a request."""
+    name_key: bytes
+    """Decides which addresses names have for this machine (`dns.answer`)."""
+    name_rate: Rate
+    """How many names it may ask for."""
+    _pools: dict[tuple[str, int, bool], Pool] = field(default_factory=dict)
+    _open: dict[asyncio.Task[object], tuple[str, int] | None] = field(default_factory=dict)
+
+    def change(self, access: Access) -> None:
+        """Let other rules and secrets hold. Connections to hosts about which something changed end."""
+        before, self.access = self.access, access
+        for task, where in list(self._open.items()):
+            if where is not None and not access.allows_what(before, *where):
+                task.cancel()
+        for host, port, tls in list(self._pools):
+            if not access.allows_what(before, host, port):
+                self._pools.pop((host, port, tls)).close()
+
+    @contextlib.contextmanager
+    def connection(self) -> Iterator[bool]:
+        """Count the connection that this task serves; give whether the machine may have one more."""
+        task = asyncio.current_task()
+        assert task is not None
+        allowed = self.meter.begin_connection()
+        self._open[task] = None
+        try:
+            yield allowed
+        finally:
+            del self._open[task]
+            if allowed:
+                self.meter.end_connection()
+
+    def serving(self) -> list[asyncio.Task[object]]:
+        """List the tasks that serve this machine's connections."""
+        return list(self._open)
+
+    def bound_for(self, host: str, port: int) -> None:
+        """Say which host the connection that this task serves goes to, so that it ends when that is open no more."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._open[task] = (host, port)
+
+    def pool(self, opening: Opening, *, tls: bool) -> Pool:
+        """Return the connections to a host. They are this machine's alone."""
+        key = (opening.host, opening.port, tls)
+        pool = self._pools.get(key)
+        if pool is None:
+            self._forget_idle_pools()
+            pool = self._pools[key] = Pool(lambda: self.dial(opening, tls=tls), self.limits)
+        return pool
+
+    async def dial(self, opening: Opening, *, tls: bool) -> Wire:
+        """Connect to a host anew: its name is resolved and what it resolves to is checked each time.
+
+        Errors: `Refusal`, `NotFound`, `Unavailable`, `Denied`.
+        """
+        refusal = Refusal(502, f"{opening.host} has no address")
+        context = self.outside.tls if tls else None
+        for address in (await self._addresses(opening))[:ADDRESSES_TRIED]:
+            try:
+                return await dial(opening.host, address, opening.port, context, self.limits.connect_s)
+            except Refusal as error:
+                refusal = error
+        raise refusal
+
+    def close(self) -> None:
+        """End what is kept open."""
+        for pool in self._pools.values():
+            pool.close()
+
+    async def _addresses(self, opening: Opening) -> Sequence[str]:
+        if opening.addresses:
+            return [str(ip_address(address)) for address in opening.addresses]
+        return [str(address) for address in checked(opening.host, await self.outside.resolver.resolve(opening.host))]
+
+    def _forget_idle_pools(self) -> None:
+        if len(self._pools) >= POOLS_LIMIT:
+            self._pools = {key: pool for key, pool in self._pools.items() if not pool.idle}

@@ -1,0 +1,121 @@
+"""The machines that are awake on this host: what each may reach, kept as the book says, and what each has used."""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from nacl.public import PrivateKey, SealedBox
+
+from subclaw.core.errors import SubclawError
+from subclaw.core.policy import Rule
+from subclaw.core.secret import BoundSecret, label
+from subclaw.core.tenant import TenantId
+from subclaw.core.tenant_egress import EgressBook, TenantPolicy
+from subclaw.egress.access import Access
+from subclaw.egress.certificates import Authority
+from subclaw.egress.dns_server import name_rate
+from subclaw.egress.journal import Journal
+from subclaw.egress.limits import Limits
+from subclaw.egress.machine import Machine
+from subclaw.egress.meter import Meter
+from subclaw.egress.opened import Opened
+from subclaw.egress.outside import Outside
+from subclaw.egress.vault import open_seal
+
+RETRY_S = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+class Machines:
+    """The machines that were handed to this gateway."""
+
+    def __init__(
+        self, *, key: PrivateKey, book: EgressBook, outside: Outside, limits: Limits, starter: Sequence[Rule]
+    ) -> None:
+        """`key` is the gateway's own. `starter` are the rules that subclaw comes with."""
+        self._key = bytes(key)
+        self._box = SealedBox(key)
+        self._book = book
+        self._outside = outside
+        self._limits = limits
+        self._starter = tuple(starter)
+        self._journal = Journal(book)
+        self._machines: set[Machine] = set()
+        self._changed: set[TenantId] = set()
+        self._change = asyncio.Event()
+
+    @asynccontextmanager
+    async def opened(self, tenant_id: TenantId) -> AsyncIterator[Machine]:
+        """Give a tenant's machine for the block. Errors: `Unavailable`, `Corrupt`."""
+        policy = await self._book.policy(tenant_id)
+        machine = Machine(
+            tenant_id=tenant_id,
+            authority=Authority(self._key, tenant_id),
+            access=self._access(policy),
+            meter=Meter(policy.quota, await self._book.used_today(tenant_id)),
+            outside=self._outside,
+            limits=self._limits,
+            note=self._journal.note,
+            used=self._journal.note_used,
+            name_key=hashlib.blake2s(b"names %d" % tenant_id, key=self._key).digest(),
+            name_rate=name_rate(),
+        )
+        self._machines.add(machine)
+        try:
+            yield machine
+        finally:
+            self._machines.discard(machine)
+            self._journal.note_traffic(tenant_id, machine.meter.report())
+            machine.close()
+
+    async def keep(self) -> None:
+        """Have changes hold as soon as they are known, and write down what was decided and used, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._book.changes(self._note_change))
+            group.create_task(self._follow_changes())
+            group.create_task(self._journal.keep(self._gather))
+
+    def _access(self, policy: TenantPolicy) -> Access:
+        rules = (*policy.rules, *(self._starter if policy.starter else ()))
+        return Access(rules, policy.secrets, self._open_secret)
+
+    def _open_secret(self, secret: BoundSecret) -> Opened:
+        return open_seal(
+            self._box,
+            secret.sealed,
+            label(secret.name, secret.scope, secret.tenant_id, secret.placeholder, secret.binding),
+        )
+
+    def _note_change(self, tenant_id: TenantId | None) -> None:
+        here = {machine.tenant_id for machine in self._machines}
+        self._changed |= here if tenant_id is None else here & {tenant_id}
+        if self._changed:
+            self._change.set()
+
+    async def _follow_changes(self) -> None:
+        while True:
+            await self._change.wait()
+            self._change.clear()
+            changed, self._changed = self._changed, set()
+            for tenant_id in changed:
+                await self._reload(tenant_id)
+
+    async def _reload(self, tenant_id: TenantId) -> None:
+        """Let a tenant's policy hold as it is now; if it cannot be had, the old one does until it can."""
+        try:
+            policy = await self._book.policy(tenant_id)
+        except SubclawError as error:
+            _log.warning("the policy of tenant %d is not known anew: %s", tenant_id, type(error).__name__)
+            asyncio.get_running_loop().call_later(RETRY_S, self._note_change, tenant_id)
+            return
+        for machine in self._machines:
+            if machine.tenant_id == tenant_id:
+                machine.meter.quota = policy.quota
+                machine.change(self._access(policy))
+
+    def _gather(self) -> None:
+        for machine in self._machines:
+            self._journal.note_traffic(machine.tenant_id, machine.meter.report())

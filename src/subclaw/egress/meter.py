@@ -1,0 +1,86 @@
+"""A meter: what a machine has sent and received, held against its quota."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from subclaw.core.quota import Quota
+from subclaw.core.tenant_egress import Traffic
+from subclaw.egress.refusal import Refusal
+
+DAY_S = 86_400
+MINUTE_S = 60
+
+
+class Meter:
+    """Counts what one machine uses. What it refuses is told to the machine in words."""
+
+    def __init__(self, quota: Quota, used: Traffic, clock: Callable[[], float] = time.time) -> None:
+        """`used` is what was used today before; `clock` gives seconds since 1970."""
+        self.quota = quota
+        self._clock = clock
+        self._day = self._today()
+        self._day_bytes = used.sent_bytes + used.received_bytes
+        self._minute = self._minute_requests = 0
+        self._open = 0
+        self._requests = self._connections = self._sent_bytes = self._received_bytes = 0
+
+    def begin_connection(self) -> bool:
+        """Take one of the connections that may be open at once; return False if there is none."""
+        if self._open >= self.quota.connections:
+            return False
+        self._open += 1
+        self._connections += 1
+        return True
+
+    def end_connection(self) -> None:
+        """Give a connection back."""
+        self._open -= 1
+
+    def take_request(self) -> None:
+        """Count a request. Errors: `Refusal` with 429 if there are too many, or the day's bytes are used up."""
+        minute = int(self._clock()) // MINUTE_S
+        if minute != self._minute:
+            self._minute, self._minute_requests = minute, 0
+        if self._minute_requests >= self.quota.requests_per_minute:
+            limit = self.quota.requests_per_minute
+            raise Refusal(429, f"this machine may make {limit:,} requests a minute, and has made them")
+        self._minute_requests += 1
+        self._requests += 1
+        self.count(0, 0)
+
+    def count(self, sent_bytes: int, received_bytes: int) -> None:
+        """Count bytes of content. Errors: `Refusal` with 429 if the day's are used up."""
+        if self._day != self._today():
+            self._day, self._day_bytes = self._today(), 0
+        self._sent_bytes += sent_bytes
+        self._received_bytes += received_bytes
+        self._day_bytes += sent_bytes + received_bytes
+        if self._day_bytes > self.quota.bytes_per_day:
+            limit = self.quota.bytes_per_day
+            raise Refusal(429, f"this machine may send and receive {limit:,} bytes a day, and has done so")
+
+    def report(self) -> Traffic:
+        """Return what was used since the last report."""
+        traffic = Traffic(
+            requests=self._requests,
+            connections=self._connections,
+            sent_bytes=self._sent_bytes,
+            received_bytes=self._received_bytes,
+        )
+        self._requests = self._connections = self._sent_bytes = self._received_bytes = 0
+        return traffic
+
+    def _today(self) -> int:
+        return int(self._clock()) // DAY_S
+
+
+def sum_of(one: Traffic, other: Traffic) -> Traffic:
+    """Return what was used by both together."""
+    return replace(
+        one,
+        requests=one.requests + other.requests,
+        connections=one.connections + other.connections,
+        sent_bytes=one.sent_bytes + other.sent_bytes,
+        received_bytes=one.received_bytes + other.received_bytes,
+    )
