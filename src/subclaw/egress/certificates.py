@@ -26,8 +26,8 @@ _ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 _FROM, _UNTIL = datetime(2025, 1, 1, tzinfo=UTC), datetime(2049, 12, 31, tzinfo=UTC)
 _LEAF_DAYS = 30
 _LEAF_RENEWED_AFTER = timedelta(days=7)
-CONTEXTS_LIMIT = 256
-"""Hosts of one machine whose certificates are kept ready."""
+CONTEXTS_LIMIT = 64
+"""Hosts of one machine whose certificates are kept ready; each takes 21 KB."""
 
 
 class Authority:

@@ -21,15 +21,20 @@ class Meter:
         self._clock = clock
         self._day = self._today()
         self._day_bytes = used.sent_bytes + used.received_bytes
-        self._minute = self._minute_requests = 0
+        self._minute = self._minute_requests = self._minute_connections = 0
         self._open = 0
         self._requests = self._connections = self._sent_bytes = self._received_bytes = 0
 
     def begin_connection(self) -> bool:
-        """Take one of the connections that may be open at once; return False if there is none."""
-        if self._open >= self.quota.connections:
+        """Take one of the connections that may be open at once; return False if there is none.
+
+        No more may be made in a minute than requests: opening TLS costs more than those do.
+        """
+        self._keep_minute()
+        if self._open >= self.quota.connections or self._minute_connections >= self.quota.requests_per_minute:
             return False
         self._open += 1
+        self._minute_connections += 1
         self._connections += 1
         return True
 
@@ -39,9 +44,7 @@ class Meter:
 
     def take_request(self) -> None:
         """Count a request. Errors: `Refusal` with 429 if there are too many, or the day's bytes are used up."""
-        minute = int(self._clock()) // MINUTE_S
-        if minute != self._minute:
-            self._minute, self._minute_requests = minute, 0
+        self._keep_minute()
         if self._minute_requests >= self.quota.requests_per_minute:
             limit = self.quota.requests_per_minute
             raise Refusal(429, f"this machine may make {limit:,} requests a minute, and has made them")
@@ -70,6 +73,11 @@ class Meter:
         )
         self._requests = self._connections = self._sent_bytes = self._received_bytes = 0
         return traffic
+
+    def _keep_minute(self) -> None:
+        minute = int(self._clock()) // MINUTE_S
+        if minute != self._minute:
+            self._minute, self._minute_requests, self._minute_connections = minute, 0, 0
 
     def _today(self) -> int:
         return int(self._clock()) // DAY_S

@@ -39,6 +39,7 @@ class Requests:
 
     async def answer(self, client: Client, request: Request, record: Record) -> bool:
         """Answer one request. See `serving.Answer`."""
+        self.machine.meter.take_request()
         record.method = request.method.decode()
         record.host, record.port, target = self._site(request)
         if self.refused:
@@ -48,8 +49,8 @@ class Requests:
             raise Refusal(400, "the path holds characters that do not belong there")
         record.path = path.canonical
         opening = self._opening(record, path)
-        self.machine.meter.take_request()
-        self.machine.bound_for(opening.host, opening.port)
+        if self.host is None:
+            self.machine.bound_for(opening.host, opening.port)
         record.mode, record.allowed = opening.mode.value, True
         call = self._call(request, target.decode(), path, opening)
         pool = self.machine.pool(opening, tls=self.tls)
