@@ -12,6 +12,8 @@ from re import Pattern, compile, escape
 
 HTTPS_PORT = 443
 
+_SEGMENT = compile(r"(?<=/)\{[^{}/*]*\}(?=/|\Z)")
+
 
 class Mode(StrEnum):
     """What the gateway does with connections to a host.
@@ -39,9 +41,10 @@ class Scope(StrEnum):
 class Rule:
     """One rule. `host` is a name in small letters, or `*.` and a name, for all names below that one.
 
-    `methods` are in capitals, and `paths` are patterns in which `*` stands for anything; empty means all. `addresses`,
-    which only an operator may give, are where the host is, in place of what its name resolves to: so a host in a
-    private network can be reached. `comment` says to people why the rule is there.
+    `methods` are in capitals, and `paths` are patterns in which `*` stands for anything and `/{name}` for one segment
+    that is not empty; empty means all. `addresses`, which only an operator may give, are where the host is, in place of
+    what its name resolves to: so a host in a private network can be reached. `comment` says to people why the rule is
+    there.
     """
 
     host: str
@@ -135,7 +138,18 @@ def host_matches(pattern: str, host: str) -> bool:
 
 @lru_cache(maxsize=4_096)
 def _pattern(pattern: str) -> Pattern[str]:
-    return compile("(?s:" + ".*".join(escape(part) for part in pattern.split("*")) + ")")
+    """Return a pattern of paths as a regular expression that takes time in proportion to the path, whatever that is.
+
+    What follows a star is found where it is first, and not looked for again: if the rest does not fit after that, it
+    fits nowhere later. Only what follows the last star has to be at the end.
+    """
+    first, *others = (_pieces(part) for part in pattern.split("*"))
+    middle = "".join(f"(?>.*?{part})" for part in others[:-1])
+    return compile("(?s:" + first + middle + "".join(f".*{part}" for part in others[-1:]) + ")")
+
+
+def _pieces(part: str) -> str:
+    return "[^/]+?".join(escape(piece) for piece in _SEGMENT.split(part))
 
 
 def _shown(host: str, port: int) -> str:
