@@ -1,18 +1,17 @@
 """The agent's file: its operator's settings, in TOML. What is not in it is as `AgentSettings` has it."""
 
-import tomllib
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from subclaw.core.agent import AgentSettings, OnBusy
 from subclaw.core.errors import Invalid
 from subclaw.core.price import Price
 from subclaw.models.choice import parse_choice
-
-FILE_LIMIT_BYTES = 1_000_000
+from subclaw.policy_file import EgressTable, egress_of
+from subclaw.toml_file import parse_toml, read_toml
 
 _ToolPattern = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.*?-]{1,64}$")]
 
@@ -49,37 +48,25 @@ class _File(BaseModel):
     windows: dict[str, Annotated[int, Field(ge=1_000, le=100_000_000)]] = {}
     approve: Annotated[list[_ToolPattern], Field(max_length=100)] = []
     approval_expires_s: Annotated[int, Field(ge=60, le=86_400)] = 3_600
+    egress: EgressTable = EgressTable()
 
 
 def read_agent(path: Path) -> AgentSettings:
     """Read an agent's file; without one everything is as it is by itself. Raises `Invalid`, in words."""
-    try:
-        with path.open("rb") as file:
-            text = file.read(FILE_LIMIT_BYTES + 1)
-    except FileNotFoundError:
+    text = read_toml(path)
+    if text is None:
         return AgentSettings()
-    except OSError as error:
-        raise Invalid(f"{path} cannot be read: {error.strerror}.") from error
-    if len(text) > FILE_LIMIT_BYTES:
-        raise Invalid(f"{path} is larger than {FILE_LIMIT_BYTES:,} bytes.")
     try:
-        return parse_agent(text.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise Invalid(f"{path} is not UTF-8 text.") from error
+        return parse_agent(text)
     except Invalid as error:
         raise Invalid(f"{path}: {error.public}") from error
 
 
 def parse_agent(text: str) -> AgentSettings:
     """Parse an agent's file. Raises `Invalid`, which says what is wrong and where."""
-    try:
-        found = _File.model_validate(tomllib.loads(text, parse_float=Decimal))
-    except tomllib.TOMLDecodeError as error:
-        raise Invalid(f"This is not TOML: {error}") from error
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise Invalid(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    return AgentSettings(**{**dict(found), **_models(found), "approve": tuple(found.approve)})
+    found = parse_toml(text, _File)
+    changed = {"approve": tuple(found.approve), "egress": egress_of(found.egress, "egress.")}
+    return AgentSettings(**{**dict(found), **_models(found), **changed})
 
 
 def _models(found: _File) -> dict[str, object]:

@@ -23,6 +23,7 @@ from subclaw.channels.web import web_router
 from subclaw.config import KEY_VARIABLES, Settings
 from subclaw.console.keyfile import read_key_hash
 from subclaw.console.router import ConsoleSettings, console_router
+from subclaw.core.agent import AgentEgress
 from subclaw.core.budget import Tariff
 from subclaw.core.channel import Channel
 from subclaw.core.secret import PLACEHOLDER, SealedSecret
@@ -51,6 +52,7 @@ from subclaw.sockets import bind_unix
 from subclaw.store.cluster import private_address
 from subclaw.store.database import DatabaseAddress, Role, open_database
 from subclaw.store.egress_book import StoreEgressBook
+from subclaw.store.egress_rules import replace_agent_rules
 from subclaw.store.feed import StoreFeed
 from subclaw.store.machines import StoreMachineLedger
 from subclaw.store.outbox import StoreReports
@@ -126,6 +128,12 @@ async def seal_keys(settings: Settings, environ: Mapping[str, str]) -> tuple[str
             sealed = seal(public_key, environ[name], secret)
             await save_secret(operator, SealedSecret(name=secret, sealed=sealed))
     return tuple(present)
+
+
+async def keep_agent_rules(settings: Settings, egress: AgentEgress) -> None:
+    """Store what the agent's file says of the way out, for the gateway to go by."""
+    async with open_database(database_address(settings), Role.OPERATOR, size=1) as operator:
+        await replace_agent_rules(operator, egress.rules, starter=egress.starter)
 
 
 async def run_web(settings: Settings, port: int) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from subclaw.accounts import CADDY_USER, CONTROL_USER, DATABASE_USER, EGRESS_USER
 from subclaw.agent_file import read_agent
-from subclaw.app import caddy_settings, database_address, group_id, public_url, seal_keys, user_id
+from subclaw.app import caddy_settings, database_address, group_id, keep_agent_rules, public_url, seal_keys, user_id
 from subclaw.config import DEFAULT_PORT, Settings, process_environment
 from subclaw.console.gate import console_link
 from subclaw.console.keyfile import fresh_key
@@ -64,7 +64,7 @@ async def box_up(settings: Settings, environ: Mapping[str, str], on_step: OnStep
     current_image(settings.cache)
     home = Home(settings.home)
     prepare_home(home)
-    read_agent(home.agent_file)
+    agent = read_agent(home.agent_file)
     async with AsyncExitStack() as stack:
         stack.enter_context(held(home))
         port = stack.enter_context(reserved_port(home, settings.listen, settings.port, DEFAULT_PORT))
@@ -76,6 +76,7 @@ async def box_up(settings: Settings, environ: Mapping[str, str], on_step: OnStep
             await stack.enter_async_context(running(_database(home, environment), home.logs))
         await provision(database_address(settings), timeout_s=DATABASE_START_S)
         keys = await seal_keys(settings, environ)
+        await keep_agent_rules(settings, agent.egress)
         for process in _processes(settings, home, port, environment):
             on_step(process.name)
             await stack.enter_async_context(running(process, home.logs))

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from subclaw.agent_file import parse_agent, read_agent
-from subclaw.core.agent import AgentSettings, OnBusy
+from subclaw.core.agent import AgentEgress, AgentSettings, OnBusy
 from subclaw.core.errors import Invalid
+from subclaw.core.policy import Mode, Rule, Scope
 from subclaw.core.price import Price
 
 
@@ -50,6 +51,23 @@ def test_which_tools_a_person_must_approve() -> None:
     assert settings == AgentSettings(approve=("publish_site", "mail_*"), approval_expires_s=600)
 
 
+def test_what_machines_may_reach() -> None:
+    settings = parse_agent("""
+        [egress]
+        starter = false
+        allow = [{host = "api.test", port = 8443, mode = "inject"}]
+        [[egress.deny]]
+        host = "*.evil.test"
+    """)
+    assert settings.egress == AgentEgress(
+        starter=False,
+        rules=(
+            Rule(host="api.test", ports=(8443,), mode=Mode.INJECT, scope=Scope.AGENT),
+            Rule(host="*.evil.test", mode=Mode.DENY, scope=Scope.AGENT),
+        ),
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -67,6 +85,11 @@ def test_which_tools_a_person_must_approve() -> None:
         ('approve = ["mail send"]', "approve.0: String should match pattern"),
         ("approval_expires_s = 5", "approval_expires_s: Input should be greater than or equal to 60"),
         ("steps = 5", "steps: Extra inputs are not permitted"),
+        ("[egress]\nopen = true", "egress.open: Extra inputs are not permitted"),
+        (
+            '[[egress.allow]]\nhost = "a.test"\n[[egress.allow]]\nhost = "10.0.0.1"',
+            "egress.allow.1: '10.0.0.1' is no host",
+        ),
     ],
 )
 def test_mistakes_are_told_in_words(text: str, words: str) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from subclaw.core.policy import Rule
 from subclaw.core.price import Price
 
 
@@ -21,6 +22,14 @@ class OnBusy(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AgentEgress:
+    """What an agent's machines may reach: by its own rules, and by the list that subclaw comes with (`starter`)."""
+
+    rules: tuple[Rule, ...] = ()
+    starter: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class AgentSettings:
     """The operator's settings of an agent.
 
@@ -29,7 +38,7 @@ class AgentSettings:
     asked, in this order, when the chosen one cannot be had, and `cheaper` the one for when money gets short; a model
     may take `model_limit_s` for an answer. `prices` and `windows` (tokens) go before what is known of a model. All
     models are named `provider:model`. `approve` are patterns of the names of tools that a person must approve each call
-    of, within `approval_expires_s`.
+    of, within `approval_expires_s`. `egress` is what its machines may reach.
     """
 
     on_busy: OnBusy = OnBusy.FOLD
@@ -44,3 +53,4 @@ class AgentSettings:
     windows: Mapping[str, int] = field(default_factory=dict)
     approve: tuple[str, ...] = ()
     approval_expires_s: int = 3_600
+    egress: AgentEgress = field(default_factory=AgentEgress)
