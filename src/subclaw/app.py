@@ -33,6 +33,7 @@ from subclaw.egress.gateway import EgressSettings, ForControl, ForMachines, serv
 from subclaw.egress.keys import read_public_key
 from subclaw.egress.process import room_for_connections
 from subclaw.egress.seal import seal
+from subclaw.egress.starter import starter_rules
 from subclaw.harness.system import system_text
 from subclaw.home import Home
 from subclaw.host_name import host_name
@@ -301,6 +302,7 @@ async def run_egress(settings: Settings, number: int) -> None:
             socket_gid=group_id(EGRESS_USER),
             host_user=HOST_USER_ID,
             book=StoreEgressBook(database, address),
+            starter=starter_rules(),
             name_servers=settings.name_servers,
         )
         await serve_egress(
