@@ -58,7 +58,7 @@ from subclaw.store.feed import StoreFeed
 from subclaw.store.machines import StoreMachineLedger
 from subclaw.store.outbox import StoreReports
 from subclaw.store.schedules import StoreSchedules
-from subclaw.store.secrets import load_secrets, save_secret
+from subclaw.store.secrets import load_secrets, placeholders, save_secret
 from subclaw.store.sites import StoreSites
 from subclaw.tools.machine import machine_tools
 from subclaw.tools.schedule import schedule_tools
@@ -222,7 +222,7 @@ async def run_worker(settings: Settings, port: int) -> None:
 
         toolbox = BuiltInToolbox(
             [
-                *machine_tools(machines),
+                *machine_tools(machines, functools.partial(placeholders, database)),
                 *undo_tools(machines),
                 *site_tools(machines, publisher),
                 *schedule_tools(StoreSchedules(database), utc_now),

@@ -91,7 +91,12 @@ class Calls:
             if len(text) > TEXT_LIMIT_BYTES:
                 raise Refused(Reason.TOO_LARGE)
         status, total_bytes = await run(
-            self._processes, bytes(text), stream.send, timeout_s=fields["timeout_s"], limit_bytes=fields["limit_bytes"]
+            self._processes,
+            bytes(text),
+            stream.send,
+            timeout_s=fields["timeout_s"],
+            limit_bytes=fields["limit_bytes"],
+            environment=fields["environment"],
         )
         return {"exit_status": status, "output_bytes": total_bytes}
 

@@ -7,9 +7,10 @@ processes in the background write later is read and thrown away, so that they ne
 import asyncio
 import contextlib
 import os
+from collections.abc import Mapping
 
 from subclaw_guest.link import Write
-from subclaw_guest.processes import Child, Processes
+from subclaw_guest.processes import NO_VARIABLES, Child, Processes
 from subclaw_guest.refusals import Reason, Refused
 
 TEXT_LIMIT_BYTES = 120_000
@@ -89,7 +90,13 @@ class Output:
 
 
 async def run(
-    processes: Processes, text: bytes, send: Write, *, timeout_s: float, limit_bytes: int
+    processes: Processes,
+    text: bytes,
+    send: Write,
+    *,
+    timeout_s: float,
+    limit_bytes: int,
+    environment: Mapping[str, str] = NO_VARIABLES,
 ) -> tuple[int | None, int]:
     """Run `sh -c text`; return its exit status, None if its time ran out, and how many bytes it put out.
 
@@ -98,7 +105,7 @@ async def run(
     """
     if b"\0" in text:
         raise Refused(Reason.BAD_REQUEST)
-    child = processes.start([b"/bin/sh", b"-c", text])
+    child = processes.start([b"/bin/sh", b"-c", text], environment=environment)
     kept = Kept(limit_bytes)
     output = Output(child.output, kept)
     async with asyncio.TaskGroup() as group:

@@ -5,8 +5,9 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from subclaw_guest.groups import CommandGroups
 
@@ -20,6 +21,7 @@ ENVIRONMENT = {
     "TERM": "dumb",
     "USER": "root",
 }
+NO_VARIABLES: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +45,13 @@ class Processes:
         self._groups = groups
         self._exits: dict[int, asyncio.Future[int]] = {}
 
-    def start(self, arguments: list[str | bytes], *, folder: str = HOME) -> Child:
-        """Start a program in a control group of its own, its stdout and stderr in one pipe. Raises `OSError`."""
+    def start(
+        self, arguments: list[str | bytes], *, folder: str = HOME, environment: Mapping[str, str] = NO_VARIABLES
+    ) -> Child:
+        """Start a program in a control group of its own, its stdout and stderr in one pipe. Raises `OSError`.
+
+        It has the variables of `environment` beside those that every program has, which these do not change.
+        """
         read_end, write_end = os.pipe()
         try:
             os.set_blocking(read_end, False)
@@ -55,7 +62,7 @@ class Processes:
                     stdout=write_end,
                     stderr=write_end,
                     cwd=folder,
-                    env=ENVIRONMENT,
+                    env={**environment, **ENVIRONMENT},
                     start_new_session=True,
                 )
         except BaseException:

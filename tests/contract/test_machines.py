@@ -26,8 +26,8 @@ def host(tmp_path_factory: pytest.TempPathFactory, cluster: DatabaseAddress) -> 
         yield host
 
 
-async def shell(machines: Machines, text: str, **limits: int) -> bytes:
-    result = await machines.run(TENANT, Command(text=text, timeout_s=60, **limits))
+async def shell(machines: Machines, text: str) -> bytes:
+    result = await machines.run(TENANT, Command(text=text, timeout_s=60))
     assert result.ended is Ended.EXITED
     assert result.exit_status == 0, result.output
     return result.output
@@ -37,6 +37,17 @@ def test_command_runs_in_home_and_merges_its_outputs(host: Host) -> None:
     result = host.run(7, "pwd; echo $HOME; echo problem >&2; exit 3")
     assert result.output == f"{HOME}\n{HOME}\nproblem\n".encode()
     assert (result.ended, result.exit_status, result.output_bytes) == (Ended.EXITED, 3, len(result.output))
+
+
+def test_command_has_the_variables_that_it_is_given_beside_its_own(host: Host) -> None:
+    async def scenario(machines: HostClient) -> None:
+        given = {"GITHUB_TOKEN": "ghp_subclaw'\"$x\n\\", "HOME": "/nowhere", "LARGE": "x" * 16_000}
+        script = 'printf %s "$GITHUB_TOKEN"; echo "|$HOME|${#LARGE}"'
+        result = await machines.run(TENANT, Command(text=script, timeout_s=60, environment=given))
+        assert result.output == f"{given['GITHUB_TOKEN']}|{HOME}|16000\n".encode()
+        assert await shell(machines, 'echo "${GITHUB_TOKEN-none}"') == b"none\n"
+
+    host.use(scenario)
 
 
 def test_command_ended_by_signal_has_the_shells_status(host: Host) -> None:
@@ -134,8 +145,9 @@ def test_command_with_limit_0_keeps_nothing(host: Host) -> None:
         Command(text="true", timeout_s=float("inf")),
         Command(text="true", timeout_s=1, output_limit_bytes=-1),
         Command(text="true", timeout_s=1, output_limit_bytes=2**40),
+        Command(text="true", timeout_s=1, environment={"A-B": "x"}),
     ],
-    ids=["empty", "nul", "surrogate", "long", "no time", "all time", "negative limit", "huge limit"],
+    ids=["empty", "nul", "surrogate", "long", "no time", "all time", "negative limit", "huge limit", "variable"],
 )
 def test_command_that_cannot_be_is_invalid(host: Host, command: Command) -> None:
     async def scenario(machines: HostClient) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import count, groupby
 from multiprocessing.context import ForkServerProcess
 from operator import attrgetter
@@ -36,6 +37,7 @@ from subclaw.machines.host_client import HostClient
 from subclaw.schedules.reminders import keep_time
 from subclaw.store.database import Database, DatabaseAddress, Role, open_database
 from subclaw.store.schedules import StoreSchedules
+from subclaw.store.secrets import placeholders
 from subclaw.tools.machine import machine_tools
 from subclaw.tools.schedule import schedule_tools
 from subclaw.tools.toolbox import BuiltInToolbox
@@ -169,7 +171,7 @@ def _turns(replica: Replica, database: Database, trace: Trace, machines: HostCli
 
     tools = [*tracing_tools(trace, interject), *schedule_tools(StoreSchedules(database), lambda: datetime.now(UTC))]
     if replica.machine_socket:
-        tools += machine_tools(machines)
+        tools += machine_tools(machines, partial(placeholders, database))
     return Turns(
         database=database,
         model=ObedientModel(trace, lambda: random.uniform(0, 2 * replica.think_s)),

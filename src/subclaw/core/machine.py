@@ -5,8 +5,8 @@ Everything that comes out of a machine is untrusted bytes, bounded by the limits
 """
 
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Collection
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -19,6 +19,10 @@ HOME = "/home/agent"
 
 BEFORE_ROLL_BACK = "before-roll-back"
 """The label of what a disk was before it was last rolled back."""
+
+ENVIRONMENT_LIMIT = 64
+ENVIRONMENT_LIMIT_BYTES = 16 * 1024
+"""Most variables that a command is given, and most bytes of them, with their names."""
 
 SITE = "/srv/site"
 """Where the agent keeps what its website is made of."""
@@ -36,11 +40,13 @@ class Command:
     """A shell command to run in a machine.
 
     `output_limit_bytes` bounds what is kept of stdout and stderr together: the first half and the last half of it.
+    `environment` are variables that it has beside those that every command has, which are not changed by it.
     """
 
     text: str
     timeout_s: float
     output_limit_bytes: int = 16_384
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,6 +71,7 @@ async def exec(request: Request) -> Response:
         text=text(fields, "text"),
         timeout_s=number(fields, "timeout_s"),
         output_limit_bytes=whole(fields, "output_limit_bytes"),
+        environment=texts(fields, "environment"),
     )
     return await streamed(request, command_records(machines_of(request).exec(tenant_of(request), command)))
 
@@ -252,6 +253,14 @@ def text(fields: dict[str, Any], name: str) -> str:
     if not isinstance(value, str):
         raise Invalid(f"{name} must be text.")
     return value
+
+
+def texts(fields: dict[str, Any], name: str) -> dict[str, str]:
+    """Return strings by their names; none if the argument is not there. Raises `Invalid`."""
+    values = fields.get(name, {})
+    if not isinstance(values, dict) or not all(isinstance(value, str) for value in values.values()):
+        raise Invalid(f"{name} must be texts by their names.")
+    return values
 
 
 def whole(fields: dict[str, Any], name: str) -> int:

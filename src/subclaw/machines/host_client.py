@@ -71,6 +71,7 @@ class HostClient:
             "text": command.text,
             "timeout_s": command.timeout_s,
             "output_limit_bytes": command.output_limit_bytes,
+            "environment": dict(command.environment),
         }
         async with self._post(tenant_id, "exec", fields, timeout_s=command.timeout_s + WAKE_S) as response:
             async for record in records(response.aiter_raw()):

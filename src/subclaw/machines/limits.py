@@ -2,9 +2,10 @@
 
 import math
 import re
+from collections.abc import Mapping
 
 from subclaw.core.errors import Invalid
-from subclaw.core.machine import Command
+from subclaw.core.machine import ENVIRONMENT_LIMIT, ENVIRONMENT_LIMIT_BYTES, Command
 from subclaw_guest.commands import TEXT_LIMIT_BYTES
 
 TIMEOUT_LIMIT_S = 3_600.0
@@ -15,15 +16,32 @@ ARCHIVE_LIMIT_BYTES = 4 * 1024**3
 MATCHES_LIMIT = 1_000
 PATTERN_LIMIT = 4_096
 PATH_LIMIT = 4_096
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 LABEL = re.compile(r"[a-z0-9-]{1,64}")
 
 
 def check_command(command: Command) -> None:
-    """Check a command's text and limits."""
+    """Check a command's text, limits and environment."""
     check_text("The command", command.text, TEXT_LIMIT_BYTES)
     if not (math.isfinite(command.timeout_s) and 0 < command.timeout_s <= TIMEOUT_LIMIT_S):
         raise Invalid(f"A command may take more than 0 and at most {TIMEOUT_LIMIT_S:.0f} seconds.")
     check_range("The output limit", command.output_limit_bytes, 0, OUTPUT_LIMIT_BYTES)
+    check_environment(command.environment)
+
+
+def check_environment(environment: Mapping[str, str]) -> None:
+    """Check the variables that a command is given."""
+    if len(environment) > ENVIRONMENT_LIMIT:
+        raise Invalid(f"A command may be given {ENVIRONMENT_LIMIT} variables.")
+    left_bytes = ENVIRONMENT_LIMIT_BYTES
+    for name, value in environment.items():
+        if not VARIABLE.fullmatch(name):
+            raise Invalid("A variable's name has 1 to 64 letters, digits and underscores, and begins with no digit.")
+        if not value.isascii() or "\0" in value:
+            raise Invalid(f"The variable {name} has characters that cannot be.")
+        left_bytes -= len(name) + len(value)
+    if left_bytes < 0:
+        raise Invalid(f"A command's variables may have {ENVIRONMENT_LIMIT_BYTES} bytes together.")
 
 
 def check_slice(path: str, offset_bytes: int, limit_bytes: int) -> None:

@@ -1,10 +1,20 @@
 """The tools that use the tenant's machine: a shell, and files."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from subclaw.core.errors import Invalid
-from subclaw.core.machine import Command, CommandResult, Ended, FileSlice, Machines, SearchResult
+from subclaw.core.machine import (
+    ENVIRONMENT_LIMIT,
+    ENVIRONMENT_LIMIT_BYTES,
+    Command,
+    CommandResult,
+    Ended,
+    FileSlice,
+    Machines,
+    SearchResult,
+)
+from subclaw.core.tenant import TenantId
 from subclaw.core.tool import Caller
 from subclaw.tools.toolbox import Tool, define
 from subclaw.tools.undo import keep_files
@@ -15,13 +25,20 @@ READ_LIMIT_BYTES = 15_000
 WRITE_LIMIT_CHARACTERS = 1_000_000
 SEARCH_LIMIT = 100
 
+Placeholders = Callable[[TenantId], Awaitable[Mapping[str, str]]]
+"""Returns what a tenant's commands have in place of secrets, by the names of environment variables."""
 
-def machine_tools(machines: Machines) -> tuple[Tool, ...]:
+
+def machine_tools(machines: Machines, placeholders: Placeholders) -> tuple[Tool, ...]:
     """Return the tools `shell_exec`, `read_file`, `write_file` and `search_files`."""
 
     async def shell_exec(caller: Caller, arguments: Mapping[str, Any]) -> str:
         await keep_files(machines, caller)
-        command = Command(text=arguments["command"], timeout_s=arguments.get("timeout_s", COMMAND_TIME_S))
+        command = Command(
+            text=arguments["command"],
+            timeout_s=arguments.get("timeout_s", COMMAND_TIME_S),
+            environment=fitting(await placeholders(caller.tenant_id)),
+        )
         return describe_command(await machines.run(caller.tenant_id, command), command)
 
     async def read_file(caller: Caller, arguments: Mapping[str, Any]) -> str:
@@ -45,6 +62,18 @@ def machine_tools(machines: Machines) -> tuple[Tool, ...]:
         Tool(definition=_WRITE_FILE, perform=write_file),
         Tool(definition=_SEARCH_FILES, perform=search_files),
     )
+
+
+def fitting(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that a command can be given, the first by their names if they are too many."""
+    fit: dict[str, str] = {}
+    left_bytes = ENVIRONMENT_LIMIT_BYTES
+    for name in sorted(variables):
+        size_bytes = len(name) + len(variables[name])
+        if size_bytes <= left_bytes and len(fit) < ENVIRONMENT_LIMIT:
+            fit[name] = variables[name]
+            left_bytes -= size_bytes
+    return fit
 
 
 def describe_command(result: CommandResult, command: Command) -> str:

@@ -115,7 +115,11 @@ class Guest:
 
     async def exec(self, command: Command) -> AsyncGenerator[Output | CommandEnd, None]:
         """Run a command and stream its output; see `Machines.exec`."""
-        fields = {"timeout_s": command.timeout_s, "limit_bytes": command.output_limit_bytes}
+        fields = {
+            "timeout_s": command.timeout_s,
+            "limit_bytes": command.output_limit_bytes,
+            "environment": dict(command.environment),
+        }
         deadline_s = time.monotonic() + command.timeout_s + GRACE_S
         head_left, tail = command.output_limit_bytes - command.output_limit_bytes // 2, bytearray()
         async with self._call("run", fields, None) as stream:
