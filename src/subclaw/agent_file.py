@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from subclaw.core.agent import AgentSettings, OnBusy
+from subclaw.core.agent import Access, AgentSettings, OnBusy
 from subclaw.core.errors import Invalid
 from subclaw.core.price import Price
 from subclaw.models.choice import parse_choice
@@ -49,6 +49,7 @@ class _File(BaseModel):
     approve: Annotated[list[_ToolPattern], Field(max_length=100)] = []
     approval_expires_s: Annotated[int, Field(ge=60, le=86_400)] = 3_600
     egress: EgressTable = EgressTable()
+    access: Annotated[Access, Field(strict=False)] = Access.USER
 
 
 def read_agent(path: Path) -> AgentSettings:

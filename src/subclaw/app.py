@@ -50,6 +50,7 @@ from subclaw.routes.publisher import SiteAddress, SitePublisher
 from subclaw.routes.releases import Releases
 from subclaw.schedules.reminders import keep_time
 from subclaw.sockets import bind_unix
+from subclaw.store.access import StoreAccess
 from subclaw.store.cluster import private_address
 from subclaw.store.database import DatabaseAddress, Role, open_database
 from subclaw.store.egress_book import StoreEgressBook
@@ -60,6 +61,7 @@ from subclaw.store.outbox import StoreReports
 from subclaw.store.schedules import StoreSchedules
 from subclaw.store.secrets import load_secrets, placeholders, save_secret
 from subclaw.store.sites import StoreSites
+from subclaw.tools.access import access_tools
 from subclaw.tools.machine import machine_tools
 from subclaw.tools.schedule import schedule_tools
 from subclaw.tools.site import site_tools
@@ -147,8 +149,8 @@ async def run_web(settings: Settings, port: int) -> None:
         gateway_client(home.egress_socket) as gateway,
     ):
         feed = StoreFeed(database, address)
-        intake = StoreIntake(database)
         url = public_url(settings, port)
+        intake = StoreIntake(database, sends=_goes_out, public_url=url)
         routers = [
             web_router(intake=intake, feed=feed, title=TITLE, public_url=url),
             console_router(_console_settings(settings, url), operator, machines),
@@ -220,15 +222,18 @@ async def run_worker(settings: Settings, port: int) -> None:
             url = site_url(hostname, port=sites.port)
             return system_text(name=conversation.tenant_name, url=url, today=utc_now().date())
 
+        agent = read_agent(home.agent_file)
         toolbox = BuiltInToolbox(
             [
                 *machine_tools(machines, functools.partial(placeholders, database)),
+                *access_tools(
+                    StoreAccess(database, operator), access=agent.access, public_url=public_url(settings, port)
+                ),
                 *undo_tools(machines),
                 *site_tools(machines, publisher),
                 *schedule_tools(StoreSchedules(database), utc_now),
             ]
         )
-        agent = read_agent(home.agent_file)
         prices = Prices(own=agent.prices, windows=agent.windows)
         models = open_models(settings.model, agent, gateway, settings.upstreams)
         require_known(agent.approve, toolbox.definitions())
@@ -240,7 +245,7 @@ async def run_worker(settings: Settings, port: int) -> None:
             toolbox=toolbox,
             instructions=instructions,
             agent=agent,
-            sends=lambda channel: channel not in READ_IN_PLACE,
+            sends=_goes_out,
             files=machines,
             window_tokens=models.window_tokens,
         )
@@ -256,6 +261,11 @@ async def run_worker(settings: Settings, port: int) -> None:
 def utc_now() -> datetime:
     """Return the time."""
     return datetime.now(UTC)
+
+
+def _goes_out(channel: str) -> bool:
+    """Say whether a channel's replies go out by the outbox."""
+    return channel not in READ_IN_PLACE
 
 
 def _segments(channel: str, parts: Sequence[str]) -> int:

@@ -27,7 +27,9 @@ class StoreTalk:
         self._leases: dict[Address, Lease] = {}
 
     async def receive(self, message: InboundMessage) -> Receipt:
-        receipt = await StoreIntake(self._database).receive(message)
+        receipt = await StoreIntake(self._database, sends=lambda _: False, public_url="http://localhost").receive(
+            message
+        )
         await self._take_up(message.sender)
         await conversations.finish(self._database, self._leases[message.sender], [], reply="", send=False)
         return receipt

@@ -63,7 +63,7 @@ async def say(database: Database, address: str, id: str, text: str) -> None:
     """Hand in a message; a telephone number is an address for text messages."""
     sender = Address(channel="sms" if address.startswith("+") else "web", address=address)
     message = InboundMessage(sender=sender, provider_id=id, text=text, received_at=datetime.now(UTC))
-    await StoreIntake(database).receive(message)
+    await StoreIntake(database, sends=lambda _: False, public_url="http://localhost").receive(message)
 
 
 async def until_alive(address: DatabaseAddress, replicas: int) -> None:

@@ -35,7 +35,8 @@ def serve_web(replica: WebReplica, log: str) -> None:
 
 async def _serve(replica: WebReplica) -> None:
     async with open_database(replica.address, Role.APP) as database:
-        intake, feed = StoreIntake(database), StoreFeed(database, replica.address)
+        intake = StoreIntake(database, sends=lambda channel: channel == "sms", public_url=PUBLIC_URL)
+        feed = StoreFeed(database, replica.address)
         routers = [
             web_router(intake=intake, feed=feed, title="storm", public_url=PUBLIC_URL),
             sms_router(

@@ -93,7 +93,7 @@ class World:
         self.said += 1
         sender = Address(channel=self.channel, address="a")
         message = InboundMessage(sender=sender, provider_id=str(self.said), text=text, received_at=datetime.now(UTC))
-        await StoreIntake(self.database).receive(message)
+        await StoreIntake(self.database, sends=lambda _: False, public_url="http://localhost").receive(message)
 
     async def ask(self, *texts: str) -> str:
         """Say something and return what the answer to it is."""

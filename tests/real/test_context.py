@@ -107,7 +107,7 @@ def run(address: DatabaseAddress, scenario: Callable[[Database, int], Awaitable[
 async def say(database: Database, text: str, provider_id: str) -> None:
     sender = Address(channel="web", address="a")
     message = InboundMessage(sender=sender, provider_id=provider_id, text=text, received_at=datetime.now(UTC))
-    await StoreIntake(database).receive(message)
+    await StoreIntake(database, sends=lambda _: False, public_url="http://localhost").receive(message)
 
 
 async def claimed(database: Database, worker_id: int) -> Lease:

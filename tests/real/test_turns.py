@@ -52,7 +52,7 @@ def turns(database: Database, model: ScriptedModel, tools: BuiltInToolbox) -> Tu
 async def say(database: Database, text: str, provider_id: str, channel: str = "web") -> None:
     sender = Address(channel=channel, address="a")
     message = InboundMessage(sender=sender, provider_id=provider_id, text=text, received_at=datetime.now(UTC))
-    await StoreIntake(database).receive(message)
+    await StoreIntake(database, sends=lambda _: False, public_url="http://localhost").receive(message)
 
 
 def replies(address: DatabaseAddress) -> list[str]:

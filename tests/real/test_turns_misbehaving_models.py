@@ -75,7 +75,7 @@ async def turn(address: DatabaseAddress, folder: Path, provider: FakeOpenAi, doe
         worker = asyncio.create_task(work(turns, address, limit=8))
         sender = Address(channel="web", address="a")
         message = InboundMessage(sender=sender, provider_id="1", text="go", received_at=datetime.now(UTC))
-        await StoreIntake(database).receive(message)
+        await StoreIntake(database, sends=lambda _: False, public_url="http://localhost").receive(message)
         async with asyncio.timeout(DEADLINE_S):
             while not await asyncio.to_thread(replies, address):
                 await asyncio.sleep(0.01)

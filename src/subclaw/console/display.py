@@ -21,6 +21,7 @@ EVENTS: Mapping[str, str] = {
     "tool.started": "Tool began",
     "tool.finished": "Tool finished",
     "schedule.due": "Reminder came due",
+    "secret.set": "Secret handed over",
     "reply.queued": "Reply written",
     "reply.sent": "Reply handed over",
     "turn.finished": "Turn ended",

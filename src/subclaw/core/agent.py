@@ -21,6 +21,18 @@ class OnBusy(StrEnum):
     REJECT = "reject"
 
 
+class Access(StrEnum):
+    """Who may let machines reach a host that is not allowed: each user with an OK, the operator alone, or nobody.
+
+    With the latter two, the agent is told so when it asks, and secrets can be handed over only for hosts that are
+    allowed.
+    """
+
+    USER = "user"
+    OPERATOR = "operator"
+    NEVER = "never"
+
+
 @dataclass(frozen=True, kw_only=True)
 class AgentEgress:
     """What an agent's machines may reach: by its own rules, and by the list that subclaw comes with (`starter`)."""
@@ -38,7 +50,7 @@ class AgentSettings:
     asked, in this order, when the chosen one cannot be had, and `cheaper` the one for when money gets short; a model
     may take `model_limit_s` for an answer. `prices` and `windows` (tokens) go before what is known of a model. All
     models are named `provider:model`. `approve` are patterns of the names of tools that a person must approve each call
-    of, within `approval_expires_s`. `egress` is what its machines may reach.
+    of, within `approval_expires_s`. `egress` is what its machines may reach, and `access` says who may open more hosts.
     """
 
     on_busy: OnBusy = OnBusy.FOLD
@@ -54,3 +66,4 @@ class AgentSettings:
     approve: tuple[str, ...] = ()
     approval_expires_s: int = 3_600
     egress: AgentEgress = field(default_factory=AgentEgress)
+    access: Access = Access.USER

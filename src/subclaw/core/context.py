@@ -15,10 +15,9 @@ from subclaw.core.tokens import BYTES_PER_TOKEN, Gauge, text_tokens, utterance_t
 from subclaw.core.transcript import (
     Event,
     HistorySummarised,
-    MessageReceived,
     ModelFailed,
     ModelReplied,
-    ScheduleDue,
+    Prompting,
     SummaryFailed,
     TurnStarted,
     current_turn,
@@ -166,7 +165,7 @@ def _blocks(events: Sequence[Event]) -> list[Block]:
     blocks = []
     for one in told(events):
         event = events[one.index]
-        is_message = isinstance(event, MessageReceived | ScheduleDue)
+        is_message = isinstance(event, Prompting)
         counted = isinstance(event, ModelReplied) and not event.refused and (summary is None or one.index > summary)
         blocks.append(
             Block(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from subclaw.core.access_words import removed_words, set_words
 from subclaw.core.approval import (
     ApprovalDecided,
     ApprovalLapsed,
@@ -23,8 +24,10 @@ from subclaw.core.transcript import (
     MessageReceived,
     ModelFailed,
     ModelReplied,
+    Prompting,
     ReplyQueued,
     ScheduleDue,
+    SecretSet,
     ToolFinished,
     TurnStarted,
     current_turn,
@@ -92,7 +95,7 @@ def _since_summary(events: Sequence[Event]) -> Sequence[int]:
     dropped = replies[: max(len(replies) - summary.kept_replies, 0)]
     word_for_word = dropped[-1] + 1 if dropped else 0
     began = last - len(current_turn(events[:last]) or ())
-    own = (index for index in range(began, word_for_word) if isinstance(events[index], MessageReceived | ScheduleDue))
+    own = (index for index in range(began, word_for_word) if isinstance(events[index], Prompting))
     between = (index for index in range(word_for_word, last) if not isinstance(events[index], HistorySummarised))
     return [last, *own, *between, *range(last + 1, len(events))]
 
@@ -110,17 +113,20 @@ def _refused(events: Sequence[Event]) -> frozenset[int]:
 
 
 def _said_refused(event: Event) -> tuple[Utterance, ...]:
-    return (UserSaid(text=REFUSED),) if isinstance(event, MessageReceived | ScheduleDue) else ()
+    return (UserSaid(text=REFUSED),) if isinstance(event, Prompting) else ()
 
 
 def _said(event: Event, results: Mapping[str, str], kept: Mapping[str, MessageKept]) -> tuple[Utterance, ...]:
     """Return what a model is told of an event. `kept` are the messages that are not told whole, by provider's id."""
     match event:
-        case MessageReceived(text=text, provider_id=provider_id, turned_away=False):
+        case MessageReceived(text=text, provider_id=provider_id, turned_away=False, removed=removed):
             short = kept.get(provider_id)
-            return (UserSaid(text=shorten_message(text, short.shown_characters, short.path) if short else text),)
+            shown = shorten_message(text, short.shown_characters, short.path) if short else text
+            return (UserSaid(text=f"{shown}\n{removed_words(removed)}" if removed else shown),)
         case ScheduleDue(schedule_id=id, text=text):
             return (UserSaid(text=f"[Nobody wrote. Schedule {id}, which you set, is due:]\n{text}"),)
+        case SecretSet(name=name, binding=binding):
+            return (UserSaid(text=set_words(name, binding)),)
         case ReplyQueued(text=text, schedule_id=int(id)):
             # Not as the model's own words: a history that ends with those has nothing to answer.
             return (UserSaid(text=f"[Nobody wrote. Schedule {id} was due; the person got its text:]\n{text}"),)

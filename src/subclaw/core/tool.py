@@ -76,6 +76,14 @@ class Toolbox(Protocol):
         """Return what is wrong with a call that cannot be performed as it stands; None if it can be tried."""
         ...
 
+    def must_be_approved(self, call: ToolCall) -> bool:
+        """Tell whether a person must approve a call, whatever the operator says. It is one that can be performed."""
+        ...
+
+    async def settle(self, caller: Caller, call: ToolCall) -> ToolResult | None:
+        """Return what a call comes to that need not be asked about: it is denied for certain, or done already."""
+        ...
+
     async def perform(self, caller: Caller, call: ToolCall) -> ToolResult:
         """Check a call against its schema and perform it. Whatever goes wrong is a result, not an exception."""
         ...

@@ -18,6 +18,7 @@ from subclaw.core.approval import (
 )
 from subclaw.core.message import is_stop
 from subclaw.core.model import Usage
+from subclaw.core.secret import Binding
 from subclaw.core.tool import ToolCall
 
 SAME_CALL_LIMIT = 3
@@ -28,12 +29,14 @@ SAME_CALL_LIMIT = 3
 class MessageReceived:
     """A person's message was taken from the inbox into the turn. `provider_id` is the channel's name for it.
 
-    One that was turned away came while the agent was busy: it was answered so, and the turn is not about it.
+    One that was turned away came while the agent was busy: it was answered so, and the turn is not about it. `removed`
+    says what keys were taken out of it before it was stored (`core.key_shapes`).
     """
 
     text: str
     provider_id: str
     turned_away: bool = False
+    removed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +57,14 @@ class ScheduleDue:
 
     schedule_id: int
     text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SecretSet:
+    """A person handed over a secret, of which only the gateway knows more than its name and where it goes."""
+
+    name: str
+    binding: Binding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,10 +194,14 @@ class TurnFinished:
     outcome: TurnOutcome
 
 
+Prompting = MessageReceived | ScheduleDue | SecretSet
+"""What comes from outside for the agent to act on."""
+
 Event = (
     MessageReceived
     | MessageKept
     | ScheduleDue
+    | SecretSet
     | TurnStarted
     | ModelReplied
     | ModelFailed
@@ -359,7 +374,7 @@ def _interrupted(turn: Sequence[Event], open_calls: Sequence[ToolCall]) -> froze
 
 def _last_of_weight(turn: Sequence[Event]) -> Event | None:
     """Return what is to be answered, or the answer. A message that could decide nothing is answered by itself."""
-    weighty = (MessageReceived, ScheduleDue, ModelReplied, ModelFailed, TurnOverdue, BudgetReached, ApprovalDecided)
+    weighty = Prompting | ModelReplied | ModelFailed | TurnOverdue | BudgetReached | ApprovalDecided
     answered = {event.provider_id for event in turn if isinstance(event, DecisionRefused)}
     for event in reversed(turn):
         away = isinstance(event, MessageReceived) and (event.turned_away or event.provider_id in answered)

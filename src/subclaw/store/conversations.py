@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from subclaw.core.access import LINK_LIFE_S
+from subclaw.core.approval import ApprovalRequested
 from subclaw.core.channel import Address, InboundMessage, Receipt
 from subclaw.core.fault import FaultPoint, reached
 from subclaw.core.tenant import TenantId
 from subclaw.core.transcript import Event
 from subclaw.core.turn import Conversation, Lease
+from subclaw.store.access import REQUEST_LIMIT
 from subclaw.store.database import Database
 from subclaw.store.events import decode, encode
 
@@ -26,8 +29,13 @@ EVENT_LIMIT_BYTES = 4_000_000
 
 _OPEN_TURN = """
     SELECT o.name, o.channel, o.address, o.failures, o.resumed, o.age_s, has_budgets(),
-        transcript_from_summary(%s, %s, %s)
+        transcript_from_summary(%s, %s, %s), open_approvals(%s, %s)
     FROM open_turn(%s, %s, %s) o
+"""
+
+_RECEIVE_REDACTED = """
+    SELECT * FROM receive(
+        %s, %s, %s, %s, %s, %s, %s::text[], %s, %s, %s::bytea[], make_interval(secs => %s), %s)
 """
 
 
@@ -36,7 +44,8 @@ class OpenTurn:
     """A conversation in the hands of a worker, with its events since the last summary.
 
     `failures` says how often the turn was begun in vain since it last finished a step. One that was begun before is
-    `resumed`, `age_s` after that. `has_budgets` says whether the operator has set any budget at all.
+    `resumed`, `age_s` after that. `has_budgets` says whether the operator has set any budget at all; `waiting` is what
+    waits for a person's decision, also where that is not among the events.
     """
 
     conversation: Conversation
@@ -45,13 +54,28 @@ class OpenTurn:
     age_s: float
     has_budgets: bool
     events: tuple[Event, ...]
+    waiting: tuple[ApprovalRequested, ...]
 
 
-async def receive(database: Database, message: InboundMessage, names: Sequence[str]) -> Receipt:
+@dataclass(frozen=True, kw_only=True)
+class Removal:
+    """What was taken out of a message: its kinds, and what the person is told of it, by the outbox with `send`.
+
+    `token_hashes` are of the links in that, as many as there are kinds, or fewer.
+    """
+
+    kinds: tuple[str, ...]
+    notice: str
+    send: bool
+    token_hashes: tuple[bytes, ...]
+
+
+async def receive(
+    database: Database, message: InboundMessage, names: Sequence[str], removal: Removal | None = None
+) -> Receipt:
     """Store a message and wake its conversation. `names` are tried in turn for a stranger's tenant."""
     reached(FaultPoint.INTAKE_RECEIVING)
-    (row,) = await database.rows(
-        "SELECT * FROM receive(%s, %s, %s, %s, %s, %s)",
+    stored = (
         message.sender.channel,
         message.sender.address,
         message.provider_id,
@@ -59,6 +83,10 @@ async def receive(database: Database, message: InboundMessage, names: Sequence[s
         message.received_at,
         list(names),
     )
+    if removal is None:
+        (row,) = await database.rows("SELECT * FROM receive(%s, %s, %s, %s, %s, %s)", *stored)
+    else:
+        (row,) = await database.rows(_RECEIVE_REDACTED, *stored, *_told(removal))
     reached(FaultPoint.INTAKE_RECEIVED)
     return Receipt(tenant_id=TenantId(row[0]), conversation_id=row[1], duplicate=row[2])
 
@@ -81,9 +109,10 @@ async def reap(database: Database) -> int:
 
 async def open_turn(database: Database, lease: Lease) -> OpenTurn:
     """Begin a turn with what waits in the inbox, or take up the one that a dead worker left."""
-    (row,) = await database.rows(_OPEN_TURN, lease.conversation_id, EVENT_LIMIT, EVENT_LIMIT_BYTES, *_key(lease))
+    looked_at = lease.conversation_id, EVENT_LIMIT, EVENT_LIMIT_BYTES, lease.tenant_id, lease.conversation_id
+    (row,) = await database.rows(_OPEN_TURN, *looked_at, *_key(lease))
     reached(FaultPoint.TURN_OPENED)
-    name, channel, address, failures, resumed, age_s, has_budgets, events = row
+    name, channel, address, failures, resumed, age_s, has_budgets, events, waiting = row
     return OpenTurn(
         conversation=Conversation(lease=lease, tenant_name=name, reply_to=Address(channel=channel, address=address)),
         failures=failures,
@@ -91,6 +120,7 @@ async def open_turn(database: Database, lease: Lease) -> OpenTurn:
         age_s=age_s,
         has_budgets=has_budgets,
         events=decode(events),
+        waiting=tuple(event for event in decode(waiting) if isinstance(event, ApprovalRequested)),
     )
 
 
@@ -134,6 +164,11 @@ async def fail_turn(database: Database, lease: Lease) -> tuple[int, str]:
 async def release(database: Database, lease: Lease, delay_s: float) -> None:
     """Give the lease back with the turn unfinished; it is taken up again after `delay_s`."""
     await database.rows("SELECT release(%s, %s, %s, make_interval(secs => %s))", *_key(lease), delay_s)
+
+
+def _told(removal: Removal) -> tuple[object, ...]:
+    hashes = list(removal.token_hashes)
+    return list(removal.kinds), removal.notice, removal.send, hashes, LINK_LIFE_S, REQUEST_LIMIT
 
 
 def _key(lease: Lease) -> tuple[int, int, int]:

@@ -15,6 +15,7 @@ _TYPES: Mapping[str, type[Event]] = {
     "message.received": transcript.MessageReceived,
     "message.kept": transcript.MessageKept,
     "schedule.due": transcript.ScheduleDue,
+    "secret.set": transcript.SecretSet,
     "turn.started": transcript.TurnStarted,
     "model.replied": transcript.ModelReplied,
     "model.failed": transcript.ModelFailed,

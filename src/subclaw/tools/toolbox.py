@@ -13,15 +13,31 @@ from subclaw.core.tool import RESULT_LIMIT_CHARACTERS, Caller, ToolCall, ToolDef
 
 log = logging.getLogger(__name__)
 
-Perform = Callable[[Caller, Mapping[str, Any]], Awaitable[str]]
+Arguments = Mapping[str, Any]
+Perform = Callable[[Caller, Arguments], Awaitable[str]]
+Settle = Callable[[Caller, Arguments], Awaitable[str | None]]
+
+
+def never(arguments: Arguments) -> bool:
+    """Say that no person has to approve a call."""
+    return False
+
+
+async def nothing(caller: Caller, arguments: Arguments) -> None:
+    """Say that nothing is known of a call before it is made."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tool:
-    """A tool and what it does: `perform` returns words for the model, or raises a `SubclawError` with such words."""
+    """A tool and what it does: `perform` returns words for the model, or raises a `SubclawError` with such words.
+
+    A call that `must_be_approved` waits for a person, unless `settle` returns or raises such words before.
+    """
 
     definition: ToolDefinition
     perform: Perform
+    must_be_approved: Callable[[Arguments], bool] = never
+    settle: Settle = nothing
 
 
 def define(name: str, description: str, *, idempotent: bool, **properties: Mapping[str, Any]) -> ToolDefinition:
@@ -50,18 +66,24 @@ class BuiltInToolbox:
         arguments = self._arguments(call)
         return arguments if isinstance(arguments, ToolResult) else None
 
+    def must_be_approved(self, call: ToolCall) -> bool:
+        """See `core.tool.Toolbox.must_be_approved`."""
+        arguments = self._arguments(call)
+        return not isinstance(arguments, ToolResult) and self._tools[call.name].must_be_approved(arguments)
+
+    async def settle(self, caller: Caller, call: ToolCall) -> ToolResult | None:
+        """See `core.tool.Toolbox.settle`."""
+        arguments = self._arguments(call)
+        if isinstance(arguments, ToolResult):
+            return arguments
+        return await _result(call, self._tools[call.name].settle(caller, arguments))
+
     async def perform(self, caller: Caller, call: ToolCall) -> ToolResult:
         """See `core.tool.Toolbox.perform`."""
         arguments = self._arguments(call)
         if isinstance(arguments, ToolResult):
             return arguments
-        try:
-            return ToolResult(content=shorten(await self._tools[call.name].perform(caller, arguments)))
-        except SubclawError as error:
-            return _error(shorten(error.public))
-        except Exception as error:  # a tool's defect is the model's to hear of and ours to find
-            log.exception("tool %s failed", call.name)
-            return _error(f"The tool failed inside ({type(error).__name__}). Try another way.")
+        return await _result(call, self._tools[call.name].perform(caller, arguments)) or ToolResult(content="")
 
     def _arguments(self, call: ToolCall) -> Mapping[str, Any] | ToolResult:
         if call.withheld:
@@ -78,6 +100,17 @@ class BuiltInToolbox:
             return arguments
         where = "".join(f".{step}" for step in problem.absolute_path) or " itself"
         return _error(f"The arguments of {call.name} do not fit: {where[1:]}: {problem.message[:300]}")
+
+
+async def _result(call: ToolCall, doing: Awaitable[str | None]) -> ToolResult | None:
+    try:
+        words = await doing
+    except SubclawError as error:
+        return _error(shorten(error.public))
+    except Exception as error:  # a tool's defect is the model's to hear of and ours to find
+        log.exception("tool %s failed", call.name)
+        return _error(f"The tool failed inside ({type(error).__name__}). Try another way.")
+    return None if words is None else ToolResult(content=shorten(words))
 
 
 def shorten(text: str) -> str:

@@ -27,7 +27,6 @@ from subclaw.core.errors import Invalid, SubclawError
 from subclaw.core.tenant import TenantId
 from subclaw.core.tool import ToolCall, ToolDefinition
 from subclaw.core.transcript import Event, ReplyQueued, ToolFinished
-from subclaw.core.turn import Lease
 from subclaw.store import approvals
 from subclaw.store.approvals import Resting
 from subclaw.store.database import Database
@@ -63,13 +62,12 @@ def require_known(approve: Collection[str], tools: Sequence[ToolDefinition]) -> 
             raise Invalid(f"approve: there is no tool {pattern!r}. There are: {names}.")
 
 
-async def with_older_requests(database: Database, lease: Lease, events: Sequence[Event]) -> tuple[Event, ...]:
-    """Return the events that a turn goes by, and before them the requests that still wait and are older.
+def with_older_requests(waiting: Sequence[ApprovalRequested], events: Sequence[Event]) -> tuple[Event, ...]:
+    """Return the events that a turn goes by, and before them those of the requests that wait which are older.
 
     A summary may stand for those, or they may lie further back than a turn looks.
     """
     known = {request.approval_id for request in requests(events)}
-    waiting = await approvals.open_requests(database, lease.tenant_id, lease.conversation_id)
     return *(request for request in waiting if request.approval_id not in known), *events
 
 

@@ -1,23 +1,50 @@
 """Intake: what every channel hands its messages to."""
 
 import random
+import secrets
+from collections.abc import Callable
 from dataclasses import replace
 
+from subclaw.core.access import TOKEN_BYTES, secret_link, token_hash
+from subclaw.core.access_words import removal_notice
 from subclaw.core.channel import InboundMessage, Receipt
+from subclaw.core.key_shapes import redact
 from subclaw.core.message import clean_text
 from subclaw.core.tenant import propose_names
 from subclaw.store import conversations
+from subclaw.store.conversations import Removal
 from subclaw.store.database import Database
+
+LINKS_LIMIT = 4
+"""Most links that one notice has: one for each kind of key in the message."""
 
 
 class StoreIntake:
-    """Cleans a message and stores it; the store wakes the conversation in the same transaction."""
+    """Cleans a message, takes keys out of it and stores it; the store wakes the conversation in the same transaction.
 
-    def __init__(self, database: Database) -> None:
+    `sends` says whether a channel's replies go out by the outbox (others are read from the transcript); `public_url` is
+    where people reach the control plane: links that they are given lead there.
+    """
+
+    def __init__(self, database: Database, *, sends: Callable[[str], bool], public_url: str) -> None:
         self._database = database
+        self._sends = sends
+        self._public_url = public_url
         self._random = random.SystemRandom()
 
     async def receive(self, message: InboundMessage) -> Receipt:
         """See `core.channel.Intake`."""
-        clean = replace(message, text=clean_text(message.text))
-        return await conversations.receive(self._database, clean, propose_names(self._random))
+        text, kinds = redact(clean_text(message.text))
+        removal = self._removal(kinds, message.sender.channel) if kinds else None
+        clean = replace(message, text=text)
+        return await conversations.receive(self._database, clean, propose_names(self._random), removal)
+
+    def _removal(self, kinds: tuple[str, ...], channel: str) -> Removal:
+        tokens = {kind: secrets.token_urlsafe(TOKEN_BYTES) for kind in kinds[:LINKS_LIMIT]}
+        links = {kind: secret_link(self._public_url, token) for kind, token in tokens.items()}
+        return Removal(
+            kinds=kinds,
+            notice=removal_notice(kinds, links),
+            send=self._sends(channel),
+            token_hashes=tuple(map(token_hash, tokens.values())),
+        )

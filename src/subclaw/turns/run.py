@@ -104,8 +104,7 @@ async def run_turn(turns: Turns, lease: Lease, notice: Notice) -> bool:
     look = partial(_look, turns, conversation)
     attention = Attention(notice, look, time_left_s=turns.agent.turn_limit_s - opened.age_s)
     frame = _frame(turns, conversation)  # once: what a model is sent again, it is sent unchanged
-    events = await with_older_requests(turns.database, lease, opened.events) if turns.agent.approve else opened.events
-    journal = Journal(turns.database, lease, events)
+    journal = Journal(turns.database, lease, with_older_requests(opened.waiting, opened.events))
     spending = Spending(database=turns.database, tariff=turns.tariff, agent=turns.agent, has_budgets=opened.has_budgets)
     model = BudgetedModel(usual=turns.model, cheaper=turns.cheaper, spending=spending, lease=lease, journal=journal)
     while True:
@@ -237,7 +236,13 @@ async def _perform(
     turns: Turns, lease: Lease, attention: Attention, journal: Journal, call: ToolCall, *, interrupted: bool
 ) -> Event | Halt:
     """Perform a call. That it starts is written before; what it came to is written with whatever happens next."""
-    if not interrupted and (instead := _until_approved(turns, lease, journal.events(), call)):
+    caller = Caller(
+        tenant_id=lease.tenant_id,
+        conversation_id=lease.conversation_id,
+        call_id=call.id,
+        turn_id=turn_id(journal.events()),
+    )
+    if not interrupted and (instead := await _until_approved(turns, caller, journal.events(), call)):
         return instead  # before anything can end the turn: what is asked for is always shown
     if halt := await attention.halted():
         return halt
@@ -246,12 +251,6 @@ async def _perform(
     journal.add(ToolStarted(call_id=call.id))
     await journal.write()
     reached(FaultPoint.TOOL_STARTED)
-    caller = Caller(
-        tenant_id=lease.tenant_id,
-        conversation_id=lease.conversation_id,
-        call_id=call.id,
-        turn_id=turn_id(journal.events()),
-    )
     result = await attention.during(partial(turns.toolbox.perform, caller, call), closing_waits=True)
     reached(FaultPoint.TOOL_PERFORMED)
     if isinstance(result, Halt):
@@ -259,12 +258,15 @@ async def _perform(
     return ToolFinished(call_id=call.id, content=result.content, is_error=result.is_error)
 
 
-def _until_approved(turns: Turns, lease: Lease, events: Sequence[Event], call: ToolCall) -> Event | None:
+async def _until_approved(turns: Turns, caller: Caller, events: Sequence[Event], call: ToolCall) -> Event | None:
     """Return what happens in place of a call that a person has to approve first, or that comes after one."""
     if is_approved(events, call.id):
         return None
-    if needs_approval(turns.agent.approve, call.name) and not turns.toolbox.check(call):
-        return ask_approval(events, call, agent=turns.agent, tenant_id=lease.tenant_id, now=turns.clock())
+    marked = needs_approval(turns.agent.approve, call.name) or turns.toolbox.must_be_approved(call)
+    if marked and not turns.toolbox.check(call):
+        if settled := await turns.toolbox.settle(caller, call):
+            return ToolFinished(call_id=call.id, content=settled.content, is_error=settled.is_error)
+        return ask_approval(events, call, agent=turns.agent, tenant_id=caller.tenant_id, now=turns.clock())
     if any(isinstance(event, ApprovalRequested) for event in current_turn(events) or ()):
         return ToolFinished(call_id=call.id, content=NOT_AFTER, is_error=True)
     return None

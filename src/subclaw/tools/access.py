@@ -1,0 +1,138 @@
+"""The tool that asks a person for access: to let the machine reach a host, or to hand over a secret."""
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from subclaw.core.access import (
+    HOSTS_LIMIT,
+    LINK_LIFE_S,
+    METHODS_LIMIT,
+    PATHS_LIMIT,
+    REASON_LIMIT_CHARACTERS,
+    TOKEN_BYTES,
+    AccessRequests,
+    host_rule,
+    is_allowed,
+    make_binding,
+    require_open_hosts,
+    require_possible,
+    secret_link,
+    variable_name,
+)
+from subclaw.core.access_words import bound_words
+from subclaw.core.agent import Access
+from subclaw.core.errors import Denied, Invalid
+from subclaw.core.policy import HTTPS_PORT, Rule
+from subclaw.core.secret import Place
+from subclaw.core.tool import Caller, ToolDefinition
+from subclaw.tools.toolbox import Tool
+
+OPERATORS = "Only the operator opens hosts here. Tell the person which host you need and what for."
+NOBODY = "No host can be opened from here. Go on without it."
+
+
+def access_tools(requests: AccessRequests, *, access: Access, public_url: str) -> tuple[Tool, ...]:
+    """Return the tool `ask_for_access`. `public_url` is where people reach the control plane: its links lead there."""
+
+    async def settle(caller: Caller, arguments: Mapping[str, Any]) -> str | None:
+        if not asks_for_host(arguments):
+            return None
+        rule = _rule(arguments)
+        known = await requests.rules(caller.tenant_id)
+        if is_allowed(known, rule):
+            return f"{rule.host} is allowed already."
+        if access is not Access.USER:
+            raise Denied(OPERATORS if access is Access.OPERATOR else NOBODY)
+        require_possible(known, [rule.host], rule.ports)
+        return None
+
+    async def ask_for_access(caller: Caller, arguments: Mapping[str, Any]) -> str:
+        if asks_for_host(arguments):
+            if settled := await settle(caller, arguments):  # the rules may be others than when the person was asked
+                return settled
+            rule = _rule(arguments)
+            await requests.allow(caller.tenant_id, rule)
+            return f"{rule.host} is allowed now, and within a second your machine can reach it."
+        return await _ask_secret(requests, caller, arguments, access, public_url)
+
+    return (Tool(definition=_ASK_FOR_ACCESS, perform=ask_for_access, must_be_approved=asks_for_host, settle=settle),)
+
+
+def asks_for_host(arguments: Mapping[str, Any]) -> bool:
+    """Tell whether a call is about a host, which a person has to agree to; by a secret's link they do so anyway."""
+    return "host" in arguments
+
+
+def _rule(arguments: Mapping[str, Any]) -> Rule:
+    if "secret" in arguments:
+        raise Invalid("Ask for a host or for a secret, one at a time.")
+    return host_rule(
+        arguments["host"],
+        port=int(arguments.get("port", HTTPS_PORT)),
+        methods=arguments.get("methods", ()),
+        paths=arguments.get("paths", ()),
+        comment=" ".join(arguments["reason"].split()),
+    )
+
+
+async def _ask_secret(
+    requests: AccessRequests, caller: Caller, arguments: Mapping[str, Any], access: Access, public_url: str
+) -> str:
+    if "secret" not in arguments or "hosts" not in arguments:
+        raise Invalid("Say which host, or which secret and to which hosts it goes.")
+    name = variable_name(arguments["secret"])
+    binding = make_binding(
+        arguments["hosts"],
+        place=Place(arguments.get("goes_in", Place.HEADER)),
+        field=arguments.get("field", ""),
+        methods=arguments.get("methods", ()),
+        paths=arguments.get("paths", ()),
+    )
+    rules = await requests.rules(caller.tenant_id)
+    require_possible(rules, binding.hosts, binding.ports)
+    require_open_hosts(rules, binding, access)
+    token = secrets.token_urlsafe(TOKEN_BYTES)
+    await requests.ask_secret(caller, token, name=name, binding=binding, reason=" ".join(arguments["reason"].split()))
+    return (
+        f"Give the person this link, as it is: {secret_link(public_url, token)} There they hand over {name}, which will"
+        f" work only {bound_words(binding)}. It works once, for {LINK_LIFE_S // 60} minutes. You are told when they have;"
+        " end your turn until then, and never ask for the value in the chat."
+    )
+
+
+_TEXTS = {"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": 500}, "minItems": 1}
+
+_ASK_FOR_ACCESS = ToolDefinition(
+    name="ask_for_access",
+    description=(
+        "Ask the person for what your machine is denied: give host to be let reach it, or secret (a name such as"
+        " GITHUB_TOKEN) and hosts for a link by which they hand it over."
+    ),
+    parameters={
+        "type": "object",
+        "properties": {
+            "reason": {"type": "string", "minLength": 1, "maxLength": REASON_LIMIT_CHARACTERS},
+            "host": {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": 260,
+                "description": "api.example.com, *.example.com",
+            },
+            "port": {"type": "integer", "minimum": 1, "maximum": 65535, "default": HTTPS_PORT},
+            "methods": {**_TEXTS, "maxItems": METHODS_LIMIT, "description": "only these, as GET"},
+            "paths": {**_TEXTS, "maxItems": PATHS_LIMIT, "description": "only these, * is anything: /v1/*"},
+            "secret": {"type": "string", "minLength": 1, "maxLength": 64},
+            "hosts": {**_TEXTS, "maxItems": HOSTS_LIMIT},
+            "goes_in": {"enum": [place.value for place in Place], "default": Place.HEADER.value},
+            "field": {
+                "type": "string",
+                "maxLength": 200,
+                "description": "name of the header (authorization), of the query parameter, or of the user for basic",
+            },
+        },
+        "required": ["reason"],
+        "additionalProperties": False,
+    },
+    idempotent=True,
+)
