@@ -34,6 +34,7 @@ from subclaw.egress.keys import read_public_key
 from subclaw.egress.process import room_for_connections
 from subclaw.egress.seal import seal
 from subclaw.egress.starter import starter_rules
+from subclaw.handover.router import HandoverSettings, handover_router
 from subclaw.harness.system import system_text
 from subclaw.home import Home
 from subclaw.host_name import host_name
@@ -149,11 +150,16 @@ async def run_web(settings: Settings, port: int) -> None:
         gateway_client(home.egress_socket) as gateway,
     ):
         feed = StoreFeed(database, address)
-        url = public_url(settings, port)
+        url, agent = public_url(settings, port), read_agent(home.agent_file)
         intake = StoreIntake(database, sends=_goes_out, public_url=url)
         routers = [
             web_router(intake=intake, feed=feed, title=TITLE, public_url=url),
             console_router(_console_settings(settings, url), operator, machines),
+            handover_router(
+                HandoverSettings(title=TITLE, public_key=read_public_key(home.keys), access=agent.access),
+                database,
+                StoreAccess(database, operator, starter=_starter(agent)),
+            ),
         ]
         if settings.twilio:
 

@@ -64,6 +64,7 @@ function received(kind, item) {
   }
   if (kind === "person" && log.has(item.id)) {
     log.mark(item.id, "sent");
+    log.reword(item.id, item.text); // Keys were taken out of it before it was stored.
   } else {
     showGreeting(false);
     log.said({ who: kind, text: item.text, at: new Date(item.at), id: item.id });

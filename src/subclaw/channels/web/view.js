@@ -83,12 +83,17 @@ export function openLog() {
     scroll.added(false);
   }
 
+  function reword(id, text) {
+    const bubble = find(id)?.querySelector(".bubble");
+    if (bubble && bubble.textContent !== text) bubble.replaceChildren(...words(text));
+  }
+
   function remove(id) {
     find(id)?.remove();
   }
 
   const ready = () => (log.ariaBusy = "false");
-  return { said, mark, remove, ready, has: (id) => Boolean(find(id)), isEmpty: () => !log.querySelector(".message"), scroll };
+  return { said, mark, reword, remove, ready, has: (id) => Boolean(find(id)), isEmpty: () => !log.querySelector(".message"), scroll };
 }
 
 // Keeps the end in view, unless the reader has scrolled away from it; then a button leads back.
