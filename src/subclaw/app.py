@@ -23,9 +23,10 @@ from subclaw.channels.web import web_router
 from subclaw.config import KEY_VARIABLES, Settings
 from subclaw.console.keyfile import read_key_hash
 from subclaw.console.router import ConsoleSettings, console_router
-from subclaw.core.agent import AgentEgress
+from subclaw.core.agent import AgentEgress, AgentSettings
 from subclaw.core.budget import Tariff
 from subclaw.core.channel import Channel
+from subclaw.core.policy import Rule
 from subclaw.core.secret import PLACEHOLDER, SealedSecret
 from subclaw.core.turn import Conversation
 from subclaw.egress.client import BASE_URL, gateway_client, verify
@@ -229,12 +230,11 @@ async def run_worker(settings: Settings, port: int) -> None:
             return system_text(name=conversation.tenant_name, url=url, today=utc_now().date())
 
         agent = read_agent(home.agent_file)
+        access = StoreAccess(database, operator, starter=_starter(agent))
         toolbox = BuiltInToolbox(
             [
                 *machine_tools(machines, functools.partial(placeholders, database)),
-                *access_tools(
-                    StoreAccess(database, operator), access=agent.access, public_url=public_url(settings, port)
-                ),
+                *access_tools(access, access=agent.access, public_url=public_url(settings, port)),
                 *undo_tools(machines),
                 *site_tools(machines, publisher),
                 *schedule_tools(StoreSchedules(database), utc_now),
@@ -267,6 +267,11 @@ async def run_worker(settings: Settings, port: int) -> None:
 def utc_now() -> datetime:
     """Return the time."""
     return datetime.now(UTC)
+
+
+def _starter(agent: AgentSettings) -> Sequence[Rule]:
+    """Return the rules that subclaw comes with, unless the agent's file does without them."""
+    return starter_rules() if agent.egress.starter else ()
 
 
 def _goes_out(channel: str) -> bool:

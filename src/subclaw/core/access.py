@@ -12,28 +12,20 @@ from enum import StrEnum
 from typing import Protocol
 
 from subclaw.core.agent import Access
-from subclaw.core.errors import Denied, Invalid
-from subclaw.core.hostname import full_hostname
-from subclaw.core.policy import HTTPS_PORT, Mode, Refused, Rule, Scope, decide_host
+from subclaw.core.errors import Denied
+from subclaw.core.policy import Mode, Refused, Rule, decide_host
 from subclaw.core.secret import Binding, Place
 from subclaw.core.tenant import TenantId
 from subclaw.core.tool import Caller
 
 TOKEN_BYTES = 32
 LINK_LIFE_S = 3_600
-HOSTS_LIMIT = 16
-METHODS_LIMIT = 16
-PATHS_LIMIT = 32
 REASON_LIMIT_CHARACTERS = 300
 
+USUAL_FIELDS = {Place.HEADER: "authorization", Place.QUERY: "key", Place.BASIC: "", Place.PATH: ""}
+"""What a header, a parameter or a user is called where nobody says."""
+
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
-_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
-_TAKEN = frozenset({"HOME", "IFS", "LANG", "LOGNAME", "PATH", "PWD", "SHELL", "TERM", "USER"})
-_FIELD = re.compile(r"[A-Za-z0-9!#$&'*+.^_|~-]{1,64}")
-_METHOD = re.compile(r"[A-Z]{1,20}")
-_NOT_FOR_SECRETS = frozenset(
-    {"connection", "content-length", "expect", "host", "te", "trailer", "transfer-encoding", "upgrade"}
-)
 
 
 class RequestState(StrEnum):
@@ -97,84 +89,6 @@ def token_hash(token: str) -> bytes:
 def secret_link(public_url: str, token: str) -> str:
     """Return the link. `public_url` is where people reach the control plane, without a path."""
     return f"{public_url.rstrip('/')}/secret/{token}"
-
-
-def variable_name(text: str) -> str:
-    """Return a secret's name. Errors: `Invalid`, in words."""
-    if not _VARIABLE.fullmatch(text) or text in _TAKEN or text.startswith("LD_"):
-        raise Invalid("A secret's name is that of an environment variable of its own, such as GITHUB_TOKEN.")
-    return text
-
-
-def host_rule(
-    host: str, *, port: int = HTTPS_PORT, methods: Sequence[str] = (), paths: Sequence[str] = (), comment: str = ""
-) -> Rule:
-    """Return a rule that lets a tenant's machine reach a host, or all below it (`*.example.com`). Errors: `Invalid`."""
-    return Rule(
-        host=_host(host),
-        ports=(port,),
-        methods=_methods(methods),
-        paths=_paths(paths),
-        mode=Mode.INSPECT,
-        scope=Scope.TENANT,
-        comment=comment,
-    )
-
-
-def make_binding(
-    hosts: Sequence[str],
-    *,
-    place: Place = Place.HEADER,
-    field: str = "",
-    methods: Sequence[str] = (),
-    paths: Sequence[str] = (),
-) -> Binding:
-    """Return where a secret goes. `field` names the header, the parameter or the user. Errors: `Invalid`, in words."""
-    if not 0 < len(hosts) <= HOSTS_LIMIT:
-        raise Invalid(f"A secret goes to between 1 and {HOSTS_LIMIT} hosts.")
-    return Binding(
-        hosts=tuple(dict.fromkeys(map(_host, hosts))),
-        methods=_methods(methods),
-        paths=_paths(paths),
-        place=place,
-        name=_place_name(place, field.strip()),
-    )
-
-
-def _host(text: str) -> str:
-    name = text.strip()
-    return f"*.{full_hostname(name[2:])}" if name.startswith("*.") else full_hostname(name)
-
-
-def _methods(methods: Sequence[str]) -> tuple[str, ...]:
-    upper = tuple(dict.fromkeys(method.upper() for method in methods))
-    if len(upper) > METHODS_LIMIT or not all(map(_METHOD.fullmatch, upper)):
-        raise Invalid("A method is a word such as GET.")
-    return upper
-
-
-def _paths(paths: Sequence[str]) -> tuple[str, ...]:
-    for path in paths:
-        if not path.startswith("/") or not path.isascii() or not path.isprintable() or "?" in path or len(path) > 500:
-            raise Invalid("A path begins with a slash; * stands for anything in it.")
-    if len(paths) > PATHS_LIMIT:
-        raise Invalid(f"There may be {PATHS_LIMIT} paths.")
-    return tuple(dict.fromkeys(paths))
-
-
-def _place_name(place: Place, field: str) -> str:
-    match place:
-        case Place.PATH:
-            return ""
-        case Place.BASIC:
-            if len(field) > 200 or ":" in field or not (field.isascii() and field.isprintable()):
-                raise Invalid("A user's name has at most 200 characters, and no colon.")
-            return field
-        case Place.QUERY | Place.HEADER:
-            name = (field or ("authorization" if place is Place.HEADER else "key")).lower()
-            if not _FIELD.fullmatch(name) or (place is Place.HEADER and name in _NOT_FOR_SECRETS):
-                raise Invalid(f"{name[:64]!r} is no {'header' if place is Place.HEADER else 'parameter'} for a secret.")
-            return name
 
 
 def require_possible(rules: Sequence[Rule], hosts: Sequence[str], ports: Sequence[int]) -> None:

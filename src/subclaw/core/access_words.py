@@ -6,7 +6,7 @@ from subclaw.core.secret import Binding, Place
 
 
 def removal_notice(kinds: Sequence[str], links: Mapping[str, str]) -> str:
-    """Return what the person is told whose message had keys of these kinds in it. `links` are by kind, for the first."""
+    """Return what the person is told whose message had keys of these kinds in it. `links` are by kind."""
     what = listed(kinds, "and")
     them, they = ("it", "it") if len(kinds) == 1 else ("them", "they")
     where = links[kinds[0]] if len(kinds) == 1 else "; ".join(f"{kind}: {link}" for kind, link in links.items())

@@ -10,12 +10,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from subclaw.core.placeholder import MARKER
+
 PASSWORD = "a password"
 SECRET = "a secret"
 PRIVATE_KEY = "a private key"
-
-_OURS = "subclaw"
-"""What every placeholder of ours holds: it is no key, and stays."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +27,10 @@ class Found:
 
 
 def find_keys(text: str) -> tuple[Found, ...]:
-    """Return what looks like a key, in order; none overlaps another."""
+    """Return what looks like a key, in order; none overlaps another. Placeholders of ours are none."""
     apart: list[Found] = []
     for one in sorted(_candidates(text), key=lambda found: found.start):
-        if _OURS in text[one.start : one.end].lower():
+        if MARKER in text[one.start : one.end].lower():
             continue
         if apart and one.start < apart[-1].end:
             last = apart.pop()

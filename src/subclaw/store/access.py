@@ -39,16 +39,20 @@ class Kept(StrEnum):
 
 
 class StoreAccess:
-    """See `core.access.AccessRequests`. `operator` is open in the operator's role, which sees everybody's rules."""
+    """See `core.access.AccessRequests`.
 
-    def __init__(self, database: Database, operator: Database) -> None:
+    `operator` is open in the operator's role, which sees everybody's rules; `starter` are those that are not stored.
+    """
+
+    def __init__(self, database: Database, operator: Database, *, starter: Sequence[Rule] = ()) -> None:
         self._database = database
         self._operator = operator
+        self._starter = starter
 
     async def rules(self, tenant_id: TenantId) -> Sequence[Rule]:
         """See `core.access.AccessRequests.rules`."""
         kept = await list_rules(self._operator, tenant_id, limit=RULES_LIMIT)
-        return [one.rule for one in kept]
+        return [*self._starter, *(one.rule for one in kept)]
 
     async def allow(self, tenant_id: TenantId, rule: Rule) -> None:
         """See `core.access.AccessRequests.allow`."""

@@ -5,26 +5,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from subclaw.core.access import (
-    HOSTS_LIMIT,
     LINK_LIFE_S,
-    METHODS_LIMIT,
-    PATHS_LIMIT,
     REASON_LIMIT_CHARACTERS,
     TOKEN_BYTES,
+    USUAL_FIELDS,
     AccessRequests,
-    host_rule,
     is_allowed,
-    make_binding,
     require_open_hosts,
     require_possible,
     secret_link,
-    variable_name,
 )
 from subclaw.core.access_words import bound_words
 from subclaw.core.agent import Access
 from subclaw.core.errors import Denied, Invalid
-from subclaw.core.policy import HTTPS_PORT, Rule
-from subclaw.core.secret import Place
+from subclaw.core.policy import HTTPS_PORT, Rule, Scope
+from subclaw.core.policy_words import METHOD_LIMIT, PATH_LIMIT, checked_rule
+from subclaw.core.secret import Binding, Place
+from subclaw.core.secret_words import HOST_LIMIT, check_secret_name, checked_binding
 from subclaw.core.tool import Caller, ToolDefinition
 from subclaw.tools.toolbox import Tool
 
@@ -67,13 +64,33 @@ def asks_for_host(arguments: Mapping[str, Any]) -> bool:
 def _rule(arguments: Mapping[str, Any]) -> Rule:
     if "secret" in arguments:
         raise Invalid("Ask for a host or for a secret, one at a time.")
-    return host_rule(
-        arguments["host"],
-        port=int(arguments.get("port", HTTPS_PORT)),
-        methods=arguments.get("methods", ()),
-        paths=arguments.get("paths", ()),
-        comment=" ".join(arguments["reason"].split()),
+    return checked_rule(
+        Rule(
+            host=arguments["host"].strip(),
+            ports=(int(arguments.get("port", HTTPS_PORT)),),
+            methods=tuple(arguments.get("methods", ())),
+            paths=tuple(arguments.get("paths", ())),
+            scope=Scope.TENANT,
+            comment=_reason(arguments),
+        )
     )
+
+
+def _binding(arguments: Mapping[str, Any]) -> Binding:
+    place = Place(arguments.get("goes_in", Place.HEADER))
+    return checked_binding(
+        Binding(
+            hosts=tuple(arguments["hosts"]),
+            methods=tuple(arguments.get("methods", ())),
+            paths=tuple(arguments.get("paths", ())),
+            place=place,
+            name=arguments.get("field", USUAL_FIELDS[place]),
+        )
+    )
+
+
+def _reason(arguments: Mapping[str, Any]) -> str:
+    return " ".join(arguments["reason"].split())
 
 
 async def _ask_secret(
@@ -81,23 +98,17 @@ async def _ask_secret(
 ) -> str:
     if "secret" not in arguments or "hosts" not in arguments:
         raise Invalid("Say which host, or which secret and to which hosts it goes.")
-    name = variable_name(arguments["secret"])
-    binding = make_binding(
-        arguments["hosts"],
-        place=Place(arguments.get("goes_in", Place.HEADER)),
-        field=arguments.get("field", ""),
-        methods=arguments.get("methods", ()),
-        paths=arguments.get("paths", ()),
-    )
+    check_secret_name(name := arguments["secret"])
+    binding = _binding(arguments)
     rules = await requests.rules(caller.tenant_id)
     require_possible(rules, binding.hosts, binding.ports)
     require_open_hosts(rules, binding, access)
     token = secrets.token_urlsafe(TOKEN_BYTES)
-    await requests.ask_secret(caller, token, name=name, binding=binding, reason=" ".join(arguments["reason"].split()))
+    await requests.ask_secret(caller, token, name=name, binding=binding, reason=_reason(arguments))
     return (
         f"Give the person this link, as it is: {secret_link(public_url, token)} There they hand over {name}, which will"
-        f" work only {bound_words(binding)}. It works once, for {LINK_LIFE_S // 60} minutes. You are told when they have;"
-        " end your turn until then, and never ask for the value in the chat."
+        f" work only {bound_words(binding)}. The link works once, for {LINK_LIFE_S // 60} minutes. End your turn; you"
+        " are told when they have. Never ask for the value in the chat."
     )
 
 
@@ -120,10 +131,10 @@ _ASK_FOR_ACCESS = ToolDefinition(
                 "description": "api.example.com, *.example.com",
             },
             "port": {"type": "integer", "minimum": 1, "maximum": 65535, "default": HTTPS_PORT},
-            "methods": {**_TEXTS, "maxItems": METHODS_LIMIT, "description": "only these, as GET"},
-            "paths": {**_TEXTS, "maxItems": PATHS_LIMIT, "description": "only these, * is anything: /v1/*"},
+            "methods": {**_TEXTS, "maxItems": METHOD_LIMIT, "description": "only these, as GET"},
+            "paths": {**_TEXTS, "maxItems": PATH_LIMIT, "description": "only these, * is anything: /v1/*"},
             "secret": {"type": "string", "minLength": 1, "maxLength": 64},
-            "hosts": {**_TEXTS, "maxItems": HOSTS_LIMIT},
+            "hosts": {**_TEXTS, "maxItems": HOST_LIMIT},
             "goes_in": {"enum": [place.value for place in Place], "default": Place.HEADER.value},
             "field": {
                 "type": "string",
