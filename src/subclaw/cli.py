@@ -2,17 +2,16 @@
 
 import asyncio
 import os
-import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 import uvloop
 from rich.console import Console
 
-from subclaw.config import Settings, load_settings
+from subclaw.cli_egress import policy, secrets
+from subclaw.cli_run import AsJson, console, run, settings
 from subclaw.core.errors import SubclawError
 
 cli = typer.Typer(
@@ -32,14 +31,13 @@ approvals = typer.Typer(help="Calls that a person has to approve.", no_args_is_h
 cli.add_typer(approvals, name="approvals")
 outbox = typer.Typer(help="Replies that did not go out.", no_args_is_help=True)
 cli.add_typer(outbox, name="outbox")
-
-console = Console(highlight=False)
+cli.add_typer(policy, name="policy")
+cli.add_typer(secrets, name="secrets")
 
 Level = Annotated[str, typer.Argument(help="operator, agent, tenant or conversation")]
 Subject = Annotated[str, typer.Argument(help="A tenant's name, a conversation's number; '*' for each.")]
 Kind = Annotated[str, typer.Argument(help="money, tokens, segments or machine-seconds")]
 Period = Annotated[str, typer.Argument(help="day, month or total")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 def main() -> None:
@@ -56,7 +54,7 @@ def up() -> None:
     """Serve until Ctrl-C, and print the address of the web chat."""
     from subclaw.commands.up import serve_until_stopped
 
-    _run(serve_until_stopped(_settings(), os.environ, console))
+    run(serve_until_stopped(settings(), os.environ, console))
 
 
 @cli.command()
@@ -64,7 +62,7 @@ def demo() -> None:
     """Play a new user who texts for a page: print the chat, the address, and the page as the web has it."""
     from subclaw.commands.demo import play
 
-    _run(play(_settings(), os.environ, console))
+    run(play(settings(), os.environ, console))
 
 
 @cli.command()
@@ -72,7 +70,7 @@ def doctor(as_json: AsJson = False) -> None:
     """Say of each thing that this host lacks what it is for and how to get it."""
     from subclaw.commands.doctor import report
 
-    raise typer.Exit(report(_settings(), os.environ, console, as_json=as_json))
+    raise typer.Exit(report(settings(), os.environ, console, as_json=as_json))
 
 
 @cli.command()
@@ -80,7 +78,7 @@ def chat(text: Annotated[str | None, typer.Argument(help="One message; without i
     """Talk to your own agent on a running subclaw."""
     from subclaw.commands.chat import converse, say_once
 
-    _run(converse(_settings(), console) if text is None else say_once(_settings(), console, text))
+    run(converse(settings(), console) if text is None else say_once(settings(), console, text))
 
 
 @cli.command()
@@ -90,7 +88,7 @@ def tenants(
     """List tenants: names, channels and figures, never their words."""
     from subclaw.commands.lists import list_tenants
 
-    _run(list_tenants(_settings(), console, limit=limit, as_json=as_json))
+    run(list_tenants(settings(), console, limit=limit, as_json=as_json))
 
 
 @cli.command()
@@ -98,7 +96,7 @@ def machines(as_json: AsJson = False) -> None:
     """List the machines that are awake."""
     from subclaw.commands.lists import list_machines
 
-    _run(list_machines(_settings(), console, as_json=as_json))
+    run(list_machines(settings(), console, as_json=as_json))
 
 
 @cli.command(name="console")
@@ -106,7 +104,7 @@ def console_() -> None:
     """Print the link to the operator's console of a running subclaw. Whoever has the link is signed in."""
     from subclaw.commands.console import print_link
 
-    print_link(_settings(), console)
+    print_link(settings(), console)
 
 
 @image.command("build")
@@ -116,7 +114,7 @@ def image_build(
     """Build the golden image, unless the cache has it."""
     from subclaw.commands.image import build
 
-    build(_settings(), recipe, console)
+    build(settings(), recipe, console)
 
 
 @plans.command("list")
@@ -124,7 +122,7 @@ def plans_list(as_json: AsJson = False) -> None:
     """List the plans."""
     from subclaw.commands.plans import list_plans
 
-    _run(list_plans(_settings(), console, as_json=as_json))
+    run(list_plans(settings(), console, as_json=as_json))
 
 
 @plans.command("set")
@@ -145,7 +143,7 @@ def plans_set(
     change = PlanChange(
         idle_timeout_s=idle_timeout_s, awake_hours=awake_hours, disk_mb=disk_mb, sleeps_with_memory=memory
     )
-    _run(set_plan(_settings(), console, name, change))
+    run(set_plan(settings(), console, name, change))
 
 
 @plans.command("assign")
@@ -156,7 +154,7 @@ def plans_assign(
     """Put a tenant on a plan."""
     from subclaw.commands.plans import put_on_plan
 
-    _run(put_on_plan(_settings(), console, tenant, plan))
+    run(put_on_plan(settings(), console, tenant, plan))
 
 
 @budgets.command("list")
@@ -164,7 +162,7 @@ def budgets_list(as_json: AsJson = False) -> None:
     """List the budgets and what is used of them; for '*', by whoever has used most."""
     from subclaw.commands.budgets import list_budgets
 
-    _run(list_budgets(_settings(), console, as_json=as_json))
+    run(list_budgets(settings(), console, as_json=as_json))
 
 
 @budgets.command("set")
@@ -179,7 +177,7 @@ def budgets_set(
     """Set a budget: both its limits, or one. A new one counts from now on; days and months are those of UTC."""
     from subclaw.commands.budgets import limit, parse_key
 
-    _run(limit(_settings(), console, parse_key(level, subject, kind, period), soft=soft, hard=hard))
+    run(limit(settings(), console, parse_key(level, subject, kind, period), soft=soft, hard=hard))
 
 
 @budgets.command("remove")
@@ -187,7 +185,7 @@ def budgets_remove(level: Level, subject: Subject, kind: Kind, period: Period) -
     """Remove a budget."""
     from subclaw.commands.budgets import parse_key, unlimit
 
-    _run(unlimit(_settings(), console, parse_key(level, subject, kind, period)))
+    run(unlimit(settings(), console, parse_key(level, subject, kind, period)))
 
 
 @approvals.command("list")
@@ -199,7 +197,7 @@ def approvals_list(
     """List what persons were asked to approve: tools, states and times, never arguments or codes."""
     from subclaw.commands.approvals import list_approvals
 
-    _run(list_approvals(_settings(), console, limit=limit, only_open=only_open, as_json=as_json))
+    run(list_approvals(settings(), console, limit=limit, only_open=only_open, as_json=as_json))
 
 
 LetterId = Annotated[
@@ -214,7 +212,7 @@ def outbox_list(
     """List replies that failed, that nobody can tell of, or that are tried again: figures and states, never words."""
     from subclaw.commands.outbox import list_outbox
 
-    _run(list_outbox(_settings(), console, limit=limit, as_json=as_json))
+    run(list_outbox(settings(), console, limit=limit, as_json=as_json))
 
 
 @outbox.command("retry")
@@ -222,7 +220,7 @@ def outbox_retry(id: LetterId) -> None:
     """Send a reply again. One whose outcome is unknown may then arrive twice."""
     from subclaw.commands.outbox import retry
 
-    _run(retry(_settings(), console, id))
+    run(retry(settings(), console, id))
 
 
 @outbox.command("drop")
@@ -230,7 +228,7 @@ def outbox_drop(id: LetterId) -> None:
     """Give a reply up, so that it is not listed and not sent any more."""
     from subclaw.commands.outbox import drop
 
-    _run(drop(_settings(), console, id))
+    run(drop(settings(), console, id))
 
 
 @image.command("list")
@@ -241,7 +239,7 @@ def image_list(
     """List the images in the cache, and how many tenants are pinned to each."""
     from subclaw.commands.image import list_
 
-    list_(_settings(), console, verify=verify, as_json=as_json)
+    list_(settings(), console, verify=verify, as_json=as_json)
 
 
 @image.command("prune")
@@ -251,7 +249,7 @@ def image_prune(
     """Remove the images that are neither current nor any tenant's, and what killed builds left."""
     from subclaw.commands.image import prune
 
-    prune(_settings(), console, dry_run=dry_run)
+    prune(settings(), console, dry_run=dry_run)
 
 
 @cli.command(hidden=True)
@@ -263,35 +261,4 @@ def serve(
     from subclaw.commands.serve import serve_process
 
     # uvloop where requests are many; the host spawns QEMU as uvloop cannot.
-    _run(serve_process(process, _settings(), number), runner=asyncio.run if process == "host" else uvloop.run)
-
-
-def _settings() -> Settings:
-    return load_settings(os.environ)
-
-
-def _run(main: Awaitable[None], runner: Callable[[Coroutine[Any, Any, None]], None] = asyncio.run) -> None:
-    """Run a command's coroutine; SIGTERM and Ctrl-C cancel it, so that it ends in order."""
-
-    async def cancellable() -> None:
-        task = asyncio.ensure_future(main)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-        try:
-            await task
-        except asyncio.CancelledError:
-            return
-        except BaseExceptionGroup as group:
-            raise _first(group) from group
-
-    runner(cancellable())
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the error of ours in a group, which has words for the operator, or the first one."""
-    errors = group.exceptions
-    for error in errors:
-        found = _first(error) if isinstance(error, BaseExceptionGroup) else error
-        if isinstance(found, SubclawError):
-            return found
-    return errors[0]
+    run(serve_process(process, settings(), number), runner=asyncio.run if process == "host" else uvloop.run)

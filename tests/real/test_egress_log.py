@@ -101,13 +101,13 @@ def test_a_machine_that_asks_for_everything_fills_no_database(
     run(scenario, address)
 
 
-def test_what_no_database_can_hold_is_held_otherwise(address: DatabaseAddress) -> None:
+def test_what_no_database_can_hold_and_no_terminal_show_is_held_otherwise(address: DatabaseAddress) -> None:
     (mine,) = make_tenants(address, 1)
 
     async def scenario(operator: Database, app: Database, egress: Database) -> None:
-        await record(egress, [decision(mine, path=f"/a\0b\ud800{'x' * 5_000}")])
+        await record(egress, [decision(mine, path=f"/a\0b\ud800\x1b[2J{'x' * 5_000}")])
         (row,) = await logged(operator)
-        assert row.path == f"/a\ufffdb?{'x' * 995}"
+        assert row.path == f"/a\ufffdb?\ufffd[2J{'x' * 991}"
 
     run(scenario, address)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 Row = dict[str, Any]
 
@@ -19,5 +20,5 @@ def show(rows: Sequence[Row], console: Console, *, as_json: bool, none: str) -> 
     else:
         table = Table(*rows[0], box=None, header_style="bold")
         for row in rows:
-            table.add_row(*map(str, row.values()))
+            table.add_row(*(Text(str(value)) for value in row.values()))
         console.print(table)

@@ -11,6 +11,7 @@ from subclaw.core.errors import NotFound
 from subclaw.core.tenant import TenantId
 from subclaw.core.turn import Lease
 from subclaw.store.database import Database
+from subclaw.store.tenants import tenant_number
 
 _SET = """
     INSERT INTO budget (level, subject, kind, period, tenant_id, soft, hard)
@@ -120,10 +121,7 @@ async def with_number(operator: Database, budget: Budget) -> Budget:
     """Return a budget whose subject, a tenant's name, is its number. Errors: `NotFound`, `Unavailable`."""
     if budget.level is not Level.TENANT or budget.subject == EVERYBODY:
         return budget
-    rows = await operator.rows("SELECT id FROM tenant WHERE name = %s", budget.subject)
-    if not rows:
-        raise NotFound(f"There is no tenant {budget.subject}.")
-    return replace(budget, subject=str(rows[0][0]))
+    return replace(budget, subject=str(await tenant_number(operator, budget.subject)))
 
 
 async def _tenant_of(operator: Database, budget: Budget) -> int | None:

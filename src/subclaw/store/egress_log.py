@@ -142,6 +142,6 @@ def _decision(row: TupleRow) -> DecisionCount:
 
 
 def _kept(text: str, field: str) -> str:
-    """Return a text as the database can hold it: bytes of a machine's are in it."""
-    clean = text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
-    return clean[: _LIMITS_CHARACTERS[field]]
+    """Return a text as a database can hold it and a terminal show it: a machine's bytes are in it."""
+    clean = text.encode("utf-8", "replace").decode()[: _LIMITS_CHARACTERS[field]]
+    return clean if clean.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in clean)

@@ -12,6 +12,9 @@ from subclaw.core.policy import Mode, Rule, Scope
 from subclaw.core.tenant import TenantId
 from subclaw.store.database import Database
 
+AGENT_FILE = "agent.toml"
+"""Who made the rules that are in the agent's file."""
+
 RULE_LIMITS: Mapping[Scope, int] = {Scope.OPERATOR: 2_000, Scope.AGENT: 1_000, Scope.TENANT: 200}
 """Most rules of a scope, and of one tenant: a gateway keeps all of them in mind."""
 
@@ -98,6 +101,12 @@ async def replace_agent_rules(operator: Database, rules: Sequence[Rule], *, star
         for rule in rules
     ]
     await operator.rows("SELECT replace_agent_rules(%s::jsonb, %s)", json.dumps(rows), starter)
+
+
+async def starter_allowed(operator: Database) -> bool:
+    """Return whether the list of hosts that subclaw comes with is allowed. Errors: `Unavailable`."""
+    ((starter,),) = await operator.rows("SELECT starter FROM egress_setting")
+    return bool(starter)
 
 
 def _kept(row: TupleRow) -> KeptRule:

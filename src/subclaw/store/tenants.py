@@ -72,3 +72,11 @@ async def find_tenant(operator: Database, tenant_id: int) -> TenantSummary:
 async def tenant_names(operator: Database, ids: Collection[int]) -> Mapping[int, str]:
     """Return the names of tenants."""
     return dict(await operator.rows("SELECT id, name FROM tenant WHERE id = ANY (%s)", list(ids)))
+
+
+async def tenant_number(operator: Database, name: str) -> TenantId:
+    """Return the number of a tenant, by its name. Errors: `NotFound`, `Unavailable`."""
+    rows = await operator.rows("SELECT id FROM tenant WHERE name = %s", name)
+    if not rows:
+        raise NotFound(f"There is no tenant {name}.")
+    return TenantId(rows[0][0])
