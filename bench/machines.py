@@ -24,6 +24,7 @@ from subclaw.machines.cgroups.groups import open_groups
 from subclaw.machines.disks.disk import DISK_BYTES, folder_of, formatted_disk, used_bytes
 from subclaw.machines.host_client import HostClient
 from subclaw.machines.images.pins import forget_missing_homes
+from subclaw.machines.network.door import opened_door
 from subclaw.machines.qemu.accelerator import probe_accelerator
 from subclaw.machines.qemu.command_line import Launch, Memory
 from subclaw.machines.qemu.jail import open_jail
@@ -106,23 +107,25 @@ async def cold_boot(hardware: Hardware, seats: Seats, group: asyncio.TaskGroup, 
     began_s = time.perf_counter()
     memory = blank_memory(hardware.memory_mb)
     try:
-        with seats.taken() as seat:
-            launch = Launch(
-                name=seat.name,
-                kernel=image.kernel,
-                initramfs=image.initramfs,
-                golden=image.golden,
-                disk=disk,
-                accelerator=hardware.accelerator,
-                memory=Memory(descriptor=memory, size_mb=hardware.memory_mb, shared=True),
-                jail=hardware.jail,
-                user=seat.user,
-            )
-            async with running(launch, group, on_spawned=seat.take) as machine:
-                await machine.guest.ping(timeout_s=BOOT_LIMIT_S)
-                await make_tenants(machine, "bench", DISK_BYTES)
-                await machine.guest.run(NOTHING)
-                return (time.perf_counter() - began_s) * 1000
+        async with opened_door() as door:
+            with seats.taken() as seat:
+                launch = Launch(
+                    name=seat.name,
+                    kernel=image.kernel,
+                    initramfs=image.initramfs,
+                    golden=image.golden,
+                    disk=disk,
+                    accelerator=hardware.accelerator,
+                    memory=Memory(descriptor=memory, size_mb=hardware.memory_mb, shared=True),
+                    jail=hardware.jail,
+                    user=seat.user,
+                    tap=door.tap,
+                )
+                async with running(launch, group, on_spawned=seat.take) as machine:
+                    await machine.guest.ping(timeout_s=BOOT_LIMIT_S)
+                    await make_tenants(machine, "bench", DISK_BYTES)
+                    await machine.guest.run(NOTHING)
+                    return (time.perf_counter() - began_s) * 1000
     finally:
         os.close(memory)
 

@@ -63,6 +63,7 @@ class Calls:
             entropy=bytes.fromhex(fields["entropy"]),
             boot_id=fields["boot_id"],
             machine_id=fields["machine_id"],
+            authority=fields["authority"],
         )
         # A machine is made a tenant's once, and has nothing to rehearse then.
         del self.by_name["setup"], self.by_name["rehearse"]
@@ -71,6 +72,7 @@ class Calls:
 
     async def _resume(self, stream: Stream, fields: Fields) -> Fields:
         refresh(fields["clock_ns"], bytes.fromhex(fields["entropy"]))
+        setup.accept(self._processes, fields["authority"])
         return {"nonce": fields["nonce"], "clock_ns": time.time_ns()}
 
     async def _occupation(self, stream: Stream, fields: Fields) -> Fields:

@@ -8,12 +8,12 @@ import fcntl
 import os
 import re
 import socket
-import stat
 import struct
 import time
 from dataclasses import dataclass
 
 from subclaw_guest.mounts import bind
+from subclaw_guest.owned_files import replace, start_of
 
 RNDADDENTROPY = 0x40085203
 RNDRESEEDCRNG = 0x5207
@@ -31,7 +31,7 @@ class Identity:
     """What makes a machine a certain tenant's.
 
     `clock_ns` is since 1970; `entropy` is 32 secret bytes or more; `boot_id` is a UUID; `machine_id` (32 hexadecimal
-    digits) is for a disk that has none.
+    digits) is for a disk that has none; `authority` is a certificate to trust (PEM), empty for none.
     """
 
     hostname: str
@@ -39,6 +39,7 @@ class Identity:
     entropy: bytes
     boot_id: str
     machine_id: str
+    authority: str
 
 
 def refresh(clock_ns: int, entropy: bytes) -> None:
@@ -54,7 +55,7 @@ def refresh(clock_ns: int, entropy: bytes) -> None:
 
 def show_boot_id(boot_id: str) -> None:
     """Have every process read this boot's own id. The kernel's is that of the boot that all copies share."""
-    replace(OWN_BOOT_ID, boot_id)
+    replace(OWN_BOOT_ID, f"{boot_id}\n".encode())
     bind(OWN_BOOT_ID, BOOT_ID)
 
 
@@ -66,10 +67,10 @@ def take_names(identity: Identity) -> None:
     socket.sethostname(identity.hostname)
     with contextlib.suppress(OSError):
         if content(HOSTNAME) != identity.hostname:
-            replace(HOSTNAME, identity.hostname)
+            replace(HOSTNAME, f"{identity.hostname}\n".encode())
     with contextlib.suppress(OSError):
         if not re.fullmatch("[0-9a-f]{32}", content(MACHINE_ID)):
-            replace(MACHINE_ID, identity.machine_id)
+            replace(MACHINE_ID, f"{identity.machine_id}\n".encode())
 
 
 def proof() -> dict[str, object]:
@@ -85,28 +86,4 @@ def proof() -> dict[str, object]:
 
 def content(path: str) -> str:
     """Return a small file's line. Empty for what is no such file: the tenant may have put anything there."""
-    try:
-        # Not blocking, because a pipe could be there.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError:
-        return ""
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return ""
-        return os.read(descriptor, NAME_LIMIT_BYTES).decode("ascii", "replace").strip()
-    finally:
-        os.close(descriptor)
-
-
-def replace(path: str, line: str) -> None:
-    """Put a file with one line at a path, whatever file was there. Raises `OSError`."""
-    new = f"{path}.new"
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(new)
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444)
-    try:
-        os.fchmod(descriptor, 0o644)
-        os.write(descriptor, f"{line}\n".encode())
-    finally:
-        os.close(descriptor)
-    os.rename(new, path)
+    return start_of(path, NAME_LIMIT_BYTES).decode("ascii", "replace").strip()

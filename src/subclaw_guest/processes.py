@@ -39,9 +39,11 @@ class Child:
 
 
 class Processes:
-    """All children. As process 1 the agent inherits every orphan, so it waits for any child there is."""
+    """All children, each started with `environment`. As process 1 the agent inherits every orphan, so it waits for any
+    child there is."""
 
     def __init__(self, groups: CommandGroups) -> None:
+        self.environment = dict(ENVIRONMENT)
         self._groups = groups
         self._exits: dict[int, asyncio.Future[int]] = {}
 
@@ -62,7 +64,7 @@ class Processes:
                     stdout=write_end,
                     stderr=write_end,
                     cwd=folder,
-                    env={**environment, **ENVIRONMENT},
+                    env={**environment, **self.environment},
                     start_new_session=True,
                 )
         except BaseException:

@@ -15,8 +15,10 @@ from subclaw_guest.identity import OWN_BOOT_ID, Identity, proof, refresh, show_b
 from subclaw_guest.mounts import leave_mounts, mount
 from subclaw_guest.processes import Processes
 from subclaw_guest.setup import DISK, ROOT, enter_root, mount_root
+from subclaw_guest.trust import trust
 
 TIME_LIMIT_S = 30.0
+NO_AUTHORITY = "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"
 
 
 async def rehearse(processes: Processes) -> bool:
@@ -40,5 +42,9 @@ def go_through_setup() -> None:
     mount("tmpfs", os.path.dirname(OWN_BOOT_ID), "tmpfs")
     show_boot_id("")
     enter_root(ROOT)
-    take_names(Identity(hostname=socket.gethostname(), clock_ns=0, entropy=b"", boot_id="", machine_id=""))
+    nobody = Identity(
+        hostname=socket.gethostname(), clock_ns=0, entropy=b"", boot_id="", machine_id="", authority=NO_AUTHORITY
+    )
+    take_names(nobody)
+    trust(nobody.authority)
     proof()

@@ -14,8 +14,10 @@ import struct
 from subclaw_guest import disk
 from subclaw_guest.identity import Identity, refresh, show_boot_id, take_names
 from subclaw_guest.mounts import MS_MOVE, MS_NODEV, MS_NOSUID, bind, change_root, mount
+from subclaw_guest.network import take_cable
 from subclaw_guest.occupation import CLAIMS
 from subclaw_guest.processes import Processes
+from subclaw_guest.trust import ENVIRONMENT, trust
 
 SIOCSIFFLAGS = 0x8914
 IFF_UP_RUNNING = 0x1 | 0x40
@@ -38,7 +40,7 @@ MOVED = ("/proc", "/sys", "/dev", "/run")
 
 
 def prepare() -> None:
-    """Do what every machine needs before it waits: the kernel's file systems, reclaim, the loopback, a stage."""
+    """Do what every machine needs before it waits: the kernel's file systems, reclaim, the network, a stage."""
     os.makedirs("/dev/pts", exist_ok=True)
     os.makedirs("/dev/shm", exist_ok=True)
     mount("tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV)
@@ -52,6 +54,7 @@ def prepare() -> None:
             file.write(value)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         fcntl.ioctl(control, SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP_RUNNING))
+    take_cable()
 
 
 async def enter(processes: Processes, identity: Identity) -> bool:
@@ -65,7 +68,15 @@ async def enter(processes: Processes, identity: Identity) -> bool:
     show_boot_id(identity.boot_id)
     enter_root(ROOT)
     take_names(identity)
+    accept(processes, identity.authority)
     return repaired
+
+
+def accept(processes: Processes, authority: str) -> None:
+    """Have the machine's programs trust a certificate authority, if there is one."""
+    if authority:
+        trust(authority)
+        processes.environment.update(ENVIRONMENT)
 
 
 def mount_root(layer: str, root: str) -> None:

@@ -20,6 +20,7 @@ async def serve(given: dict[str, Any]) -> None:
     """Run a host until SIGTERM."""
     for name in ("home", "cache", "socket", "forward_folder"):
         given[name] = Path(given[name])
+    given["egress_sockets"] = tuple(map(Path, given.get("egress_sockets", ())))
     image = load_image(given["cache"], given.pop("digest"))
     address, socket = DatabaseAddress(url=given.pop("address"), private=True), given.pop("socket")
     task = asyncio.current_task()

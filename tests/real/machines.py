@@ -24,6 +24,7 @@ from subclaw.machines.disks.disk import folder_of, formatted_disk
 from subclaw.machines.guest.guest import Guest
 from subclaw.machines.host_client import HostClient
 from subclaw.machines.images.image import Image, build_image
+from subclaw.machines.network.door import opened_door
 from subclaw.machines.qemu.accelerator import probe_accelerator
 from subclaw.machines.qemu.jail import open_jail
 from subclaw.machines.qemu.processes import name_prefix
@@ -97,7 +98,8 @@ async def waiting_machine(folder: Path) -> AsyncIterator[Guest]:
         group = await stack.enter_async_context(asyncio.TaskGroup())
         seat = stack.enter_context(seats.taken())
         template = await templates.of_image(image)
-        machine = await stack.enter_async_context(restored(template, hardware, seat, group, disk=disk))
+        door = await stack.enter_async_context(opened_door())
+        machine = await stack.enter_async_context(restored(template, hardware, seat, group, door=door, disk=disk))
         await machine.monitor.go_on()
         yield machine.guest
 

@@ -15,6 +15,8 @@ from subclaw.machines.disks.disk import existing_disk, folder_of, grow, make_dis
 from subclaw.machines.disks.record import Record, read_record, repin, write_record
 from subclaw.machines.file_work import in_thread
 from subclaw.machines.images.image import load_image
+from subclaw.machines.network.door import Door, opened_door
+from subclaw.machines.network.gateway import GatewayAway, gateway_of, served
 from subclaw.machines.qemu.restore import Used, make_tenants, restored, wake_up
 from subclaw.machines.qemu.running import Running
 from subclaw.machines.qemu.snapshot import Snapshot, forget_snapshot, read_snapshot, use_snapshot
@@ -48,6 +50,19 @@ class Started:
     template: Template
 
 
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a machine comes to be: behind a door that is served, perhaps one where it waits already.
+
+    `authority` is the certificate that it is to trust.
+    """
+
+    template: Template
+    door: Door
+    authority: str
+    waiting: Running | None
+
+
 def ways(last: Record | None, snapshot: Snapshot | None, newest: str) -> tuple[Way, ...]:
     """Say how a machine can be started, the best way first.
 
@@ -69,8 +84,9 @@ def ways(last: Record | None, snapshot: Snapshot | None, newest: str) -> tuple[W
 async def started(workshop: Workshop, tenant_id: TenantId) -> AsyncIterator[Started]:
     """Start a tenant's machine in the first way that works; it ends with the block.
 
-    Each try is a start of its own, counted by the ledger before the disk is opened. Raises `Unavailable`, `Conflict`,
-    `NotFound`, `Corrupt`, `Exhausted`.
+    Each try is a start of its own, counted by the ledger before the disk is opened. One whose door nobody serves is the
+    last, and leaves the tenant's files as they were. Raises `Unavailable`, `Conflict`, `NotFound`, `Corrupt`,
+    `Exhausted`.
     """
     folder = folder_of(workshop.home, tenant_id)
     last = await in_thread(read_record, folder)
@@ -81,19 +97,20 @@ async def started(workshop: Workshop, tenant_id: TenantId) -> AsyncIterator[Star
         generation, terms = await workshop.ledger.begin(tenant_id, at_least=generation, image=way.image)
         async with AsyncExitStack() as stack:
             try:
+                place = await find_place(workshop, stack, tenant_id, way)
                 disk = await in_thread(prepare, workshop, folder, generation, way, terms)
-                machine, template = await try_way(workshop, stack, tenant_id, disk, way)
+                machine = await come_up(workshop, stack, tenant_id, disk, way, place)
                 if way.image != way.pin:
                     await in_thread(repin, folder, generation, way.image)
             except SubclawError as error:
                 await stack.aclose()
                 with contextlib.suppress(SubclawError):
                     await workshop.ledger.end(tenant_id, generation, MachineState.ASLEEP, awake_s=0.0)
-                if number == len(tries) or not isinstance(error, Unavailable):
+                if number == len(tries) or isinstance(error, GatewayAway) or not isinstance(error, Unavailable):
                     raise
                 logger.warning("machine %s is started in another way: %s", tenant_id, error.internal)
                 continue
-            yield Started(machine=machine, generation=generation, terms=terms, image=way.image, template=template)
+            yield Started(machine=machine, generation=generation, terms=terms, image=way.image, template=place.template)
             return
 
 
@@ -122,42 +139,67 @@ def prepare_disk(folder: Path, formatted: Path, last: Record | None) -> Path:
     return make_disk(folder, formatted) if last is None else existing_disk(folder)
 
 
-async def try_way(
-    workshop: Workshop, stack: AsyncExitStack, tenant_id: TenantId, disk: Path, way: Way
-) -> tuple[Running, Template]:
-    """Start a machine in one way, for as long as the stack. Raises `Unavailable`, `Corrupt`, `NotFound`."""
-    if way.snapshot is not None:
-        return await go_on(workshop, stack, disk, way.snapshot)
-    image = workshop.image if way.image == workshop.image.digest else load_image(workshop.cache, way.image)
-    template = await workshop.templates.of_image(image)
-    if waiting := workshop.pool.take(template):
-        stack.push_async_exit(waiting.stack)
-        machine = waiting.machine
-        await machine.monitor.give_disk(disk)
+async def find_place(workshop: Workshop, stack: AsyncExitStack, tenant_id: TenantId, way: Way) -> Place:
+    """Find a place for a machine, and have the gateway serve its door, for as long as the stack.
+
+    Raises `GatewayAway`, `Unavailable`, `Corrupt`, `NotFound`.
+    """
+    template = await template_of(workshop, way)
+    waiting = workshop.pool.take(template) if way.snapshot is None else None
+    if waiting is None:
+        door = await stack.enter_async_context(opened_door())
     else:
-        seat = stack.enter_context(workshop.seats.taken())
-        machine = await stack.enter_async_context(
-            restored(template, workshop.hardware, seat, workshop.group, disk=disk)
-        )
-    await make_tenants(machine, f"machine-{tenant_id}", await in_thread(size_of, disk))
-    return machine, template
+        stack.push_async_exit(waiting.stack)
+        door = waiting.door
+    gateway = gateway_of(workshop.egress_sockets, tenant_id)
+    authority = await stack.enter_async_context(served(door, gateway, tenant_id, workshop.group))
+    return Place(template=template, door=door, authority=authority, waiting=waiting.machine if waiting else None)
+
+
+async def template_of(workshop: Workshop, way: Way) -> Template:
+    """Return what a machine is restored from. Raises `Unavailable`, `NotFound`."""
+    if way.snapshot is None:
+        image = workshop.image if way.image == workshop.image.digest else load_image(workshop.cache, way.image)
+        return await workshop.templates.of_image(image)
+    template = await workshop.templates.by_id(way.snapshot.template)
+    if template is None:
+        raise Unavailable("The machine could not be woken.", internal="the template of its snapshot is gone")
+    return template
+
+
+async def come_up(
+    workshop: Workshop, stack: AsyncExitStack, tenant_id: TenantId, disk: Path, way: Way, place: Place
+) -> Running:
+    """Start a machine at its place, for as long as the stack. Raises `Unavailable`, `Corrupt`, `Exhausted`."""
+    if way.snapshot is not None:
+        return await go_on(workshop, stack, disk, way.snapshot, place)
+    machine = place.waiting
+    if machine is None:
+        machine = await brought_back(workshop, stack, disk, place)
+    else:
+        await machine.monitor.give_disk(disk)
+    await make_tenants(machine, f"machine-{tenant_id}", await in_thread(size_of, disk), place.authority)
+    return machine
+
+
+async def go_on(workshop: Workshop, stack: AsyncExitStack, disk: Path, snapshot: Snapshot, place: Place) -> Running:
+    """Start a machine where its snapshot left off, which is used up by that, also if it fails. Raises `Unavailable`."""
+    used = Used(snapshot=snapshot, folder=await in_thread(use_snapshot, disk.parent))
+    machine = await brought_back(workshop, stack, disk, place, used)
+    await wake_up(machine, place.authority)
+    await in_thread(forget_snapshot, disk.parent)
+    return machine
+
+
+async def brought_back(
+    workshop: Workshop, stack: AsyncExitStack, disk: Path, place: Place, used: Used | None = None
+) -> Running:
+    """Restore a machine at its place, stopped, for as long as the stack. Raises `Unavailable`, `Corrupt`."""
+    seat = stack.enter_context(workshop.seats.taken())
+    machine = restored(place.template, workshop.hardware, seat, workshop.group, door=place.door, disk=disk, used=used)
+    return await stack.enter_async_context(machine)
 
 
 def size_of(disk: Path) -> int:
     """Return the size of a disk in bytes. Raises `OSError`."""
     return disk.stat().st_size
-
-
-async def go_on(workshop: Workshop, stack: AsyncExitStack, disk: Path, snapshot: Snapshot) -> tuple[Running, Template]:
-    """Start a machine where its snapshot left off, which is used up by that, also if it fails. Raises `Unavailable`."""
-    template = await workshop.templates.by_id(snapshot.template)
-    used = Used(snapshot=snapshot, folder=await in_thread(use_snapshot, disk.parent))
-    if template is None:
-        raise Unavailable("The machine could not be woken.", internal="the template of its snapshot is gone")
-    seat = stack.enter_context(workshop.seats.taken())
-    machine = await stack.enter_async_context(
-        restored(template, workshop.hardware, seat, workshop.group, disk=disk, used=used)
-    )
-    await wake_up(machine)
-    await in_thread(forget_snapshot, disk.parent)
-    return machine, template

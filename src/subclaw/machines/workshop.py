@@ -39,6 +39,8 @@ class FleetSettings:
     record of this host's machines. Forward sockets are made in `forward_folder`, for the group `forward_group_id` to
     use (None: this process's group). `awake_limit` is None for as many as the host has room for; who finds it full
     waits for `queue_s`. `pool_size` machines are kept waiting, each of which takes the room of one that is awake.
+    `egress_sockets` are those by which the gateway's processes are handed machines' doors; without any, machines reach
+    nothing.
     """
 
     home: Path
@@ -52,6 +54,7 @@ class FleetSettings:
     pool_size: int = 0
     queue_s: float = 30.0
     boot_timeout_s: float = 90.0
+    egress_sockets: tuple[Path, ...] = ()
     share: Share = field(default_factory=Share)
 
 
@@ -68,6 +71,7 @@ class Workshop:
     seats: Seats
     templates: Templates
     pool: Pool
+    egress_sockets: tuple[Path, ...]
     group: asyncio.TaskGroup
 
 
@@ -106,6 +110,7 @@ async def open_workshop(settings: FleetSettings) -> AsyncIterator[Workshop]:
             seats=seats,
             templates=templates,
             pool=pool,
+            egress_sockets=settings.egress_sockets,
             group=group,
         )
 

@@ -8,7 +8,9 @@ from subclaw.machines.qemu.accelerator import measure_tsc_khz, read_verdict, wri
 from subclaw.machines.qemu.command_line import Acceleration, Accelerator, Descriptors, Launch, Memory, arguments
 from subclaw.machines.qemu.jail import Jail, command_in_jail
 
-DESCRIPTORS = Descriptors(kernel=10, initramfs=11, golden=12, disk=13, memory=14, monitor=15, agent=16, incoming=None)
+DESCRIPTORS = Descriptors(
+    kernel=10, initramfs=11, golden=12, disk=13, memory=14, monitor=15, agent=16, tap=17, incoming=None
+)
 JAIL = Jail(root=Path("/jail"), build="abc", first_user=2_000_000_000)
 
 
@@ -23,17 +25,21 @@ def launch(kind: Acceleration, incoming: int | None = None) -> Launch:
         memory=Memory(descriptor=14, size_mb=256, shared=incoming is None),
         jail=JAIL,
         user=2_000_000_007,
+        tap=17,
         incoming=incoming,
     )
 
 
-def test_qemu_is_told_no_path_and_has_no_network() -> None:
+def test_qemu_is_told_no_path_and_has_no_network_but_its_cable() -> None:
     line = arguments(launch(Acceleration.TCG), DESCRIPTORS)
     text = " ".join(line)
     assert "elevateprivileges=deny,spawn=deny,resourcecontrol=deny" in text
     assert "/images" not in text
     assert "/disks" not in text
-    assert "net" not in text
+    assert [line[place + 1] for place, part in enumerate(line) if part == "-netdev"] == ["tap,id=cable,fd=17,vhost=off"]
+    assert [part for part in line if part.startswith("virtio-net")] == [
+        "virtio-net-device,netdev=cable,mac=02:00:00:00:00:15,guest_announce=off"
+    ]
     assert line[line.index("-name") + 1] == "subclaw-1"
 
 
@@ -58,7 +64,7 @@ def test_golden_image_is_the_first_disk_and_read_only() -> None:
 
 def test_template_is_not_written_to_and_a_machine_waits_for_it() -> None:
     booting = arguments(launch(Acceleration.TCG), DESCRIPTORS)
-    restoring = arguments(launch(Acceleration.TCG, incoming=17), DESCRIPTORS)
+    restoring = arguments(launch(Acceleration.TCG, incoming=18), DESCRIPTORS)
     assert any("share=on" in part for part in booting)
     assert not any("share=on" in part for part in restoring)
     assert "-incoming" not in booting

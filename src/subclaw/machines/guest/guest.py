@@ -67,7 +67,7 @@ class Guest:
             raise GuestBroken("a rehearsal failed")
 
     async def set_up(self, identity: Identity, *, timeout_s: float) -> SetUp:
-        """Make the waiting machine a tenant's: its clock, entropy, names and disk. The agent must be there already.
+        """Make the waiting machine a tenant's: clock, entropy, names, disk, whom it trusts. The agent must be there.
 
         Errors: `Corrupt` if the disk is damaged and cannot be mended.
         """
@@ -77,14 +77,16 @@ class Guest:
             "hostname": identity.hostname,
             "boot_id": identity.boot_id,
             "machine_id": identity.machine_id,
+            "authority": identity.authority,
         }
         async with self._call("setup", fields, timeout_s) as stream:
             return set_up_of(await result(stream), identity, nonce, self._told)
 
-    async def resume(self, *, timeout_s: float) -> None:
-        """Set the clock of a machine that slept with its memory, and give it new entropy."""
+    async def resume(self, authority: str = "", *, timeout_s: float) -> None:
+        """Set the clock of a machine that slept with its memory, give it new entropy, and tell it whom to trust."""
         nonce = secrets.token_hex(16)
-        async with self._call("resume", fresh(nonce, secrets.token_bytes(64)), timeout_s) as stream:
+        fields = {**fresh(nonce, secrets.token_bytes(64)), "authority": authority}
+        async with self._call("resume", fields, timeout_s) as stream:
             answer = await result(stream)
         check_nonce(answer, nonce)
         check_clock(answer)

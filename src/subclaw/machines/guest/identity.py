@@ -19,12 +19,14 @@ class Identity:
     """What makes a machine unlike any other.
 
     `boot_id` is a UUID; `machine_id`, 32 hexadecimal digits, is for a disk that has none; `entropy` is secret.
+    `authority` is the certificate of its certificate authority (PEM), empty if it has none.
     """
 
     hostname: str
     boot_id: str
     machine_id: str
     entropy: bytes
+    authority: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,13 +37,14 @@ class SetUp:
     repaired: bool
 
 
-def new_identity(hostname: str) -> Identity:
+def new_identity(hostname: str, authority: str = "") -> Identity:
     """Make an identity that no machine has had."""
     return Identity(
         hostname=hostname,
         boot_id=str(uuid.uuid4()),
         machine_id=secrets.token_hex(16),
         entropy=secrets.token_bytes(64),
+        authority=authority,
     )
 
 

@@ -14,6 +14,7 @@ from subclaw.core.machine import Command
 from subclaw.machines.disks.copies import sync_folder
 from subclaw.machines.guest.guest import GuestBroken
 from subclaw.machines.images.image import Image
+from subclaw.machines.network.door import opened_door
 from subclaw.machines.qemu.command_line import Launch, Memory
 from subclaw.machines.qemu.memory import blank_memory, keep_memory
 from subclaw.machines.qemu.running import Running, running
@@ -73,18 +74,20 @@ async def boot_and_save(image: Image, hardware: Hardware, folder: Path, seat: Se
     """
     memory = blank_memory(hardware.memory_mb)
     try:
-        launch = Launch(
-            name=seat.name,
-            kernel=image.kernel,
-            initramfs=image.initramfs,
-            golden=image.golden,
-            disk=None,
-            accelerator=hardware.accelerator,
-            memory=Memory(descriptor=memory, size_mb=hardware.memory_mb, shared=True),
-            jail=hardware.jail,
-            user=seat.user,
-        )
-        last_stream = await booted(launch, seat, folder / DEVICES, boot_timeout_s)
+        async with opened_door() as door:
+            launch = Launch(
+                name=seat.name,
+                kernel=image.kernel,
+                initramfs=image.initramfs,
+                golden=image.golden,
+                disk=None,
+                accelerator=hardware.accelerator,
+                memory=Memory(descriptor=memory, size_mb=hardware.memory_mb, shared=True),
+                jail=hardware.jail,
+                user=seat.user,
+                tap=door.tap,
+            )
+            last_stream = await booted(launch, seat, folder / DEVICES, boot_timeout_s)
         await asyncio.to_thread(keep_memory, memory, folder / MEMORY)
     finally:
         os.close(memory)

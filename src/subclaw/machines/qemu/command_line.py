@@ -1,7 +1,7 @@
 """QEMU's command line.
 
-The machine is a `microvm` with no network device. It has a random source, the golden image read-only, the tenant's
-disk, a virtio-serial port for the agent, and a console that keeps its last 64 KiB in QEMU's memory.
+The machine is a `microvm`. It has a random source, the golden image read-only, the tenant's disk, a virtio-serial port
+for the agent, a network device with a cable to its door, and a console that keeps its last 64 KiB in QEMU's memory.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,11 @@ from pathlib import Path
 
 from subclaw.machines.disks.disk import DISK_BYTES
 from subclaw.machines.qemu.jail import PROGRAM, Jail
+from subclaw_guest.network import MACHINE_HARDWARE
 from subclaw_guest.port import NAME as AGENT_PORT
+
+CABLE = f"virtio-net-device,netdev=cable,mac={MACHINE_HARDWARE.hex(':')},guest_announce=off"
+"""All have the same hardware address, as it is in the template. A machine that goes on tells nobody that it does."""
 
 CONSOLE = "console"
 CONSOLE_BYTES = 65_536
@@ -54,6 +58,8 @@ class Memory:
 class Launch:
     """A QEMU process to start. `name` is its own and shows in its command line; `user` is the number it runs as.
 
+    `tap` is a descriptor of the cable to its door, see `Door`.
+
     Without a `disk` it gets one later. With `incoming`, an open file, it does not boot: it waits to be told to load the
     state of its devices from there. Then it has no use for an `initramfs`, and the head of the `kernel` will do: QEMU
     keeps both in memory.
@@ -68,6 +74,7 @@ class Launch:
     memory: Memory
     jail: Jail
     user: int
+    tap: int
     incoming: int | None = None
 
 
@@ -82,12 +89,13 @@ class Descriptors:
     memory: int
     monitor: int
     agent: int
+    tap: int
     incoming: int | None
 
     def all(self) -> tuple[int, ...]:
         """Return them all."""
         optional = [number for number in (self.initramfs, self.disk, self.incoming) if number is not None]
-        return (self.kernel, self.golden, self.memory, self.monitor, self.agent, *optional)
+        return (self.kernel, self.golden, self.memory, self.monitor, self.agent, self.tap, *optional)
 
 
 def arguments(launch: Launch, descriptors: Descriptors) -> list[str]:
@@ -104,6 +112,7 @@ def arguments(launch: Launch, descriptors: Descriptors) -> list[str]:
         *("-chardev", f"socket,id=monitor,fd={descriptors.monitor}", "-mon", "chardev=monitor,mode=control"),
         *("-chardev", f"socket,id=agent,fd={descriptors.agent}", "-device", "virtio-serial-device,max_ports=2"),
         *("-device", f"virtserialport,chardev=agent,name={AGENT_PORT}"),
+        *("-netdev", f"tap,id=cable,fd={descriptors.tap},vhost=off", "-device", CABLE),
         *(["-S", "-incoming", "defer"] if launch.incoming is not None else []),
     ]
 

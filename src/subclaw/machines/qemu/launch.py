@@ -142,6 +142,7 @@ def opened(launch: Launch, monitor: int, agent: int) -> Iterator[Descriptors]:
             memory=launch.memory.descriptor,
             monitor=monitor,
             agent=agent,
+            tap=launch.tap,
             incoming=launch.incoming,
         )
 

@@ -13,6 +13,7 @@ from subclaw.machines.disks.copies import copy_sparse
 from subclaw.machines.disks.disk import DISK
 from subclaw.machines.file_work import in_thread
 from subclaw.machines.guest.guest import GuestBroken
+from subclaw.machines.network.door import Door, opened_door
 from subclaw.machines.qemu.restore import restored
 from subclaw.machines.qemu.running import Running
 from subclaw.machines.qemu.seats import Seats
@@ -26,9 +27,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Waiting:
-    """A machine that waits, and what ends it."""
+    """A machine that waits, its door, which nobody serves yet, and what ends them."""
 
     machine: Running
+    door: Door
     stack: AsyncExitStack
 
 
@@ -95,10 +97,11 @@ class Pool:
             disk = seat.folder / DISK
             await in_thread(copy_sparse, self._blank_disk, disk)
             stack.callback(disk.unlink, missing_ok=True)
+            door = await stack.enter_async_context(opened_door())
             machine = await stack.enter_async_context(
-                restored(self._template, self._hardware, seat, self._group, disk=disk)
+                restored(self._template, self._hardware, seat, self._group, door=door, disk=disk)
             )
             await machine.monitor.go_on()
             await machine.guest.rehearse(timeout_s=REHEARSAL_S)
             await machine.monitor.stop()
-            return Waiting(machine=machine, stack=stack.pop_all())
+            return Waiting(machine=machine, door=door, stack=stack.pop_all())

@@ -13,6 +13,7 @@ from subclaw.core.errors import Exhausted, Unavailable
 from subclaw.machines.disks.disk import DISK_BYTES
 from subclaw.machines.guest.guest import GuestBroken
 from subclaw.machines.guest.identity import new_identity
+from subclaw.machines.network.door import Door
 from subclaw.machines.qemu.command_line import Launch, Memory
 from subclaw.machines.qemu.running import Running, running
 from subclaw.machines.qemu.seats import Seat
@@ -37,10 +38,11 @@ async def restored(
     seat: Seat,
     group: asyncio.TaskGroup,
     *,
+    door: Door,
     disk: Path | None,
     used: Used | None = None,
 ) -> AsyncIterator[Running]:
-    """Give a machine as it was saved, stopped; it ends with the block. Raises `Unavailable`, `Corrupt`.
+    """Give a machine as it was saved, stopped, behind a door; it ends with the block. Raises `Unavailable`, `Corrupt`.
 
     Without a disk it may get one later. With a snapshot it has that one's memory and devices, else the template's.
     """
@@ -55,6 +57,7 @@ async def restored(
             memory=Memory(descriptor=opened(files, template.open_memory), size_mb=hardware.memory_mb, shared=False),
             jail=hardware.jail,
             user=seat.user,
+            tap=door.tap,
             incoming=opened(files, partial(open_devices, used.folder) if used else template.open_devices),
         )
         last_stream = used.snapshot.last_stream if used else template.last_stream
@@ -77,27 +80,27 @@ def opened(files: contextlib.ExitStack, open_file: Callable[[], int]) -> int:
     return descriptor
 
 
-async def make_tenants(machine: Running, hostname: str, disk_bytes: int) -> None:
+async def make_tenants(machine: Running, hostname: str, disk_bytes: int, authority: str = "") -> None:
     """Let a restored machine go on as a tenant's, with its disk in place.
 
-    Raises `Unavailable` if it does not come up or is not unique, `Corrupt` if its disk cannot be repaired, `Exhausted`
-    if the host's disk is full.
+    `authority` is the certificate (PEM) that its programs are to trust, if any. Raises `Unavailable` if it
+    does not come up or is not unique, `Corrupt` if its disk cannot be repaired, `Exhausted` if the host's disk is full.
     """
     with in_words(machine):
         if disk_bytes != DISK_BYTES:
             await machine.monitor.tell_disk_size(disk_bytes)
         await machine.monitor.go_on()
-        await machine.guest.set_up(new_identity(hostname), timeout_s=SET_UP_S)
+        await machine.guest.set_up(new_identity(hostname, authority), timeout_s=SET_UP_S)
 
 
-async def wake_up(machine: Running) -> None:
-    """Let a machine that was restored from a snapshot go on, with the time of now.
+async def wake_up(machine: Running, authority: str = "") -> None:
+    """Let a machine that was restored from a snapshot go on, with the time of now. `authority`: see `make_tenants`.
 
     Raises `Unavailable`, `Exhausted` if the host's disk is full.
     """
     with in_words(machine):
         await machine.monitor.go_on()
-        await machine.guest.resume(timeout_s=SET_UP_S)
+        await machine.guest.resume(authority, timeout_s=SET_UP_S)
 
 
 @contextlib.contextmanager

@@ -97,9 +97,12 @@ def template_key(image: Image, hardware: Hardware) -> str:
         memory=Memory(descriptor=0, size_mb=hardware.memory_mb, shared=False),
         jail=hardware.jail,
         user=0,
+        tap=0,
         incoming=0,
     )
-    numbers = Descriptors(kernel=0, initramfs=None, golden=0, disk=None, memory=0, monitor=0, agent=0, incoming=0)
+    numbers = Descriptors(
+        kernel=0, initramfs=None, golden=0, disk=None, memory=0, monitor=0, agent=0, tap=0, incoming=0
+    )
     kernel = platform.release() if accelerator.kind is Acceleration.KVM else ""
     parts = [image.digest, hardware.jail.build, processor(), kernel, *arguments(launch, numbers), WARM]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
