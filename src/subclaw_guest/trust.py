@@ -29,16 +29,17 @@ ENVIRONMENT = {
 def trust(authority: str) -> None:
     """Have all programs trust a certificate authority (PEM), instead of the one before it.
 
-    Most starts find everything there and write nothing. Where the tenant has put something else, it stays; on a full
-    disk nothing is changed.
+    Most starts find everything there and write nothing. A bundle that the tenant has replaced by something else stays,
+    and a full disk changes nothing.
     """
     wanted = authority.encode()
+    before = start_of(AUTHORITY, AUTHORITY_LIMIT_BYTES)
     with contextlib.suppress(OSError):
-        before = start_of(AUTHORITY, AUTHORITY_LIMIT_BYTES)
         if before != wanted or not ends_with(BUNDLE, wanted):
             bundle = content(BUNDLE)
             if wanted not in bundle:
                 replace(BUNDLE, renewed(bundle, before, wanted))
+    with contextlib.suppress(OSError):
         if before != wanted:
             os.makedirs(os.path.dirname(AUTHORITY), exist_ok=True)
             replace(AUTHORITY, wanted)

@@ -290,7 +290,7 @@ def test_nobody_is_reached(host: Host) -> None:
         with pytest.raises(BlockingIOError):
             server.accept()
     found = host.run(ATTACKER, "ls /sys/class/net /dev/vsock /dev/net /dev/kvm 2>/dev/null").output
-    assert found == b"/sys/class/net:\nlo\n"
+    assert found == b"/sys/class/net:\neth0\nlo\n"
 
 
 def host_addresses() -> list[str]:

@@ -80,7 +80,15 @@ def test_open_files_are_its_own_disk_the_image_and_sockets(host: Host, machines:
         of_tenants = {target for target in files if target.startswith(str(host.home))}
         assert of_tenants == {str(host.home / "machines" / str(machine.tenant_id) / "disk.raw")}
         others = {Path(target).name for target in files - of_tenants}
-        assert others <= {"null", "kernel-head", "golden.erofs", "devices"}
+        assert others <= {"null", "kernel-head", "golden.erofs", "devices", "tun"}
+        assert [target for target in targets if target == "/dev/net/tun"] == ["/dev/net/tun"]
+
+
+def test_the_only_cable_leads_to_no_interface_of_the_hosts(host: Host, machines: tuple[MachineStatus, ...]) -> None:
+    for machine in machines:
+        told = [path.read_text("utf-8") for path in Path(f"/proc/{machine.process_id}/fdinfo").iterdir()]
+        assert [line for text in told for line in text.splitlines() if line.startswith("iff:")] == ["iff:\ttap"]
+    assert "tap:" not in Path("/proc/net/dev").read_text("utf-8")
 
 
 def test_tenants_files_are_for_root_alone(host: Host) -> None:

@@ -1,11 +1,13 @@
 """Settings out of the environment: what cannot be is refused by name, and secrets are not passed on."""
 
+import os
 import re
 
 import pytest
 
 from subclaw.config import load_settings, process_environment
 from subclaw.core.errors import Invalid
+from subclaw.home import Home
 
 
 @pytest.mark.parametrize(
@@ -15,6 +17,8 @@ from subclaw.core.errors import Invalid
         ({"SUBCLAW_PORT": "0"}, r"SUBCLAW_PORT is '0'; it must be a number"),
         ({"SUBCLAW_PORT": "70000"}, r"SUBCLAW_PORT is '70000'; it must be a number"),
         ({"SUBCLAW_PORT": "\u0668\u0660"}, r"SUBCLAW_PORT is '\u0668\u0660'; it must be a number"),
+        ({"SUBCLAW_EGRESS_PROCESSES": "0"}, r"SUBCLAW_EGRESS_PROCESSES is '0'; it must be a number from 1 to 64\."),
+        ({"SUBCLAW_EGRESS_PROCESSES": "many"}, r"SUBCLAW_EGRESS_PROCESSES is 'many'; it must be a number"),
         ({"SUBCLAW_HOME": "/tmp/" + "x" * 60}, r"SUBCLAW_HOME is .*: choose a folder of at most 60 characters\."),
         ({"SUBCLAW_HOME": "/tmp/{x}"}, r"SUBCLAW_HOME is /tmp/\{x\}; Caddy takes no path with braces or backslashes"),
         ({"SUBCLAW_DOMAIN": "Example.org"}, r"SUBCLAW_DOMAIN is 'Example.org'; it must be a hostname in small letters"),
@@ -42,6 +46,14 @@ def test_addresses_may_be_of_either_kind() -> None:
     assert load_settings({"OPENAI_BASE_URL": "http://[::1]:8000/v1"}).upstreams[0].base_url == "http://[::1]:8000/v1"
     url = "postgresql://me@db.example:5433/subclaw?sslmode=require"
     assert load_settings({"DATABASE_URL": url}).database_url == url
+
+
+def test_gateway_has_as_many_processes_as_there_are_processors_unless_told() -> None:
+    assert load_settings({}).egress_processes == min(os.cpu_count() or 1, 64)
+    settings = load_settings({"SUBCLAW_EGRESS_PROCESSES": "3"})
+    assert settings.egress_processes == load_settings(process_environment(settings)).egress_processes == 3
+    sockets = Home(settings.home).egress_machine_sockets(settings.egress_processes)
+    assert [path.name for path in sockets] == ["machines-0.sock", "machines-1.sock", "machines-2.sock"]
 
 
 def test_a_child_is_told_names_of_secrets_and_no_value() -> None:

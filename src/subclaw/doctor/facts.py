@@ -13,6 +13,7 @@ from pathlib import Path
 from subclaw.accounts import SYSTEM_USERS
 from subclaw.doctor.ports import PortHolder, holders
 from subclaw.machines.cgroups.places import Survey, survey
+from subclaw.machines.network.door import make_door
 from subclaw.setup.checkout import can_read
 from subclaw.setup.users import missing_users
 
@@ -25,8 +26,9 @@ TIME_ERROR = 5
 class HostFacts:
     """A host, as it was found.
 
-    `programs` says of each program asked for whether it is there. `can_import` and `limits` (what machines can be
-    bounded in) are None if they could not be looked at (not root). `clock_is_kept` is whether something keeps the clock
+    `programs` says of each program asked for whether it is there. `can_import`, `limits` (what machines can be bounded
+    in) and `door_complaint` (what keeps a machine's door from being made, empty if nothing does) are None if they could
+    not be looked at (not root). `clock_is_kept` is whether something keeps the clock
     right; `product_from_s` is the newest of the product's files, which the clock (`now_s`, both since 1970) cannot be
     before.
     """
@@ -50,6 +52,7 @@ class HostFacts:
     ports: Sequence[int]
     port_holders: Sequence[PortHolder]
     limits: Survey | None
+    door_complaint: str | None
     has_seccomp: bool
     missing_namespaces: Sequence[str]
     now_s: float
@@ -85,6 +88,7 @@ def gather(
         ports=tuple(ports),
         port_holders=holders(ports),
         limits=survey(state_folder) if is_root else None,
+        door_complaint=_door_complaint() if is_root else None,
         has_seccomp=Path("/proc/sys/kernel/seccomp/actions_avail").exists(),
         missing_namespaces=[
             n for n in ("ipc", "mnt", "net", "pid", "user", "uts") if not Path("/proc/self/ns", n).exists()
@@ -120,6 +124,15 @@ def _free_bytes(folder: Path) -> int:
     """Return what is free where the folder is, or would be made."""
     nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
     return shutil.disk_usage(nearest).free
+
+
+def _door_complaint() -> str:
+    """Make a machine's door, which is gone afterwards, and say what kept it from being made."""
+    try:
+        make_door().close()
+    except OSError as error:
+        return str(error)
+    return ""
 
 
 def _can_import(package_folder: Path) -> bool:

@@ -82,6 +82,7 @@ NEEDS = (
     Need(program="setpriv", package="util-linux", purpose="starts every process as its own unprivileged user"),
     Need(program="bwrap", package="bubblewrap", purpose="shuts each machine's QEMU into a jail"),
     Need(program="prlimit", package="util-linux", purpose="bounds what a jailed process may open"),
+    Need(program="nft", package="nftables", purpose="keeps all that a machine sends to the egress gateway"),
     Need(program="mkfs.ext4", package="e2fsprogs", purpose="formats the tenants' disks"),
     Need(program="mmdebstrap", package="mmdebstrap", purpose="builds the golden image that machines start from"),
     Need(program="mkfs.erofs", package="erofs-utils", purpose="packs the golden image"),
@@ -101,6 +102,7 @@ def examine(facts: HostFacts, setting: Setting) -> tuple[Finding, ...]:
         *_importable(facts),
         *_kernel(facts),
         *_limits(facts),
+        *_door(facts),
         _kvm(facts, setting),
         _memory(facts),
         *_disk(facts, setting),
@@ -196,6 +198,20 @@ def _limits(facts: HostFacts) -> Iterator[Finding]:
         if unbounded:
             what = f"each machine's {', '.join(unbounded)} cannot be bounded: {lack.value}"
             yield Finding(level=Level.NOTE, what=what, why=why, remedy=LACKS[lack])
+
+
+def _door(facts: HostFacts) -> Iterator[Finding]:
+    why = "whatever a machine sends must reach the egress gateway or nothing: a tap and nftables' rules see to that"
+    if facts.door_complaint:
+        what = f"a machine's network cannot be made: {facts.door_complaint}"
+        remedy = (
+            "use Debian's kernel, with its modules tun, nf_tables and nf_conntrack, and run subclaw on the host itself"
+        )
+        # Without the program itself there is a finding that says so.
+        if facts.programs.get("nft"):
+            yield Finding(level=Level.PROBLEM, what=what, why=why, remedy=remedy)
+    elif facts.door_complaint is not None:
+        yield Finding(level=Level.OK, what="machines can have a network of their own", why=why)
 
 
 def _kvm(facts: HostFacts, setting: Setting) -> Finding:

@@ -91,7 +91,8 @@ def checkpoint_of(fields: Any) -> Checkpoint:
 
 def error_fields(error: SubclawError) -> dict[str, str]:
     """Put an error into JSON's terms. Its internal message stays on this side."""
-    return {"error": type(error).__name__, "public": error.public}
+    kind = next((kind for kind in STATUSES if isinstance(error, kind)), Unavailable)
+    return {"error": kind.__name__, "public": error.public}
 
 
 def error_of(fields: Any) -> SubclawError:

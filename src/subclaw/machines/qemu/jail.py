@@ -24,10 +24,11 @@ MODULES = ("accel-tcg-x86_64.so",)
 FIRMWARE = Path("/usr/share/qemu")
 FIRMWARE_FILES = ("bios-microvm.bin", "linuxboot_dma.bin", "pvh.bin")
 INTERPRETER = "/lib64/ld-linux-x86-64.so.2"
-NEEDED = {
+NEEDED = {  # by a machine's jail and its door
     PROGRAM: "qemu-system-x86",
     "bwrap": "bubblewrap",
     "ldd": "libc-bin",
+    "nft": "nftables",
     "prlimit": "util-linux",
     PRIVILEGES: "util-linux",
 }
