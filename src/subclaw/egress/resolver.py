@@ -105,12 +105,23 @@ def checked(host: str, addresses: Iterable[Address]) -> tuple[Address, ...]:
     """
     allowed = tuple(addresses)
     for address in allowed:
-        reason = forbidden(address)
+        reason = forbidden(address) or ("it is this host's own" if is_own(address) else None)
         if reason is not None:
             raise Denied(
                 f"{host} leads to an address that must not be reached: {reason}.", internal=f"{address}: {reason}"
             )
     return allowed
+
+
+def is_own(address: Address) -> bool:
+    """Return whether an address is this host's: what listens there believes that it is asked from within."""
+    family = socket.AF_INET if isinstance(address, IPv4Address) else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((str(address), 0))
+        except OSError:
+            return False
+        return True
 
 
 def _translated(host: str, error: aiodns.error.DNSError) -> SubclawError:
