@@ -2,16 +2,19 @@
 
 import asyncio
 import contextlib
+import logging
 import time
 import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from subclaw.core.errors import Corrupt, NotFound, Unavailable
+from subclaw.core.errors import Corrupt, Denied, NotFound, Unavailable
 from subclaw.egress.door import Door
 from subclaw.egress.exchange import Record
 from subclaw.egress.refusal import Refusal
 from subclaw.egress.request import Request
+
+_log = logging.getLogger(__name__)
 
 Answer = Callable[[Door, Request, Record], Awaitable[bool]]
 """Answers a request, and returns whether the connection can carry another. It may raise `Refusal`."""
@@ -71,7 +74,7 @@ def as_refusal(error: Exception) -> Refusal:
     match error:
         case Refusal():
             return error
-        case NotFound():
+        case NotFound() | Denied():
             return Refusal(403, error.public)
         case Unavailable():
             return Refusal(503, error.public)
@@ -80,6 +83,7 @@ def as_refusal(error: Exception) -> Refusal:
         case _:
             place = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}"
+            _log.error("a request failed: %s", where)
             return Refusal(500, "the gateway failed", internal=where)
 
 
