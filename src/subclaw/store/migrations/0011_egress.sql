@@ -269,57 +269,59 @@ BEGIN
     RETURN QUERY SELECT DISTINCT ON (s.name) s.name, s.placeholder FROM bound_secret s ORDER BY s.name, s.scope DESC;
 END $$;
 
--- Count decisions; those of tenants who are gone are left out. Beyond p_limit rows of a tenant in an hour paths are left
--- out, and beyond twice as many everything but whether it was allowed: a machine asks for as many names as it likes.
-CREATE FUNCTION record_decisions(p_rows jsonb, p_limit integer) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = public, pg_temp AS $$
-DECLARE
-    v record;
-    v_of text;
-    v_rows bigint;
-    v_key bytea;
-BEGIN
-    FOR v IN
-        SELECT t.id AS tenant_id, date_trunc('hour', r.last_at, 'UTC') AS hour, r.*
-        FROM jsonb_to_recordset(p_rows) AS r (
-                tenant bigint, host text, port integer, method text, path text, allowed boolean, mode text,
-                reason text, count bigint, sent_bytes bigint, received_bytes bigint, last_at timestamptz)
-            JOIN tenant t ON t.id = r.tenant
-        ORDER BY 1, 2, r.host, r.port, r.method, r.path, r.allowed, r.mode, r.reason FOR KEY SHARE OF t
-    LOOP
-        v_key := decision_key(v.host, v.port, v.method, v.path, v.allowed, v.mode, v.reason);
-        UPDATE egress_decision d SET count = d.count + v.count, sent_bytes = d.sent_bytes + v.sent_bytes,
-            received_bytes = d.received_bytes + v.received_bytes, last_at = greatest(d.last_at, v.last_at)
-            WHERE d.tenant_id = v.tenant_id AND d.hour = v.hour AND d.key = v_key;
-        CONTINUE WHEN FOUND;
-        IF v_of IS DISTINCT FROM v.tenant_id || ' ' || v.hour THEN
-            v_of := v.tenant_id || ' ' || v.hour;
-            v_rows := (
-                SELECT count(*) FROM egress_decision d WHERE d.tenant_id = v.tenant_id AND d.hour = v.hour);
-        END IF;
-        IF v_rows >= p_limit THEN
-            v.path := '*';
-        END IF;
-        IF v_rows >= 2 * p_limit THEN
-            v.host := '*'; v.port := 0; v.method := '*'; v.mode := '*'; v.reason := '';
-        END IF;
-        INSERT INTO egress_decision AS d
-            SELECT v.tenant_id, v.hour, decision_key(v.host, v.port, v.method, v.path, v.allowed, v.mode, v.reason),
-                v.host, v.port, v.method, v.path, v.allowed, v.mode, v.reason, v.count, v.sent_bytes,
-                v.received_bytes, v.last_at
-            ON CONFLICT (tenant_id, hour, key) DO UPDATE SET count = d.count + v.count,
-                sent_bytes = d.sent_bytes + v.sent_bytes, received_bytes = d.received_bytes + v.received_bytes,
-                last_at = greatest(d.last_at, v.last_at);
-        v_rows := v_rows + 1;
-    END LOOP;
-END $$;
-
 CREATE FUNCTION decision_key(
     p_host text, p_port integer, p_method text, p_path text, p_allowed boolean, p_mode text, p_reason text
 ) RETURNS bytea LANGUAGE sql STABLE AS $$
     SELECT sha256(convert_to(
         jsonb_build_array(p_host, p_port, p_method, p_path, p_allowed, p_mode, p_reason)::text, 'UTF8'))
 $$;
+
+-- Count decisions; those of tenants who are gone are left out. Beyond p_limit rows of a tenant in an hour paths are left
+-- out, and beyond twice as many everything but whether it was allowed: a machine asks for as many names as it likes.
+CREATE FUNCTION record_decisions(p_rows jsonb, p_limit integer) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = public, pg_temp AS $$
+BEGIN
+    INSERT INTO egress_decision AS d
+        WITH asked AS (
+            SELECT r.*, date_trunc('hour', r.last_at, 'UTC') AS hour,
+                decision_key(r.host, r.port, r.method, r.path, r.allowed, r.mode, r.reason) AS key
+            FROM jsonb_to_recordset(p_rows) AS r (
+                    tenant bigint, host text, port integer, method text, path text, allowed boolean, mode text,
+                    reason text, count bigint, sent_bytes bigint, received_bytes bigint, last_at timestamptz)
+                JOIN tenant t ON t.id = r.tenant FOR KEY SHARE OF t
+        ), held AS MATERIALIZED (
+            SELECT h.tenant, h.hour, (
+                SELECT count(*) FROM egress_decision e WHERE e.tenant_id = h.tenant AND e.hour = h.hour) AS rows
+            FROM (SELECT DISTINCT a.tenant, a.hour FROM asked a) h
+        ), known AS MATERIALIZED (
+            SELECT a.*, EXISTS (
+                SELECT FROM egress_decision e
+                WHERE e.tenant_id = a.tenant AND e.hour = a.hour AND e.key = a.key) AS is_known
+            FROM asked a
+        ), ranked AS (
+            SELECT k.*, CASE WHEN k.is_known THEN 0 ELSE
+                h.rows + dense_rank() OVER (PARTITION BY k.tenant, k.hour, k.is_known ORDER BY k.key) END AS row
+            FROM known k JOIN held h ON h.tenant = k.tenant AND h.hour = k.hour
+        ), bounded AS (
+            SELECT r.tenant, r.hour, r.allowed, r.count, r.sent_bytes, r.received_bytes, r.last_at,
+                CASE WHEN r.row > 2 * p_limit THEN '*' ELSE r.host END AS host,
+                CASE WHEN r.row > 2 * p_limit THEN 0 ELSE r.port END AS port,
+                CASE WHEN r.row > 2 * p_limit THEN '*' ELSE r.method END AS method,
+                CASE WHEN r.row > p_limit THEN '*' ELSE r.path END AS path,
+                CASE WHEN r.row > 2 * p_limit THEN '' ELSE r.mode END AS mode,
+                CASE WHEN r.row > 2 * p_limit THEN '' ELSE r.reason END AS reason
+            FROM ranked r
+        )
+        SELECT b.tenant, b.hour, decision_key(b.host, b.port, b.method, b.path, b.allowed, b.mode, b.reason) AS key,
+            b.host, b.port, b.method, b.path, b.allowed, b.mode, b.reason, sum(b.count), sum(b.sent_bytes),
+            sum(b.received_bytes), max(b.last_at)
+        FROM bounded b GROUP BY b.tenant, b.hour, b.host, b.port, b.method, b.path, b.allowed, b.mode, b.reason
+        ORDER BY b.tenant, b.hour, key
+        ON CONFLICT (tenant_id, hour, key) DO UPDATE SET count = d.count + excluded.count,
+            sent_bytes = d.sent_bytes + excluded.sent_bytes,
+            received_bytes = d.received_bytes + excluded.received_bytes,
+            last_at = greatest(d.last_at, excluded.last_at);
+END $$;
 
 CREATE FUNCTION record_egress_usage(p_rows jsonb) RETURNS void LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = public, pg_temp AS $$
