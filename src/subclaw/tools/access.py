@@ -36,6 +36,8 @@ def access_tools(requests: AccessRequests, *, access: Access, public_url: str) -
         if not asks_for_host(arguments):
             return None
         rule = _rule(arguments)
+        if rule.host != arguments["host"]:  # what a person is shown is what they allow, and no look-alike of it
+            raise Invalid(f"Write the host as {rule.host}.")
         known = await requests.rules(caller.tenant_id)
         if is_allowed(known, rule):
             return f"{rule.host} is allowed already."
