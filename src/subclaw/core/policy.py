@@ -93,10 +93,9 @@ class Opening:
         """Where the operator says the host is; empty if its name is to be resolved."""
         return next((rule.addresses for rule in self.rules if rule.addresses and rule.scope is Scope.OPERATOR), ())
 
-    @property
-    def by_path(self) -> bool:
-        """Whether it matters to some rule what path is asked for."""
-        return any(rule.paths for rule in self.rules)
+    def goes_by_path(self, method: str) -> bool:
+        """Return whether it matters to some rule what path is asked for with a method."""
+        return any(rule.paths and (not rule.methods or method in rule.methods) for rule in self.rules)
 
 
 def decide_host(rules: Iterable[Rule], host: str, port: int) -> Opening | Refused:

@@ -107,7 +107,7 @@ class Requests:
         opening = self.machine.access.decide(record.host, record.port)
         if isinstance(opening, Refused):
             raise _denied(opening.reason)
-        if path.doubtful and opening.by_path:
+        if path.doubtful and opening.goes_by_path(record.method):
             raise _denied(f"that path may mean several things, and there are rules about paths of {opening.host}")
         decision = decide_request(opening, record.method, path.canonical)
         if isinstance(decision, Refused):
