@@ -15,7 +15,7 @@ from subclaw.machines.disks.disk import existing_disk, folder_of, grow, make_dis
 from subclaw.machines.disks.record import Record, read_record, repin, write_record
 from subclaw.machines.file_work import in_thread
 from subclaw.machines.images.image import load_image
-from subclaw.machines.network.door import Door, opened_door
+from subclaw.machines.network.door import Door
 from subclaw.machines.network.gateway import GatewayAway, gateway_of, served
 from subclaw.machines.qemu.restore import Used, make_tenants, restored, wake_up
 from subclaw.machines.qemu.running import Running
@@ -147,7 +147,7 @@ async def find_place(workshop: Workshop, stack: AsyncExitStack, tenant_id: Tenan
     template = await template_of(workshop, way)
     waiting = workshop.pool.take(template) if way.snapshot is None else None
     if waiting is None:
-        door = await stack.enter_async_context(opened_door())
+        door = await stack.enter_async_context(workshop.doors.opened())
     else:
         stack.push_async_exit(waiting.stack)
         door = waiting.door

@@ -18,6 +18,7 @@ from subclaw.machines.cgroups.groups import ControlGroups, open_groups
 from subclaw.machines.disks.disk import formatted_disk
 from subclaw.machines.images.image import Image, load_image, using_image
 from subclaw.machines.images.pins import known_homes, pins_of, register_home
+from subclaw.machines.network.doors import Doors
 from subclaw.machines.qemu.accelerator import probe_accelerator
 from subclaw.machines.qemu.jail import Jail, open_jail
 from subclaw.machines.qemu.memory import use_small_pages
@@ -71,6 +72,7 @@ class Workshop:
     seats: Seats
     templates: Templates
     pool: Pool
+    doors: Doors
     egress_sockets: tuple[Path, ...]
     group: asyncio.TaskGroup
 
@@ -100,6 +102,8 @@ async def open_workshop(settings: FleetSettings) -> AsyncIterator[Workshop]:
         group = await stack.enter_async_context(asyncio.TaskGroup())
         pool = Pool(settings.pool_size, template, templates.hardware, seats, formatted, group)
         stack.push_async_callback(pool.close)
+        doors = Doors(group)
+        stack.push_async_callback(doors.close)
         yield Workshop(
             home=settings.home,
             cache=settings.cache,
@@ -110,6 +114,7 @@ async def open_workshop(settings: FleetSettings) -> AsyncIterator[Workshop]:
             seats=seats,
             templates=templates,
             pool=pool,
+            doors=doors,
             egress_sockets=settings.egress_sockets,
             group=group,
         )

@@ -41,26 +41,36 @@ class Door:
 
 @asynccontextmanager
 async def opened_door() -> AsyncIterator[Door]:
-    """Make a door that lasts as long as the block and as what was started with its tap. Raises `Unavailable`."""
+    """Make a door that lasts as long as the block, and as what was started with its tap. Raises `Unavailable`."""
+    door = await new_door()
+    try:
+        yield door
+    finally:
+        close_door(door)
+
+
+async def new_door() -> Door:
+    """Make a door, to be closed by the caller. Raises `Unavailable`."""
     making = asyncio.ensure_future(asyncio.to_thread(make_door))
     try:
-        door = await asyncio.shield(making)
+        return await asyncio.shield(making)
     except asyncio.CancelledError:
         # The thread goes on, and what it makes must not be left over.
         making.add_done_callback(close_unwanted)
         raise
     except OSError as error:
         raise Unavailable("The machine's network could not be made.", internal=f"network: {error}") from error
-    try:
-        yield door
-    finally:
-        door.close()
 
 
 def close_unwanted(making: asyncio.Future[Door]) -> None:
     """Close a door that nobody waits for any more."""
     if not making.cancelled() and making.exception() is None:
-        making.result().close()
+        close_door(making.result())
+
+
+def close_door(door: Door) -> None:
+    """Let a door go in a thread, for which nobody waits: taking a tap away takes the kernel tens of milliseconds."""
+    asyncio.get_running_loop().run_in_executor(None, door.close)
 
 
 def make_door() -> Door:
