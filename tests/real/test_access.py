@@ -3,16 +3,24 @@
 import asyncio
 import json
 import logging
+from collections.abc import Mapping
 
 import pytest
 from tests.real.access_scene import KEY, URL, Scene, code_in, link_in, play
 
+from subclaw.channels.sms import WEBHOOK_PATH, sms_router
+from subclaw.core.access import token_hash
 from subclaw.core.agent import Access
 from subclaw.core.policy import Mode, Scope
+from subclaw.core.tool import Caller, ToolCall
 from subclaw.store import conversations
 from subclaw.store.database import DatabaseAddress
 from subclaw.store.egress_rules import list_rules
+from subclaw.store.outbox import StoreReports
 from subclaw.testing.models import ScriptedModel, calls, words
+from subclaw.tools.access import access_tools
+from subclaw.tools.toolbox import BuiltInToolbox
+from subclaw.turns.intake import StoreIntake
 
 
 def ask(**arguments: object) -> tuple[str, str]:
@@ -214,6 +222,51 @@ def test_a_request_for_approval_that_is_far_back_can_still_be_decided(address: D
         assert len(await list_rules(scene.operator, limit=9)) == 1
 
     play(steps, address, ScriptedModel([calls(ask(host="a.test")), words("well")]))
+
+
+def test_a_call_that_is_made_again_after_a_crash_gives_access_once(address: DatabaseAddress) -> None:
+    async def steps(scene: Scene) -> None:
+        receipt = await scene.say("hello")
+        caller = Caller(
+            tenant_id=receipt.tenant_id, conversation_id=receipt.conversation_id, call_id="call_1", turn_id="call_1"
+        )
+        toolbox = BuiltInToolbox(access_tools(scene.requests, access=Access.USER, public_url=URL))
+        for _ in range(2):
+            for name, arguments in (ask(host="a.test"), ask(secret="A_TOKEN", hosts=["b.test"])):
+                result = await toolbox.perform(caller, ToolCall(id="call_1", name=name, arguments=arguments))
+                assert not result.is_error
+        assert len(await list_rules(scene.operator, limit=9)) == 1
+        ((hashed,),) = await scene.look("SELECT token_hash FROM secret_request")
+        assert hashed == token_hash(link_in(result.content).rpartition("/")[2])
+
+    play(steps, address, ScriptedModel([words("never asked")]))
+
+
+def test_a_text_message_with_a_key_leaves_none_of_it_anywhere(
+    address: DatabaseAddress, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+
+    async def signed(url: str, params: Mapping[str, str], signature: str) -> bool:
+        return True
+
+    async def steps(scene: Scene) -> None:
+        intake = StoreIntake(scene.database, sends=lambda _: True, public_url=URL)
+        reports = StoreReports(scene.database)
+        scene.app.include_router(sms_router(intake=intake, reports=reports, check_signature=signed, public_url=URL))
+        texted = {"From": "+15550100001", "MessageSid": "SM1", "Body": f"use {KEY}", "NumMedia": "0"}
+        async with scene.browser() as browser:
+            for _ in range(2):
+                answer = await browser.post(WEBHOOK_PATH, data=texted, headers={"x-twilio-signature": "x"})
+                assert answer.status_code == 200
+            refused = await browser.post(WEBHOOK_PATH, data=texted | {"Body": KEY})
+            assert refused.status_code == 403
+        assert KEY not in answer.text + refused.text + caplog.text + await scene.everything()
+        async with scene.worker():
+            notice, _ = await scene.until_replies(2)
+        link_in(notice)
+
+    play(steps, address, ScriptedModel([words("well")]), channel="sms")
 
 
 def test_links_of_a_tenant_are_few(address: DatabaseAddress) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from subclaw.agent_file import parse_agent, read_agent
-from subclaw.core.agent import AgentEgress, AgentSettings, OnBusy
+from subclaw.core.agent import Access, AgentEgress, AgentSettings, OnBusy
 from subclaw.core.errors import Invalid
 from subclaw.core.policy import Mode, Rule, Scope
 from subclaw.core.price import Price
@@ -46,6 +46,11 @@ def test_what_is_said_of_models() -> None:
     )
 
 
+def test_who_may_open_hosts() -> None:
+    assert parse_agent("").access is Access.USER
+    assert parse_agent('access = "never"\n').access is Access.NEVER
+
+
 def test_which_tools_a_person_must_approve() -> None:
     settings = parse_agent('approve = ["publish_site", "mail_*"]\napproval_expires_s = 600\n')
     assert settings == AgentSettings(approve=("publish_site", "mail_*"), approval_expires_s=600)
@@ -81,6 +86,7 @@ def test_what_machines_may_reach() -> None:
         ('[prices."openai:x"]\ninput = 1', "prices.openai:x.output: Field required"),
         ('[prices."openai:x"]\ninput = nan\noutput = 1', "prices.openai:x.input"),
         ('[prices."openai:x"]\ninput = -1\noutput = 1', "prices.openai:x.input"),
+        ('access = "everybody"', "access: Input should be 'user', 'operator' or 'never'"),
         ('approve = "publish_site"', "approve: Input should be a valid list"),
         ('approve = ["mail send"]', "approve.0: String should match pattern"),
         ("approval_expires_s = 5", "approval_expires_s: Input should be greater than or equal to 60"),

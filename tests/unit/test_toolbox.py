@@ -51,6 +51,33 @@ def perform(arguments: str, name: str = "echo") -> ToolResult:
     return asyncio.run(TOOLBOX.perform(CALLER, ToolCall(id="1", name=name, arguments=arguments)))
 
 
+async def settle(caller: Caller, arguments: Mapping[str, Any]) -> str | None:
+    return await echo(caller, arguments) if arguments["text"] else None
+
+
+def asks(arguments: str) -> tuple[bool, ToolResult | None]:
+    """Return whether a person must approve a call of a tool that asks about some, and what it comes to before."""
+    definition = TOOLBOX.definitions()[0]
+    guarded = Tool(definition=definition, perform=echo, must_be_approved=lambda a: a["text"] != "free", settle=settle)
+    toolbox, call = BuiltInToolbox([guarded]), ToolCall(id="1", name="echo", arguments=arguments)
+    return toolbox.must_be_approved(call), asyncio.run(toolbox.settle(CALLER, call))
+
+
+def test_a_call_that_a_person_must_approve_whatever_the_operator_says() -> None:
+    assert asks('{"text": ""}') == (True, None)
+    assert asks('{"text": "free"}')[0] is False
+    assert asks('{"text": "done already"}') == (True, ToolResult(content="done already"))
+    assert asks('{"text": "missing"}') == (True, ToolResult(content="There is no such file.", is_error=True))
+    must, result = asks('{"text": 5}')
+    assert (must, result is not None and result.is_error) == (False, True)
+
+
+def test_a_call_that_needs_nobody() -> None:
+    call = ToolCall(id="1", name="echo", arguments='{"text": "hi"}')
+    assert not TOOLBOX.must_be_approved(call)
+    assert asyncio.run(TOOLBOX.settle(CALLER, call)) is None
+
+
 def test_a_call_that_fits() -> None:
     assert perform('{"text": "hi"}') == ToolResult(content="hi")
 

@@ -38,7 +38,7 @@ def bound_words(binding: Binding) -> str:
     """Say where a secret goes: "in the header authorization of requests to api.github.com"."""
     of = "of requests" if not binding.methods else f"of {listed(binding.methods, 'and')} requests"
     ports = "" if binding.ports == Binding.ports else f" (port {listed(list(map(str, binding.ports)), 'or')})"
-    paths = f", there only below {listed(binding.paths, 'and')}" if binding.paths else ""
+    paths = f", there only to {listed(binding.paths, 'and')}" if binding.paths else ""
     return f"{_place_words(binding)} {of} to {listed(binding.hosts, 'and')}{ports}{paths}"
 
 

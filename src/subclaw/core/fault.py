@@ -46,9 +46,6 @@ class FaultPoint(StrEnum):
     SCHEDULE_SET = "schedule.set"
     """A schedule is kept; the call that set it has not returned."""
 
-    ACCESS_GIVEN = "access.given"
-    """A rule that a person agreed to is kept; the call that asked for it has not returned."""
-
     TURN_FINISHING = "turn.finishing"
     """The reply is known, and not written."""
 

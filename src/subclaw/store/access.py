@@ -6,7 +6,6 @@ from dataclasses import asdict
 from enum import StrEnum
 
 from subclaw.core.access import LINK_LIFE_S, RequestState, SecretRequest, token_hash
-from subclaw.core.fault import FaultPoint, reached
 from subclaw.core.policy import Rule
 from subclaw.core.secret import Binding
 from subclaw.core.tenant import TenantId
@@ -58,7 +57,6 @@ class StoreAccess:
         """See `core.access.AccessRequests.allow`."""
         if rule not in await self.rules(tenant_id):
             await add_rule(self._database, rule, tenant_id=tenant_id, created_by=CREATED_BY)
-        reached(FaultPoint.ACCESS_GIVEN)
 
     async def ask_secret(self, caller: Caller, token: str, *, name: str, binding: Binding, reason: str) -> None:
         """See `core.access.AccessRequests.ask_secret`."""
