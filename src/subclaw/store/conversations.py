@@ -29,7 +29,9 @@ EVENT_LIMIT_BYTES = 4_000_000
 
 _OPEN_TURN = """
     SELECT o.name, o.channel, o.address, o.failures, o.resumed, o.age_s, has_budgets(),
-        transcript_from_summary(%s, %s, %s), open_approvals(%s, %s)
+        transcript_from_summary(%s, %s, %s),
+        CASE WHEN EXISTS (SELECT FROM approval a WHERE a.conversation_id = %s AND a.state = 'open')
+            THEN open_approvals(%s, %s) END
     FROM open_turn(%s, %s, %s) o
 """
 
@@ -109,7 +111,8 @@ async def reap(database: Database) -> int:
 
 async def open_turn(database: Database, lease: Lease) -> OpenTurn:
     """Begin a turn with what waits in the inbox, or take up the one that a dead worker left."""
-    looked_at = lease.conversation_id, EVENT_LIMIT, EVENT_LIMIT_BYTES, lease.tenant_id, lease.conversation_id
+    id = lease.conversation_id
+    looked_at = id, EVENT_LIMIT, EVENT_LIMIT_BYTES, id, lease.tenant_id, id
     (row,) = await database.rows(_OPEN_TURN, *looked_at, *_key(lease))
     reached(FaultPoint.TURN_OPENED)
     name, channel, address, failures, resumed, age_s, has_budgets, events, waiting = row
@@ -120,7 +123,7 @@ async def open_turn(database: Database, lease: Lease) -> OpenTurn:
         age_s=age_s,
         has_budgets=has_budgets,
         events=decode(events),
-        waiting=tuple(event for event in decode(waiting) if isinstance(event, ApprovalRequested)),
+        waiting=tuple(event for event in decode(waiting or ()) if isinstance(event, ApprovalRequested)),
     )
 
 
