@@ -62,7 +62,14 @@ def _header(filled: Filled, secret: BoundSecret, value: Opened) -> Filled:
     if template:
         others = [(key, kept) for key, kept in filled.headers if key.lower() != name]
         return _used(filled, secret, headers=[*others, (name, template.replace("{}", text).encode())])
-    return _replaced(filled, secret, name, lambda old: old.replace(secret.placeholder.encode(), text.encode()))
+    return _replaced(filled, secret, name, lambda old: _header_with(old, secret, value))
+
+
+def _header_with(old: bytes, secret: BoundSecret, value: Opened) -> bytes:
+    """Return a header with the value in it; programs that are given a user and a password write them in base64."""
+    if _BASIC.fullmatch(old):
+        return _basic_with(old, "", secret, value)
+    return old.replace(secret.placeholder.encode(), value.reveal().encode())
 
 
 def _basic(filled: Filled, secret: BoundSecret, value: Opened) -> Filled:
