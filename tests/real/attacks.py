@@ -97,10 +97,11 @@ TRIED = [
 for family, kind, protocol, address in TRIED:
     try:
         with socket.socket(family, kind, protocol) as connection:
-            connection.settimeout(5)
+            connection.settimeout(2)
             connection.connect(address)
             connection.send(b"hello")
-            print("sent to", address)
+            connection.recv(100)
+            print("answered by", address)
     except OSError as error:
         pass
 print("tried", len(TRIED))

@@ -200,7 +200,7 @@ def test_door_is_alone_in_its_namespace() -> None:
             command = "ip -o link show up; ip -4 route show table all; ip -6 route show table all"
             return subprocess.run(command, shell=True, capture_output=True, text=True, check=True).stdout.splitlines()
 
-    first, *routes = namespace.in_new_namespace(look)
+    first, *routes = namespace.in_new_namespace(look).result()
     assert first.startswith("2: tap:")
     assert routes
     assert all(" dev tap " in route and not route.startswith("default") for route in routes)
@@ -287,6 +287,15 @@ def test_one_door_is_in_stock(monkeypatch: pytest.MonkeyPatch) -> None:
             taps.add((await stack.enter_async_context(doors.opened())).tap)
             assert len(taps) == 4
 
+    async def at_once() -> None:
+        async with asyncio.TaskGroup() as group, AsyncExitStack() as stack:
+            doors = Doors(group)
+            stack.push_async_callback(doors.close)
+            for _ in range(3):
+                opening = [stack.enter_async_context(doors.opened()) for _ in range(4)]
+                taps.update(door.tap for door in await asyncio.gather(*opening))
+        assert len(taps) == 12
+
     async def stocked() -> None:
         while asyncio.all_tasks() - own:
             await asyncio.sleep(0.001)
@@ -295,7 +304,9 @@ def test_one_door_is_in_stock(monkeypatch: pytest.MonkeyPatch) -> None:
         own.update(asyncio.all_tasks())
         async with asyncio.timeout(20):
             await scenario()
+            await at_once()
 
+    taps: set[int] = set()
     own: set[asyncio.Task[object]] = set()
     before = descriptors()
     asyncio.run(run())

@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator
+from concurrent.futures import Future
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -51,9 +52,9 @@ async def opened_door() -> AsyncIterator[Door]:
 
 async def new_door() -> Door:
     """Make a door, to be closed by the caller. Raises `Unavailable`."""
-    making = asyncio.ensure_future(asyncio.to_thread(make_door))
+    making = in_new_namespace(furnish)
     try:
-        return await asyncio.shield(making)
+        return await asyncio.wrap_future(making)
     except asyncio.CancelledError:
         # The thread goes on, and what it makes must not be left over.
         making.add_done_callback(close_unwanted)
@@ -62,10 +63,10 @@ async def new_door() -> Door:
         raise Unavailable("The machine's network could not be made.", internal=f"network: {error}") from error
 
 
-def close_unwanted(making: asyncio.Future[Door]) -> None:
+def close_unwanted(making: Future[Door]) -> None:
     """Close a door that nobody waits for any more."""
     if not making.cancelled() and making.exception() is None:
-        close_door(making.result())
+        making.result().close()
 
 
 def close_door(door: Door) -> None:
@@ -75,7 +76,7 @@ def close_door(door: Door) -> None:
 
 def make_door() -> Door:
     """Make a door; this blocks. Raises `OSError`."""
-    return in_new_namespace(furnish)
+    return in_new_namespace(furnish).result()
 
 
 def furnish() -> Door:

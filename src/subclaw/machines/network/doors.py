@@ -26,7 +26,7 @@ class Doors:
         door, self._ready = self._ready, None
         if door is None:
             door = await new_door()
-        if self._stocking is None or self._stocking.done():
+        if self._ready is None and (self._stocking is None or self._stocking.done()):
             self._stocking = self._group.create_task(self._stock())
         try:
             yield door

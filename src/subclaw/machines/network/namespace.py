@@ -11,7 +11,7 @@ import socket
 import struct
 import subprocess
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 CLONE_NEWNET = 0x4000_0000
@@ -27,10 +27,10 @@ T = TypeVar("T")
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def in_new_namespace(function: Callable[[], T]) -> T:
-    """Call a function in a thread that is in a new network namespace, and in nothing else afterwards; this blocks.
+def in_new_namespace(function: Callable[[], T]) -> Future[T]:
+    """Call a function in a thread of its own that is in a new network namespace, and ends with the function.
 
-    Raises what it raises, and `OSError`.
+    The result raises what the function raises, and `OSError`.
     """
 
     def entered() -> T:
@@ -39,8 +39,11 @@ def in_new_namespace(function: Callable[[], T]) -> T:
             raise OSError(number, os.strerror(number))
         return function()
 
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(entered).result()
+    thread = ThreadPoolExecutor(1)
+    try:
+        return thread.submit(entered)
+    finally:
+        thread.shutdown(wait=False)
 
 
 def make_tap(name: str) -> int:
