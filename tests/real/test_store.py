@@ -55,14 +55,16 @@ OF_TRIGGERS = (
     "charge_machine",
     "charge_usage",
     "count_change",
+    "forget_minted",
     "free_reservation",
     "note_warning",
     "return_segments",
+    "revoke_grant",
 )
 """What is charged is counted for others too; nobody may call these."""
 
-OF_OPERATORS = ("drop_outbox", "retry_outbox")
-"""What the operator may do to a tenant's rows, of which it sees figures and states alone."""
+OF_OPERATORS = ("drop_outbox", "remove_oauth_provider", "retry_outbox", "set_oauth_provider")
+"""What the operator may do to rows of which it sees figures and states alone, or no seal."""
 
 OF_HOSTS = (
     "begin_machine",
@@ -76,8 +78,8 @@ OF_HOSTS = (
 )
 """A host keeps machines of many tenants, and has no right to any table: these are all that it may do."""
 
-OF_GATEWAYS = ("prune_egress", "record_decisions", "record_egress_usage")
-"""The gateway counts for many tenants what their machines ask for."""
+OF_GATEWAYS = ("connect_account", "end_grant", "prune_egress", "record_decisions", "record_egress_usage")
+"""The gateway counts for many tenants what their machines ask for, and tells their agents of accounts."""
 
 
 def run(scenario: Callable[[Database], Awaitable[None]], address: DatabaseAddress) -> None:

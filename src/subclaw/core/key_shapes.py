@@ -56,6 +56,12 @@ def redact(text: str) -> tuple[str, tuple[str, ...]]:
     return "".join([*pieces, text[end:]]), tuple(kinds)
 
 
+def kind_of_key(text: str) -> str | None:
+    """Return what kind of key a text is by its shape, if it is one and nothing else."""
+    found = _SHAPE.fullmatch(text)
+    return _KINDS[found.lastgroup or ""] if found else None
+
+
 _SHAPES = {
     "a GitHub token": r"gh[pousr]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{40,}",
     "a GitLab token": r"gl(?:pat|dt|rt|cbt|ptt|ft|soat)-[A-Za-z0-9_-]{20,}(?:\.[0-9a-z]{2}\.[0-9a-z]{9})?",

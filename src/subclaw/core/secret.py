@@ -6,6 +6,7 @@ holds it, the gateway puts the value in its place; anywhere else it is a text li
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from subclaw.core.policy import HTTPS_PORT, Mode, Rule, Scope
@@ -60,11 +61,28 @@ class Binding:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Grant:
+    """A person's consent that their account at a provider is used: the gateway renews the secret that stands for it.
+
+    `id` is another whenever the account is connected anew, and `generation` grows with each renewal. The secret works
+    until `expires_at`, if that is known. A grant that is `over` is of no use until the account is connected anew.
+    """
+
+    id: int
+    provider: str
+    generation: int
+    expires_at: datetime | None
+    renewable: bool
+    over: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class BoundSecret:
     """A secret for machines, as it is stored. `tenant_id` is None unless its scope is a tenant.
 
     `name` is that of the environment variable in which commands on a machine find the placeholder. `sealed` holds the
-    value and the `label`: so a seal is of no use beside another name, tenant or binding.
+    value and the `label`: so a seal is of no use beside another name, tenant or binding. One that was `minted` came in
+    an answer to a request with another secret, and lets machines reach nothing by itself.
     """
 
     id: int
@@ -74,6 +92,19 @@ class BoundSecret:
     placeholder: str
     binding: Binding
     sealed: bytes
+    minted: bool = False
+    grant: Grant | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class MintedSecret:
+    """A secret that is to be kept for `lives_s`, since it came in an answer."""
+
+    name: str
+    placeholder: str
+    binding: Binding
+    sealed: bytes
+    lives_s: float
 
 
 def label(name: str, scope: Scope, tenant_id: TenantId | None, placeholder: str, binding: Binding) -> str:

@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 from subclaw.core.policy import Rule, Scope
 from subclaw.core.quota import Quota
-from subclaw.core.secret import BoundSecret
+from subclaw.core.secret import BoundSecret, MintedSecret
 from subclaw.core.tenant import TenantId
 
 
@@ -106,6 +106,10 @@ class EgressBook(Protocol):
         self, decisions: Sequence[DecisionCount], used: Mapping[TenantId, Traffic], secrets: Collection[int]
     ) -> None:
         """Write down what was decided and used since the last report, and which secrets were put into requests."""
+        ...
+
+    async def keep_minted(self, tenant_id: TenantId, minted_by: int, secrets: Sequence[MintedSecret]) -> Sequence[int]:
+        """Store what came in an answer to a request with the secret `minted_by`; return ids, none if that is gone."""
         ...
 
     async def prune(self) -> None:

@@ -30,7 +30,8 @@ class Access:
         self, rules: Sequence[Rule], secrets: Sequence[BoundSecret], open_secret: Callable[[BoundSecret], Opened]
     ) -> None:
         """`rules` are without those that follow from what secrets are bound to. `open_secret` may raise `Corrupt`."""
-        bound = (rule for secret in secrets for rule in secret.binding.rules(secret.scope))
+        self._given_rules = tuple(rules)
+        bound = (rule for secret in secrets if not secret.minted for rule in secret.binding.rules(secret.scope))
         self._rules = (*rules, *bound)
         self._secrets = tuple(secrets)
         self._open_secret = open_secret
@@ -64,6 +65,12 @@ class Access:
                 self._held[key] = found
         return found
 
+    def with_minted(self, minted: Sequence[BoundSecret]) -> "Access":
+        """Return the same with secrets that came in an answer, as far as they are not known here; nothing opens."""
+        known = {secret.id for secret in self._secrets}
+        new = tuple(secret for secret in minted if secret.id not in known)
+        return Access(self._given_rules, (*self._secrets, *new), self._open_secret) if new else self
+
     def allows_what(self, other: "Access", host: str, port: int) -> bool:
         """Return whether a host is open here as it is there: then a connection to it that stands may stay."""
         here, there = self.decide(host, port), other.decide(host, port)
@@ -71,5 +78,10 @@ class Access:
 
     def _seals(self, host: str, port: int) -> frozenset[tuple[int, bytes]]:
         return frozenset(
-            (secret.id, secret.sealed) for secret in self._secrets if bound_to(secret, host, port, tls=True)
+            _state(secret) for secret in self._secrets if not secret.minted and bound_to(secret, host, port, tls=True)
         )
+
+
+def _state(secret: BoundSecret) -> tuple[int, bytes]:
+    """Return what ends connections when it changes: the value, but not if that is only an account's, renewed."""
+    return (secret.id, secret.sealed) if secret.grant is None else (secret.grant.id, b"over" * secret.grant.over)

@@ -13,6 +13,7 @@ from subclaw.egress.link import Link, Unanswered
 from subclaw.egress.pool import Pool
 from subclaw.egress.refusal import Refusal
 from subclaw.egress.scrub import Scrubber
+from subclaw.egress.sifting import Keep, sift
 
 _REPLAYABLE = (b"GET", b"HEAD")
 
@@ -70,7 +71,8 @@ class Call:
     """A request as it goes out, with its framing among the headers.
 
     `forms` are what a secret may look like in the answer, where it is blotted out. `authorised` says that the request
-    has one. `count` is told how many bytes of content go out and come in, and may raise `Refusal`.
+    has one; with `keep_minted`, keys in the answer stay here. `count` is told how many bytes of content go out and come
+    in, and may raise `Refusal`.
     """
 
     method: bytes
@@ -78,6 +80,7 @@ class Call:
     headers: Headers
     forms: tuple[bytes, ...] = ()
     authorised: bool = False
+    keep_minted: Keep | None = None
     count: Callable[[int, int], None] = lambda sent_bytes, received_bytes: None
 
 
@@ -152,13 +155,26 @@ async def _upload(client: Client, link: Link, call: Call) -> None:
 
 async def relay(client: Client, link: Link, response: h11.Response, call: Call, record: Record) -> bool:
     """Carry an answer back whose head has come; return whether the client's connection can go on."""
-    record.status = response.status_code
-    client.begin(response.status_code, returned(response.headers, call.forms, authorised=call.authorised))
-    await client.flush()
-    scrubber = Scrubber(call.forms)
-    while piece := await link.body():
+
+    async def read() -> bytes:
+        piece = await link.body()
         record.received_bytes += len(piece)
         call.count(0, len(piece))
+        return piece
+
+    headers, first, watch = returned(response.headers, call.forms, authorised=call.authorised), b"", None
+    if call.keep_minted is not None:
+        sifted = await sift(headers, read, call.forms, call.keep_minted)
+        headers, first, watch = sifted.headers, sifted.body, sifted.watch
+    record.status = response.status_code
+    client.begin(response.status_code, headers)
+    await client.flush()
+    scrubber = Scrubber(call.forms)
+    if first:
+        await client.send(scrubber.feed(first))
+    while piece := await read():
+        if watch is not None:
+            watch.feed(piece)
         await client.send(scrubber.feed(piece))
     await client.send(scrubber.flush())
     return await client.finish()

@@ -18,7 +18,9 @@ FRAMING = frozenset(b"content-length transfer-encoding".split())
 OVERRIDES = frozenset(b"x-http-method x-http-method-override x-method-override".split())
 """A rule about methods would be void if a server could be told another method in a header."""
 
-_MINTED = frozenset(b"set-cookie set-cookie2".split())
+_MINTED = frozenset(
+    b"set-cookie set-cookie2 authorization x-auth-token x-access-token x-refresh-token x-subject-token".split()
+)
 
 
 def named_by_connection(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
@@ -30,8 +32,8 @@ def named_by_connection(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[byt
 def returned(headers: Iterable[tuple[bytes, bytes]], forms: tuple[bytes, ...], *, authorised: bool) -> Headers:
     """Return the headers of an answer as the client gets them, with every form of a secret blotted out.
 
-    Cookies that a server sets for the holder of a secret stay here if the request was `authorised` by one: they are
-    credentials too.
+    Cookies, and tokens in headers, that a server gives to the holder of a secret stay here if the request was
+    `authorised` by one: they are credentials too.
     Errors: `Refusal` for a body in an encoding although none was asked for: it could not be searched for the secret.
     """
     received = list(headers)

@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
 from subclaw.core.policy import Opening
+from subclaw.core.secret import BoundSecret
 from subclaw.core.tenant import TenantId
 from subclaw.egress.access import Access
 from subclaw.egress.certificates import Authority
@@ -14,6 +15,7 @@ from subclaw.egress.dial import dial
 from subclaw.egress.dns_server import Rate
 from subclaw.egress.limits import Limits
 from subclaw.egress.meter import Meter
+from subclaw.egress.minted import Minted
 from subclaw.egress.outside import Outside
 from subclaw.egress.pool import Pool
 from subclaw.egress.refusal import Refusal
@@ -55,15 +57,28 @@ class Machine:
     note: Note
     used: Callable[[frozenset[int]], None]
     """Takes the ids of the secrets that were put into a request."""
+    mint: "Mint"
     name_key: bytes
     """Decides which addresses names have for this machine (`dns.answer`)."""
     name_rate: Rate
     """How many names it may ask for."""
+    _minted: list[tuple[float, BoundSecret]] = field(default_factory=list)
     _pools: dict[tuple[str, int, bool], Pool] = field(default_factory=dict)
     _open: dict[asyncio.Task[object], tuple[str, int] | None] = field(default_factory=dict)
 
-    def change(self, access: Access) -> None:
-        """Let other rules and secrets hold. Connections to hosts about which something changed end."""
+    def add_minted(self, secrets: Sequence[BoundSecret]) -> None:
+        """Let secrets hold at once that came in an answer."""
+        now_s = asyncio.get_running_loop().time()
+        self._minted += ((now_s, secret) for secret in secrets)
+        self.access = self.access.with_minted(secrets)
+
+    def change(self, access: Access, *, known_at_s: float) -> None:
+        """Let other rules and secrets hold, which were so at a time. Connections to what changed with them end.
+
+        What was minted since then stays: whoever made them could not know of it.
+        """
+        self._minted = [(at_s, secret) for at_s, secret in self._minted if at_s >= known_at_s]
+        access = access.with_minted([secret for _, secret in self._minted])
         before, self.access = self.access, access
         for task, where in list(self._open.items()):
             if where is not None and not access.allows_what(before, *where):
@@ -132,3 +147,10 @@ class Machine:
     def _forget_idle_pools(self) -> None:
         if len(self._pools) >= POOLS_LIMIT:
             self._pools = {key: pool for key, pool in self._pools.items() if not pool.idle}
+
+
+Mint = Callable[[Machine, BoundSecret, Mapping[str, Minted]], Awaitable[None]]
+"""Keeps keys that came in an answer to a request with a secret in it, by their placeholders.
+
+Errors: `Refusal` if that secret is gone, `Unavailable`.
+"""

@@ -3,14 +3,15 @@
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Sequence
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from nacl.public import PrivateKey, SealedBox
 
 from subclaw.core.errors import SubclawError
-from subclaw.core.policy import Rule
-from subclaw.core.secret import BoundSecret, label
+from subclaw.core.policy import Rule, Scope
+from subclaw.core.secret import BoundSecret, MintedSecret, label
 from subclaw.core.tenant import TenantId
 from subclaw.core.tenant_egress import EgressBook, TenantPolicy
 from subclaw.egress.access import Access
@@ -20,8 +21,11 @@ from subclaw.egress.journal import Journal
 from subclaw.egress.limits import Limits
 from subclaw.egress.machine import Machine
 from subclaw.egress.meter import Meter
+from subclaw.egress.minted import Minted, as_bound, minted_binding
 from subclaw.egress.opened import Opened
 from subclaw.egress.outside import Outside
+from subclaw.egress.refusal import Refusal
+from subclaw.egress.seal import seal
 from subclaw.egress.vault import open_seal
 
 RETRY_S = 1.0
@@ -38,6 +42,7 @@ class Machines:
         """`key` is the gateway's own. `starter` are the rules that subclaw comes with."""
         self._key = bytes(key)
         self._box = SealedBox(key)
+        self._public_key = bytes(key.public_key)
         self._book = book
         self._outside = outside
         self._limits = limits
@@ -60,6 +65,7 @@ class Machines:
             limits=self._limits,
             note=self._journal.note,
             used=self._journal.note_used,
+            mint=self._mint,
             name_key=hashlib.blake2s(b"names %d" % tenant_id, key=self._key).digest(),
             name_rate=name_rate(),
         )
@@ -89,6 +95,21 @@ class Machines:
             label(secret.name, secret.scope, secret.tenant_id, secret.placeholder, secret.binding),
         )
 
+    async def _mint(self, machine: Machine, parent: BoundSecret, minted: Mapping[str, Minted]) -> None:
+        """See `machine.Mint`. They are stored before the machine has a placeholder: it outlives this process then."""
+        binding, tenant_id = minted_binding(parent.binding), machine.tenant_id
+        kept = []
+        for placeholder, each in minted.items():
+            name = f"MINTED_{secrets.token_hex(4).upper()}"
+            sealed = seal(self._public_key, each.value, label(name, Scope.TENANT, tenant_id, placeholder, binding))
+            kept.append(
+                MintedSecret(name=name, placeholder=placeholder, binding=binding, sealed=sealed, lives_s=each.lives_s)
+            )
+        ids = await self._book.keep_minted(tenant_id, parent.id, kept)
+        if not ids:
+            raise Refusal(502, "the secret of that request has been revoked")
+        machine.add_minted([as_bound(id, tenant_id, one) for id, one in zip(ids, kept, strict=True)])
+
     def _note_change(self, tenant_id: TenantId | None) -> None:
         here = {machine.tenant_id for machine in self._machines}
         self._changed |= here if tenant_id is None else here & {tenant_id}
@@ -105,6 +126,7 @@ class Machines:
 
     async def _reload(self, tenant_id: TenantId) -> None:
         """Let a tenant's policy hold as it is now; if it cannot be had, the old one does until it can."""
+        asked_at_s = asyncio.get_running_loop().time()
         try:
             policy = await self._book.policy(tenant_id)
         except SubclawError as error:
@@ -114,7 +136,7 @@ class Machines:
         for machine in self._machines:
             if machine.tenant_id == tenant_id:
                 machine.meter.quota = policy.quota
-                machine.change(self._access(policy))
+                machine.change(self._access(policy), known_at_s=asked_at_s)
 
     def _gather(self) -> None:
         for machine in self._machines:

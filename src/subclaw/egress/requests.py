@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import partial
 
 from subclaw.core.errors import Invalid
 from subclaw.core.hostname import full_hostname
@@ -119,14 +120,16 @@ class Requests:
         held = self.machine.access.held(opening, tls=self.tls)
         headers = onward(request.headers, searched=bool(held.forms))
         filled = fill(request.method.decode(), path, target, headers, held.usable)
-        if filled.used:
+        used = [each.secret for each in held.usable if each.secret.id in filled.used]
+        if used:
             self.machine.used(filled.used)
         return Call(
             method=request.method,
             target=filled.target,
             headers=filled.headers,
             forms=held.forms,
-            authorised=bool(filled.used),
+            authorised=bool(used),
+            keep_minted=partial(self.machine.mint, self.machine, used[0]) if used else None,
             count=self.machine.meter.count,
         )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+from subclaw.core.secret import MintedSecret
 from subclaw.core.tenant import TenantId
 from subclaw.core.tenant_egress import DecisionCount, TenantPolicy, Traffic
 from subclaw.store import egress_log, secrets, tenant_egress
@@ -33,6 +34,10 @@ class StoreEgressBook:
             await egress_log.record_usage(self._egress, used)
         if ids:
             await secrets.mark_used(self._egress, list(ids))
+
+    async def keep_minted(self, tenant_id: TenantId, minted_by: int, minted: Sequence[MintedSecret]) -> Sequence[int]:
+        """See `EgressBook.keep_minted`."""
+        return await secrets.keep_minted(self._egress, tenant_id, minted_by, minted)
 
     async def prune(self) -> None:
         """See `EgressBook.prune`."""

@@ -3,6 +3,7 @@
 Those of the platform's own are kept by name; those for machines are bound to what they are for.
 """
 
+import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,12 +14,15 @@ from psycopg.rows import TupleRow
 
 from subclaw.core.errors import Conflict, Corrupt, Exhausted, NotFound
 from subclaw.core.policy import Scope
-from subclaw.core.secret import Binding, Place, SealedSecret
+from subclaw.core.secret import Binding, MintedSecret, Place, SealedSecret
 from subclaw.core.tenant import TenantId
 from subclaw.store.database import Database
 
 SECRET_LIMIT = 200
 """Most secrets of one scope or tenant."""
+
+MINTED_LIMIT = 50
+"""How many secrets of a tenant that came in answers are kept: the newest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +135,20 @@ async def placeholders(database: Database, tenant_id: TenantId) -> Mapping[str, 
 async def mark_used(egress: Database, ids: Sequence[int]) -> None:
     """Note that these secrets were used just now. Errors: `Unavailable`."""
     await egress.rows("UPDATE bound_secret SET last_used_at = now() WHERE id = ANY (%s)", list(ids))
+
+
+async def keep_minted(
+    egress: Database, tenant_id: TenantId, minted_by: int, minted: Sequence[MintedSecret]
+) -> tuple[int, ...]:
+    """Store secrets that came in an answer to a request with the secret `minted_by`; return their ids, in order.
+
+    There are none if that secret is gone. The database is open in the gateway's role. Errors: `Unavailable`.
+    """
+    documents = [{**asdict(one), "sealed": base64.b64encode(one.sealed).decode()} for one in minted]
+    rows = await egress.rows(
+        "SELECT keep_minted(%s, %s, %s::jsonb, %s)", tenant_id, minted_by, json.dumps(documents), MINTED_LIMIT
+    )
+    return tuple(int(id) for (id,) in rows)
 
 
 def binding_from(stored: Mapping[str, Any]) -> Binding:

@@ -4,13 +4,14 @@ import asyncio
 import base64
 import logging
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from subclaw.core.errors import Unavailable
 from subclaw.core.policy import Mode, Rule, Scope
 from subclaw.core.quota import Quota
 from subclaw.core.quota_setting import QuotaSetting
-from subclaw.core.secret import BoundSecret
+from subclaw.core.secret import BoundSecret, Grant
 from subclaw.core.tenant import TenantId
 from subclaw.core.tenant_egress import TenantPolicy
 from subclaw.store.database import Database, DatabaseAddress, Role, connect
@@ -76,4 +77,18 @@ def _secret(row: Mapping[str, Any]) -> BoundSecret:
         placeholder=row["placeholder"],
         binding=binding_from(row["binding"]),
         sealed=base64.b64decode(row["sealed"]),
+        minted=row["minted"],
+        grant=_grant(row["grant"]) if row["grant"] else None,
+    )
+
+
+def _grant(row: Mapping[str, Any]) -> Grant:
+    expires_at_s = row["expires_at_s"]
+    return Grant(
+        id=row["id"],
+        provider=row["provider"],
+        generation=row["generation"],
+        expires_at=None if expires_at_s is None else datetime.fromtimestamp(float(expires_at_s), UTC),
+        renewable=row["renewable"],
+        over=row["over"],
     )

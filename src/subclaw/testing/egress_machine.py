@@ -5,6 +5,7 @@ The hosts behind it are real servers on loopback under names of their own, which
 
 import asyncio
 import contextlib
+import itertools
 import os
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from subclaw.core.policy import Mode, Rule, Scope
 from subclaw.core.quota import Quota
-from subclaw.core.secret import Binding, BoundSecret
+from subclaw.core.secret import Binding, BoundSecret, MintedSecret
 from subclaw.core.tenant import TenantId
 from subclaw.core.tenant_egress import Traffic
 from subclaw.egress.access import Access
@@ -23,6 +24,7 @@ from subclaw.egress.limits import Limits
 from subclaw.egress.machine import Machine, Noted
 from subclaw.egress.machine_door import serve_machine_connection
 from subclaw.egress.meter import Meter
+from subclaw.egress.minted import Minted, as_bound, minted_binding
 from subclaw.egress.opened import Opened
 from subclaw.egress.outside import Outside
 from subclaw.egress.resolver import HostResolver, Resolver
@@ -113,6 +115,29 @@ def access_of(rules: Sequence[Rule], secrets: Mapping[str, tuple[str, str, Bindi
     return Access(rules, bound, lambda secret: Opened(secret.sealed.decode()))
 
 
+async def _mint(machine: Machine, parent: BoundSecret, minted: Mapping[str, Minted]) -> None:
+    """Keep what was minted in memory alone. The door's secrets are not sealed."""
+    machine.add_minted(
+        [
+            as_bound(
+                next(_minted_ids),
+                machine.tenant_id,
+                MintedSecret(
+                    name="MINTED",
+                    placeholder=placeholder,
+                    binding=minted_binding(parent.binding),
+                    sealed=each.value.encode(),
+                    lives_s=each.lives_s,
+                ),
+            )
+            for placeholder, each in minted.items()
+        ]
+    )
+
+
+_minted_ids = itertools.count(1_000)
+
+
 @asynccontextmanager
 async def machine_door(
     access: Access,
@@ -137,6 +162,7 @@ async def machine_door(
         limits=limits or Limits(),
         note=lambda tenant_id, noted, sent_bytes, received_bytes: decisions.append(noted),
         used=used.update,
+        mint=_mint,
         name_key=os.urandom(32),
         name_rate=name_rate(),
     )
