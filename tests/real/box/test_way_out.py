@@ -185,6 +185,14 @@ def test_a_host_that_is_denied_meanwhile_is_shut_at_once(scene: Scene) -> None:
     wait_for(lambda: '"you"' in scene.run("curl -s https://api.test:PORT/open"), "the host stays shut")
 
 
+def test_a_gateway_that_was_killed_serves_again(scene: Scene) -> None:
+    assert '"you"' in scene.run("curl -s https://api.test:PORT/before")
+    for name, process in scene.box.children().items():
+        if name.startswith("egress"):
+            process.kill()
+    wait_for(lambda: '"you"' in scene.run("curl -s --max-time 20 https://api.test:PORT/after"), "machines stay cut off")
+
+
 def test_each_decision_is_in_the_log(scene: Scene) -> None:
     scene.run("curl -s https://api.test:PORT/ https://evil.test:PORT/")
 
