@@ -30,11 +30,13 @@ from subclaw.core.policy import Rule
 from subclaw.core.secret import PLACEHOLDER, SealedSecret
 from subclaw.core.turn import Conversation
 from subclaw.egress.client import BASE_URL, gateway_client, verify
+from subclaw.egress.connect_client import connect_account
 from subclaw.egress.gateway import EgressSettings, ForControl, ForMachines, serve_egress
 from subclaw.egress.keys import read_public_key
 from subclaw.egress.process import room_for_connections
 from subclaw.egress.seal import seal
 from subclaw.egress.starter import starter_rules
+from subclaw.handover.accounts import accounts_router
 from subclaw.handover.router import HandoverSettings, handover_router
 from subclaw.harness.system import system_text
 from subclaw.home import Home
@@ -53,6 +55,7 @@ from subclaw.routes.releases import Releases
 from subclaw.schedules.reminders import keep_time
 from subclaw.sockets import bind_unix
 from subclaw.store.access import StoreAccess
+from subclaw.store.account_book import StoreAccountBook
 from subclaw.store.cluster import private_address
 from subclaw.store.database import DatabaseAddress, Role, open_database
 from subclaw.store.egress_book import StoreEgressBook
@@ -69,6 +72,7 @@ from subclaw.tools.schedule import schedule_tools
 from subclaw.tools.site import site_tools
 from subclaw.tools.toolbox import BuiltInToolbox
 from subclaw.tools.undo import undo_tools
+from subclaw.turns.accounts import AccountLinks
 from subclaw.turns.approvals import keep_deadlines, require_known
 from subclaw.turns.intake import StoreIntake
 from subclaw.turns.outbox import deliver
@@ -162,6 +166,7 @@ async def run_web(settings: Settings, port: int) -> None:
                 StoreAccess(database, operator, starter=_starter(agent)),
             ),
         ]
+        routers.append(accounts_router(TITLE, database, functools.partial(connect_account, gateway)))
         if settings.twilio:
 
             async def check(url: str, params: Mapping[str, str], signature: str) -> bool:
@@ -224,17 +229,22 @@ async def run_worker(settings: Settings, port: int) -> None:
             address=sites,
         )
 
+        def url_of(tenant_name: str) -> str:
+            return site_url(site_hostname(tenant_name, sites.domain), port=sites.port)
+
         def instructions(conversation: Conversation) -> str:
-            hostname = site_hostname(conversation.tenant_name, sites.domain)
-            url = site_url(hostname, port=sites.port)
-            return system_text(name=conversation.tenant_name, url=url, today=utc_now().date())
+            name = conversation.tenant_name
+            return system_text(name=name, url=url_of(name), today=utc_now().date())
 
         agent = read_agent(home.agent_file)
         access = StoreAccess(database, operator, starter=_starter(agent))
+        links = AccountLinks(database=database, public_key=read_public_key(home.keys), site_url=url_of)
         toolbox = BuiltInToolbox(
             [
                 *machine_tools(machines, functools.partial(placeholders, database)),
-                *access_tools(access, access=agent.access, public_url=public_url(settings, port)),
+                *access_tools(
+                    access, access=agent.access, public_url=public_url(settings, port), start_account=links.start
+                ),
                 *undo_tools(machines),
                 *site_tools(machines, publisher),
                 *schedule_tools(StoreSchedules(database), utc_now),
@@ -331,6 +341,7 @@ async def run_egress(settings: Settings, number: int) -> None:
                 key_folder=home.keys,
                 control=None if number else control,
                 machines=machines,
+                accounts=StoreAccountBook(database),
                 authorities=settings.authorities,
             )
         )

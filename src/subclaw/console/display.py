@@ -22,6 +22,7 @@ EVENTS: Mapping[str, str] = {
     "tool.finished": "Tool finished",
     "schedule.due": "Reminder came due",
     "secret.set": "Secret handed over",
+    "account.lost": "Account lost",
     "reply.queued": "Reply written",
     "reply.sent": "Reply handed over",
     "turn.finished": "Turn ended",

@@ -34,6 +34,15 @@ def set_words(name: str, binding: Binding) -> str:
     )
 
 
+def lost_words(provider: str, name: str) -> str:
+    """Return what a model is told of an account that has to be connected anew."""
+    return (
+        f"[Nobody wrote. The account at {provider} is connected no more: {provider} does not renew what {name} stands"
+        " for; perhaps the person took their consent back. If it is needed, ask_for_access with"
+        f' "oauth": "{provider}" gives a link to connect it again; tell the person so in a sentence.]'
+    )
+
+
 def bound_words(binding: Binding) -> str:
     """Say where a secret goes: "in the header authorization of requests to api.github.com"."""
     of = "of requests" if not binding.methods else f"of {listed(binding.methods, 'and')} requests"

@@ -46,6 +46,12 @@ class FaultPoint(StrEnum):
     SCHEDULE_SET = "schedule.set"
     """A schedule is kept; the call that set it has not returned."""
 
+    ACCOUNT_GIVEN = "account.given"
+    """A provider has given tokens for an account, which are not stored."""
+
+    ACCOUNT_RENEWED = "account.renewed"
+    """A provider has renewed an account's tokens, which are not stored."""
+
     TURN_FINISHING = "turn.finishing"
     """The reply is known, and not written."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from subclaw.core.access_words import removed_words, set_words
+from subclaw.core.access_words import lost_words, removed_words, set_words
 from subclaw.core.approval import (
     ApprovalDecided,
     ApprovalLapsed,
@@ -17,6 +17,7 @@ from subclaw.core.approval import (
 from subclaw.core.model import ModelSaid, ToolSaid, UserSaid, Utterance
 from subclaw.core.transcript import (
     OUTCOME_UNKNOWN,
+    AccountLost,
     BudgetReached,
     Event,
     HistorySummarised,
@@ -125,6 +126,8 @@ def _said(event: Event, results: Mapping[str, str], kept: Mapping[str, MessageKe
             return (UserSaid(text=f"{shown}\n{removed_words(removed)}" if removed else shown),)
         case ScheduleDue(schedule_id=id, text=text):
             return (UserSaid(text=f"[Nobody wrote. Schedule {id}, which you set, is due:]\n{text}"),)
+        case AccountLost(provider=provider, name=name):
+            return (UserSaid(text=lost_words(provider, name)),)
         case SecretSet(name=name, binding=binding):
             return (UserSaid(text=set_words(name, binding)),)
         case ReplyQueued(text=text, schedule_id=int(id)):

@@ -64,14 +64,16 @@ class Binding:
 class Grant:
     """A person's consent that their account at a provider is used: the gateway renews the secret that stands for it.
 
-    `id` is another whenever the account is connected anew, and `generation` grows with each renewal. The secret works
-    until `expires_at`, if that is known. A grant that is `over` is of no use until the account is connected anew.
+    `id` is another whenever the account is connected anew, and `generation` grows with each renewal. The secret is as
+    it is since `renewed_at`, and works until `expires_at`, if that is known. A grant that is `over` is of no use until
+    the account is connected anew.
     """
 
     id: int
     provider: str
     generation: int
     expires_at: datetime | None
+    renewed_at: datetime
     renewable: bool
     over: bool
 

@@ -68,6 +68,14 @@ class SecretSet:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AccountLost:
+    """An account at a provider has to be connected anew; `name` is that of the secret which stands for it."""
+
+    provider: str
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class TurnStarted:
     """A turn began; the messages that follow belong to it."""
 
@@ -194,7 +202,7 @@ class TurnFinished:
     outcome: TurnOutcome
 
 
-Prompting = MessageReceived | ScheduleDue | SecretSet
+Prompting = MessageReceived | ScheduleDue | SecretSet | AccountLost
 """What comes from outside for the agent to act on."""
 
 Event = (
@@ -202,6 +210,7 @@ Event = (
     | MessageKept
     | ScheduleDue
     | SecretSet
+    | AccountLost
     | TurnStarted
     | ModelReplied
     | ModelFailed

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from subclaw.core.policy import Mode, Opening, Refused, Rule, decide_host
-from subclaw.core.secret import BoundSecret
+from subclaw.core.secret import BoundSecret, Grant
 from subclaw.egress.opened import Opened
 from subclaw.egress.placeholders import Usable, bound_to
 
@@ -71,6 +71,10 @@ class Access:
         new = tuple(secret for secret in minted if secret.id not in known)
         return Access(self._given_rules, (*self._secrets, *new), self._open_secret) if new else self
 
+    def grant_of(self, secret_id: int) -> Grant | None:
+        """Return the consent by which a secret is here now, if it is here and an account's."""
+        return next((secret.grant for secret in self._secrets if secret.id == secret_id), None)
+
     def allows_what(self, other: "Access", host: str, port: int) -> bool:
         """Return whether a host is open here as it is there: then a connection to it that stands may stay."""
         here, there = self.decide(host, port), other.decide(host, port)
@@ -83,5 +87,5 @@ class Access:
 
 
 def _state(secret: BoundSecret) -> tuple[int, bytes]:
-    """Return what ends connections when it changes: the value, but not if that is only an account's, renewed."""
-    return (secret.id, secret.sealed) if secret.grant is None else (secret.grant.id, b"over" * secret.grant.over)
+    """Return what ends connections when it changes: the value; of an account, which one it is, but not its renewals."""
+    return (secret.id, secret.sealed) if secret.grant is None else (secret.grant.id, b"account")

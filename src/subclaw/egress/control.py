@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 
 from subclaw.core.errors import Invalid
 from subclaw.core.upstream import Allowed, Refused, Upstream
+from subclaw.egress.accounts import Accounts
+from subclaw.egress.connect import answer_connect
+from subclaw.egress.connect_path import PATH as CONNECT_PATH
 from subclaw.egress.destination import Destination, destination
 from subclaw.egress.dial import dial
 from subclaw.egress.door import Door
@@ -38,6 +41,7 @@ class ControlDoor:
     vault: Vault
     signing_secrets: Mapping[str, str]
     limits: Limits
+    accounts: Accounts | None = None
     open: set[Stream] = field(default_factory=set)
 
     async def serve(self, stream: Stream) -> None:
@@ -64,6 +68,9 @@ class ControlDoor:
         if target.startswith(PREFIX):
             record.host, record.status = "-verify", 200
             return await answer_verify(door, request, self.vault, self.signing_secrets)
+        if target == CONNECT_PATH and self.accounts is not None:
+            record.host, record.status = "-connect", 200
+            return await answer_connect(door, request, self.accounts)
         decision = decide(self.upstreams, request.method.decode(), target)
         if isinstance(decision, Refused):
             raise Refusal(403, decision.reason)
@@ -90,13 +97,21 @@ def open_control_door(
     signing_secrets: Mapping[str, str],
     limits: Limits,
     tls: ssl.SSLContext | None,
+    accounts: Accounts | None = None,
 ) -> ControlDoor:
     """Check the upstreams and make what serves them. Errors: `Invalid`."""
     named = {upstream.name: upstream for upstream in upstreams}
     if len(named) != len(upstreams):
         raise Invalid("Two upstreams have the same name.")
     pools = {name: _pool(destination(upstream), limits, tls) for name, upstream in named.items()}
-    return ControlDoor(upstreams=named, pools=pools, vault=vault, signing_secrets=signing_secrets, limits=limits)
+    return ControlDoor(
+        upstreams=named,
+        pools=pools,
+        vault=vault,
+        signing_secrets=signing_secrets,
+        limits=limits,
+        accounts=accounts,
+    )
 
 
 def _pool(where: Destination, limits: Limits, tls: ssl.SSLContext | None) -> Pool:

@@ -1,8 +1,9 @@
 """An exchange: one request carried to its upstream, and the answer carried back, both as streams."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from http import HTTPStatus
 from typing import Protocol
 
 import h11
@@ -71,8 +72,9 @@ class Call:
     """A request as it goes out, with its framing among the headers.
 
     `forms` are what a secret may look like in the answer, where it is blotted out. `authorised` says that the request
-    has one; with `keep_minted`, keys in the answer stay here. `count` is told how many bytes of content go out and come
-    in, and may raise `Refusal`.
+    has one; with `keep_minted`, keys in the answer stay here. `renewed` gives the request with another secret, if the
+    upstream rejects this one (401) and there is another. `count` is told how many bytes of content go out and come in,
+    and may raise `Refusal`.
     """
 
     method: bytes
@@ -81,6 +83,7 @@ class Call:
     forms: tuple[bytes, ...] = ()
     authorised: bool = False
     keep_minted: Keep | None = None
+    renewed: "Callable[[], Awaitable[Call | None]] | None" = None
     count: Callable[[int, int], None] = lambda sent_bytes, received_bytes: None
 
 
@@ -91,6 +94,13 @@ class _Begun:
     call: Call
     first: bytes
     ended: bool
+
+
+class _Rejected(Exception):
+    """The upstream rejected a secret; `call` has another one. It can be sent, as all of the body is here."""
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
 
 
 async def forward(client: Client, call: Call, pool: Pool, limits: Limits, record: Record) -> bool:
@@ -104,12 +114,19 @@ async def forward(client: Client, call: Call, pool: Pool, limits: Limits, record
     first, ended = await client.gather(limits.gathered_bytes)
     call.count(len(first), 0)
     begun = _Begun(call=call, first=first, ended=ended)
-    link = pool.take()
+    try:
+        return await _attempt(client, pool, begun, record)
+    except _Rejected as rejected:
+        return await _attempt(client, pool, replace(begun, call=replace(rejected.call, renewed=None)), record)
+
+
+async def _attempt(client: Client, pool: Pool, begun: _Begun, record: Record) -> bool:
+    call, link = begun.call, pool.take()
     if link is not None:
         try:
             return await _converse(client, link, pool, begun, record)
         except Unanswered:
-            if call.method not in _REPLAYABLE or first or not ended:
+            if call.method not in _REPLAYABLE or begun.first or not begun.ended:
                 raise _unanswered() from None
     try:
         return await _converse(client, await pool.connect(), pool, begun, record)
@@ -125,7 +142,10 @@ async def _converse(client: Client, link: Link, pool: Pool, begun: _Begun, recor
         except ConnectionError:
             raise Unanswered from None
         if begun.ended:
-            return await relay(client, link, await link.response(), call, record)
+            response = await link.response()
+            if response.status_code == HTTPStatus.UNAUTHORIZED and call.renewed and (fresh := await call.renewed()):
+                raise _Rejected(fresh)
+            return await relay(client, link, response, call, record)
         return await _relay_while_uploading(client, link, call, record)
     finally:
         record.sent_bytes = client.body_bytes

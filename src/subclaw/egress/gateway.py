@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from subclaw.core.errors import Invalid
+from subclaw.core.oauth import AccountBook
 from subclaw.core.policy import Rule
 from subclaw.core.tenant_egress import EgressBook
 from subclaw.core.upstream import Upstream
+from subclaw.egress.accounts import Accounts
 from subclaw.egress.control import ControlDoor, open_control_door
 from subclaw.egress.handover import serve_handovers
 from subclaw.egress.keys import read_private_key
@@ -63,12 +65,14 @@ class EgressSettings:
     """All that a gateway needs; it serves the control plane, or machines, or both.
 
     `key_folder` holds the key pair (`keys.ensure_key`). `authorities` is a file of certificate authorities in PEM that
-    are believed beside the system's; `ssl_context` replaces all of them.
+    are believed beside the system's; `ssl_context` replaces all of them. With `accounts`, persons' accounts can be
+    connected by the control plane, and machines' secrets of accounts are renewed.
     """
 
     key_folder: Path
     control: ForControl | None = None
     machines: ForMachines | None = None
+    accounts: AccountBook | None = None
     authorities: Path | None = None
     ssl_context: ssl.SSLContext | None = None
 
@@ -81,19 +85,38 @@ async def serve_egress(settings: EgressSettings) -> None:
     """
     forbid_core_dumps()
     tls = _trusting(settings)
-    door = _control_door(settings.control, settings.key_folder, tls) if settings.control else None
+    resolver = HostResolver(settings.machines.name_servers if settings.machines else ())
+    try:
+        await _serve(settings, Outside(resolver=resolver, tls=tls))
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    finally:
+        await resolver.close()
+
+
+async def _serve(settings: EgressSettings, outside: Outside) -> None:
+    accounts = _accounts(settings, outside)
+    door = _control_door(settings.control, settings.key_folder, outside.tls, accounts) if settings.control else None
     room_for_connections(max(each.limits.connections for each in (settings.control, settings.machines) if each))
     try:
         async with asyncio.TaskGroup() as group:
             if settings.control and door:
                 group.create_task(_serve_control(settings.control, door, group))
+                if accounts:
+                    group.create_task(accounts.keep())
             if settings.machines:
-                group.create_task(_serve_machines(settings.machines, settings.key_folder, tls))
-    except BaseExceptionGroup as errors:
-        raise errors.exceptions[0] from None
+                group.create_task(_serve_machines(settings.machines, settings.key_folder, outside, accounts))
     finally:
         if door:
             door.close()
+        if accounts:
+            await accounts.close()
+
+
+def _accounts(settings: EgressSettings, outside: Outside) -> Accounts | None:
+    if settings.accounts is None:
+        return None
+    return Accounts(key=read_private_key(settings.key_folder), book=settings.accounts, outside=outside)
 
 
 def _trusting(settings: EgressSettings) -> ssl.SSLContext:
@@ -110,9 +133,11 @@ def _trusting(settings: EgressSettings) -> ssl.SSLContext:
     return context
 
 
-def _control_door(settings: ForControl, key_folder: Path, tls: ssl.SSLContext) -> ControlDoor:
+def _control_door(
+    settings: ForControl, key_folder: Path, tls: ssl.SSLContext, accounts: Accounts | None
+) -> ControlDoor:
     vault = Vault(key_folder, settings.load_secrets)
-    return open_control_door(settings.upstreams, vault, settings.signing_secrets, settings.limits, tls)
+    return open_control_door(settings.upstreams, vault, settings.signing_secrets, settings.limits, tls, accounts)
 
 
 async def _serve_control(settings: ForControl, door: ControlDoor, group: asyncio.TaskGroup) -> None:
@@ -136,18 +161,15 @@ async def _serve_control(settings: ForControl, door: ControlDoor, group: asyncio
         settings.socket_path.unlink(missing_ok=True)
 
 
-async def _serve_machines(settings: ForMachines, key_folder: Path, tls: ssl.SSLContext) -> None:
-    resolver = HostResolver(settings.name_servers)
+async def _serve_machines(settings: ForMachines, key_folder: Path, outside: Outside, accounts: Accounts | None) -> None:
     machines = Machines(
         key=read_private_key(key_folder),
         book=settings.book,
-        outside=Outside(resolver=resolver, tls=tls),
+        accounts=accounts,
+        outside=outside,
         limits=settings.limits,
         starter=settings.starter,
     )
-    try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(machines.keep())
-            group.create_task(serve_handovers(settings.socket_path, settings.socket_gid, settings.host_user, machines))
-    finally:
-        await resolver.close()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(machines.keep())
+        group.create_task(serve_handovers(settings.socket_path, settings.socket_gid, settings.host_user, machines))

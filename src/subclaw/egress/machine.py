@@ -4,27 +4,22 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 
 from subclaw.core.policy import Opening
 from subclaw.core.secret import BoundSecret
 from subclaw.core.tenant import TenantId
 from subclaw.egress.access import Access
 from subclaw.egress.certificates import Authority
-from subclaw.egress.dial import dial
 from subclaw.egress.dns_server import Rate
 from subclaw.egress.limits import Limits
 from subclaw.egress.meter import Meter
 from subclaw.egress.minted import Minted
-from subclaw.egress.outside import Outside
+from subclaw.egress.outside import Outside, dial_host
 from subclaw.egress.pool import Pool
-from subclaw.egress.refusal import Refusal
-from subclaw.egress.resolver import checked
 from subclaw.egress.wire import Wire
 
 POOLS_LIMIT = 128
 """Hosts of one machine to which connections are kept."""
-ADDRESSES_TRIED = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +53,7 @@ class Machine:
     used: Callable[[frozenset[int]], None]
     """Takes the ids of the secrets that were put into a request."""
     mint: "Mint"
+    renew: "Renew"
     name_key: bytes
     """Decides which addresses names have for this machine (`dns.answer`)."""
     name_rate: Rate
@@ -125,24 +121,14 @@ class Machine:
 
         Errors: `Refusal`, `NotFound`, `Unavailable`, `Denied`.
         """
-        refusal = Refusal(502, f"{opening.host} has no address")
-        context = self.outside.tls if tls else None
-        for address in (await self._addresses(opening))[:ADDRESSES_TRIED]:
-            try:
-                return await dial(opening.host, address, opening.port, context, self.limits.connect_s)
-            except Refusal as error:
-                refusal = error
-        raise refusal
+        return await dial_host(
+            self.outside, opening.host, opening.port, opening.addresses, tls=tls, connect_s=self.limits.connect_s
+        )
 
     def close(self) -> None:
         """End what is kept open."""
         for pool in self._pools.values():
             pool.close()
-
-    async def _addresses(self, opening: Opening) -> Sequence[str]:
-        if opening.addresses:
-            return [str(ip_address(address)) for address in opening.addresses]
-        return [str(address) for address in checked(opening.host, await self.outside.resolver.resolve(opening.host))]
 
     def _forget_idle_pools(self) -> None:
         if len(self._pools) >= POOLS_LIMIT:
@@ -154,3 +140,6 @@ Mint = Callable[[Machine, BoundSecret, Mapping[str, Minted]], Awaitable[None]]
 
 Errors: `Refusal` if that secret is gone, `Unavailable`.
 """
+
+Renew = Callable[[Machine, BoundSecret], Awaitable[None]]
+"""Has an account's secret renewed and hold for the machine. Errors: `Unavailable`, `Corrupt`."""

@@ -9,12 +9,13 @@ from contextlib import asynccontextmanager
 
 from nacl.public import PrivateKey, SealedBox
 
-from subclaw.core.errors import SubclawError
+from subclaw.core.errors import SubclawError, Unavailable
 from subclaw.core.policy import Rule, Scope
 from subclaw.core.secret import BoundSecret, MintedSecret, label
 from subclaw.core.tenant import TenantId
 from subclaw.core.tenant_egress import EgressBook, TenantPolicy
 from subclaw.egress.access import Access
+from subclaw.egress.accounts import Accounts
 from subclaw.egress.certificates import Authority
 from subclaw.egress.dns_server import name_rate
 from subclaw.egress.journal import Journal
@@ -29,6 +30,9 @@ from subclaw.egress.seal import seal
 from subclaw.egress.vault import open_seal
 
 RETRY_S = 1.0
+RENEWAL_WAIT_S = 20.0
+RENEWAL_LOOK_S = 0.25
+"""How often it is looked whether another process has renewed an account's secret."""
 
 _log = logging.getLogger(__name__)
 
@@ -37,9 +41,20 @@ class Machines:
     """The machines that were handed to this gateway."""
 
     def __init__(
-        self, *, key: PrivateKey, book: EgressBook, outside: Outside, limits: Limits, starter: Sequence[Rule]
+        self,
+        *,
+        key: PrivateKey,
+        book: EgressBook,
+        accounts: Accounts | None = None,
+        outside: Outside,
+        limits: Limits,
+        starter: Sequence[Rule],
     ) -> None:
-        """`key` is the gateway's own. `starter` are the rules that subclaw comes with."""
+        """`key` is the gateway's own. `starter` are the rules that subclaw comes with.
+
+        Without `accounts`, the secrets of accounts are used as they are.
+        """
+        self._accounts = accounts
         self._key = bytes(key)
         self._box = SealedBox(key)
         self._public_key = bytes(key.public_key)
@@ -66,6 +81,7 @@ class Machines:
             note=self._journal.note,
             used=self._journal.note_used,
             mint=self._mint,
+            renew=self._renew,
             name_key=hashlib.blake2s(b"names %d" % tenant_id, key=self._key).digest(),
             name_rate=name_rate(),
         )
@@ -109,6 +125,21 @@ class Machines:
         if not ids:
             raise Refusal(502, "the secret of that request has been revoked")
         machine.add_minted([as_bound(id, tenant_id, one) for id, one in zip(ids, kept, strict=True)])
+
+    async def _renew(self, machine: Machine, secret: BoundSecret) -> None:
+        """See `machine.Renew`. If it is in the hands of another process, that is waited for."""
+        grant, accounts = secret.grant, self._accounts
+        if grant is None or accounts is None:
+            return
+        try:
+            async with asyncio.timeout(RENEWAL_WAIT_S):
+                while machine.access.grant_of(secret.id) == grant:
+                    renewed = await accounts.renew(grant)
+                    await self._reload(machine.tenant_id)
+                    if not renewed:
+                        await asyncio.sleep(RENEWAL_LOOK_S)
+        except TimeoutError:
+            raise Unavailable(f"The account at {grant.provider} is not renewed in time.") from None
 
     def _note_change(self, tenant_id: TenantId | None) -> None:
         here = {machine.tenant_id for machine in self._machines}

@@ -1,9 +1,16 @@
-"""What lies outside: how names are resolved, and whose certificates are believed."""
+"""What lies outside: how names are resolved, whose certificates are believed, and connecting to a host there."""
 
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 
-from subclaw.egress.resolver import Resolver
+from subclaw.egress.dial import dial
+from subclaw.egress.refusal import Refusal
+from subclaw.egress.resolver import Resolver, checked
+from subclaw.egress.wire import Wire
+
+ADDRESSES_TRIED = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,3 +19,21 @@ class Outside:
 
     resolver: Resolver
     tls: ssl.SSLContext
+
+
+async def dial_host(
+    outside: Outside, host: str, port: int, addresses: Sequence[str], *, tls: bool, connect_s: float
+) -> Wire:
+    """Connect to a host anew, at the addresses that the operator says, if any.
+
+    Else its name is resolved, and what it resolves to is checked each time.
+    Errors: `Refusal`, `NotFound`, `Unavailable`, `Denied`.
+    """
+    found = [ip_address(address) for address in addresses] or checked(host, await outside.resolver.resolve(host))
+    refusal = Refusal(502, f"{host} has no address")
+    for address in found[:ADDRESSES_TRIED]:
+        try:
+            return await dial(host, str(address), port, outside.tls if tls else None, connect_s)
+        except Refusal as error:
+            refusal = error
+    raise refusal

@@ -1,14 +1,18 @@
 """The requests of one connection out of a machine: each decided on by itself, filled with secrets, and carried out."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 
-from subclaw.core.errors import Invalid
+from subclaw.core.errors import Invalid, Unavailable
 from subclaw.core.hostname import full_hostname
 from subclaw.core.policy import HTTPS_PORT, Opening, Refused, decide_request
+from subclaw.core.secret import BoundSecret, Grant
 from subclaw.egress.door import Door
 from subclaw.egress.exchange import Call, Client, Record, forward
+from subclaw.egress.freshness import is_expired, is_stale, is_worth_renewing, lost
 from subclaw.egress.headers import HOP_BY_HOP, OVERRIDES, Headers, named_by_connection
 from subclaw.egress.machine import Machine, Noted
 from subclaw.egress.paths import Path, read_target
@@ -22,6 +26,9 @@ _ABSOLUTE = re.compile(rb"http://([^/?#]*)(/?[^#]*)", re.IGNORECASE)
 _AUTHORITY = re.compile(r"([A-Za-z0-9.-]+)(?::([0-9]{1,5}))?")
 _DROPPED = (HOP_BY_HOP - {b"transfer-encoding"}) | OVERRIDES | {b"expect"}
 _ASK = " If it is needed, ask for it with the tool ask_for_access."
+
+
+Accounts = Sequence[tuple[BoundSecret, Grant]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +60,7 @@ class Requests:
         if self.host is None:
             self.machine.bound_for(opening.host, opening.port)
         record.mode, record.allowed = opening.mode.value, True
-        call = self._call(request, target.decode(), path, opening)
+        call = await self._call(request, target.decode(), path, opening)
         pool = self.machine.pool(opening, tls=self.tls)
         if isinstance(client, Door) and request.values(b"upgrade"):
             return await bridge(client, call, pool, self.machine.limits, record)
@@ -115,15 +122,57 @@ class Requests:
             raise _denied(decision.reason)
         return opening
 
-    def _call(self, request: Request, target: str, path: Path, opening: Opening) -> Call:
-        """Make the request that goes out, with secrets where they belong. Errors: `Corrupt`."""
+    async def _call(self, request: Request, target: str, path: Path, opening: Opening) -> Call:
+        """Make the request that goes out, with secrets as they are to be now. Errors: as `_filled` and `Renew`."""
+        used, call = self._filled(request, target, path, opening)
+        accounts = [(secret, secret.grant) for secret in used if secret.grant is not None]
+        if not accounts:
+            return call
+        if await self._freshened(accounts):
+            call = self._filled(request, target, path, opening)[1]
+
+        async def renewed() -> Call | None:
+            try:
+                return self._filled(request, target, path, opening)[1] if await self._renewed(accounts) else None
+            except Unavailable:
+                return None  # then the machine is told what the upstream said
+
+        return replace(call, renewed=renewed)
+
+    async def _freshened(self, accounts: Accounts) -> bool:
+        """Have those renewed that are about to expire; return whether there were any. Errors: as `Renew`."""
+        now = datetime.now(UTC)
+        stale = [(secret, grant) for secret, grant in accounts if is_stale(grant, now)]
+        for secret, grant in stale:
+            try:
+                await self.machine.renew(self.machine, secret)
+            except Unavailable:
+                if is_expired(grant, now):
+                    raise
+        return bool(stale)
+
+    async def _renewed(self, accounts: Accounts) -> bool:
+        """Have those renewed that may have been rejected; return whether there were any. Errors: as `Renew`."""
+        now = datetime.now(UTC)
+        rejected = [secret for secret, grant in accounts if is_worth_renewing(grant, now)]
+        for secret in rejected:
+            await self.machine.renew(self.machine, secret)
+        return bool(rejected)
+
+    def _filled(
+        self, request: Request, target: str, path: Path, opening: Opening
+    ) -> tuple[Sequence[BoundSecret], Call]:
+        """Put secrets where they belong; return them, and the request that goes out. Errors: `Corrupt`, `Refusal`."""
         held = self.machine.access.held(opening, tls=self.tls)
         headers = onward(request.headers, searched=bool(held.forms))
         filled = fill(request.method.decode(), path, target, headers, held.usable)
         used = [each.secret for each in held.usable if each.secret.id in filled.used]
+        for secret in used:
+            if secret.grant is not None and secret.grant.over:
+                raise lost(secret.grant)
         if used:
             self.machine.used(filled.used)
-        return Call(
+        call = Call(
             method=request.method,
             target=filled.target,
             headers=filled.headers,
@@ -132,6 +181,7 @@ class Requests:
             keep_minted=partial(self.machine.mint, self.machine, used[0]) if used else None,
             count=self.machine.meter.count,
         )
+        return used, call
 
 
 def onward(headers: Headers, *, searched: bool) -> Headers:

@@ -31,9 +31,9 @@ class Render(Protocol):
         ...
 
 
-def page_renderer(title: str, assets: Assets) -> Render:
-    """Return the renderer. `title` is the product's name on the pages."""
-    environment, base = templates(FOLDER), f"/secret/assets/{assets.digest}"
+def page_renderer(title: str, assets: Assets, path: str) -> Render:
+    """Return the renderer. `title` is the product's name on the pages, `path` is where their files are."""
+    environment, base = templates(FOLDER), f"{path}/{assets.digest}"
 
     def render(template: str, /, *, status: int = 200, **names: object) -> HTMLResponse:
         html = environment.get_template(template).render(title=title, base=base, **names)

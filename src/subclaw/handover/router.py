@@ -55,7 +55,7 @@ class HandoverSettings:
 def handover_router(settings: HandoverSettings, database: Database, requests: AccessRequests) -> APIRouter:
     """Return the routes below `/secret`. The database is open in the application's role."""
     assets = load_assets(FOLDER)
-    render = page_renderer(settings.title, assets)
+    render = page_renderer(settings.title, assets, "/secret/assets")
     router = APIRouter(prefix="/secret", route_class=handover_route(render), include_in_schema=False)
 
     @router.get("/assets/{digest}/{name}")

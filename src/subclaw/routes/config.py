@@ -1,8 +1,9 @@
 """Caddy's configuration as pure values (Caddy's JSON structure, version 2.6).
 
-One HTTP server with its routes in this order: headers for all, the control plane, one route a hostname by `@id`, and
-last the wildcard. A hostname's folder route only says which folder is its root; the wildcard's route holds, once, how a
-folder is served, so that a route costs a few hundred bytes and Caddy loads many of them fast.
+One HTTP server with its routes in this order: headers for all, the control plane, what is ours below every hostname,
+one route a hostname by `@id`, and last the wildcard. A hostname's folder route only says which folder is its root; the
+wildcard's route holds, once, how a folder is served, so that a route costs a few hundred bytes and Caddy loads many of
+them fast.
 
 What Caddy 2.6 does, and what follows from it:
 - every change loads the whole configuration anew: web sockets of all sites end with it, connections that wait to be
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from subclaw.core.errors import Invalid
+from subclaw.core.oauth import RESERVED_PATH
 from subclaw.core.route import FolderRoute, Route
 from subclaw.routes.hostname import parse_hostname
 from subclaw.routes.pages import NOT_FOUND, NOTHING_HERE, REFUSED, WAKING
@@ -32,6 +34,7 @@ EPOCH_ID = "routes-epoch"
 ADMIN_HOST = "caddy.invalid"
 """The `Host` that the admin API expects: a name that no browser can be led to (RFC 2606 §2)."""
 
+RESERVED_BODY_LIMIT_BYTES = 16 * 1024
 _SOCKET_PATH_LIMIT_BYTES = 107
 _IP_AS_HOST = r"^(\d{1,3}(\.\d{1,3}){3}|\[[0-9A-Fa-f:.]+\])(:\d+)?$"
 _HIDDEN = r"/\.|\x00"
@@ -72,7 +75,13 @@ def config_with(settings: CaddySettings, routes: list[Json], *, epoch: str) -> J
         # No limits on the whole of a request or an answer: they would cut event streams and slow uploads.
         "idle_timeout": "2m",
         "max_header_bytes": 32 * 1024,
-        "routes": [_headers_route(), _control_route(settings), *routes, _wildcard_route(epoch)],
+        "routes": [
+            _headers_route(),
+            _control_route(settings),
+            _reserved_route(settings),
+            *routes,
+            _wildcard_route(epoch),
+        ],
         "errors": {"routes": _error_routes()},
     }
     return {
@@ -135,12 +144,28 @@ def _headers_route() -> Json:
 
 
 def _control_route(settings: CaddySettings) -> Json:
-    # Shorter than the five seconds after which uvicorn closes an idle connection: a POST must not meet that.
-    proxy = _proxy(f"unix/{settings.control_socket}", keep_alive={"enabled": True, "idle_timeout": "2s"})
     return {
         "@id": "control",
         "match": [{"host": [parse_hostname(settings.domain)]}, {"header_regexp": {"Host": {"pattern": _IP_AS_HOST}}}],
-        "handle": [{"handler": "request_body", "max_size": settings.control_body_limit_bytes}, proxy],
+        "handle": [
+            {"handler": "request_body", "max_size": settings.control_body_limit_bytes},
+            _control_proxy(settings),
+        ],
+        "terminal": True,
+    }
+
+
+def _control_proxy(settings: CaddySettings) -> Json:
+    # Shorter than the five seconds after which uvicorn closes an idle connection: a POST must not meet that.
+    return _proxy(f"unix/{settings.control_socket}", keep_alive={"enabled": True, "idle_timeout": "2s"})
+
+
+def _reserved_route(settings: CaddySettings) -> Json:
+    """What is ours below every tenant's hostname, whether there is a site or not."""
+    return {
+        "@id": "reserved",
+        "match": [{"path": [f"{RESERVED_PATH}*"]}],
+        "handle": [{"handler": "request_body", "max_size": RESERVED_BODY_LIMIT_BYTES}, _control_proxy(settings)],
         "terminal": True,
     }
 

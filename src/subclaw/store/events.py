@@ -16,6 +16,7 @@ _TYPES: Mapping[str, type[Event]] = {
     "message.kept": transcript.MessageKept,
     "schedule.due": transcript.ScheduleDue,
     "secret.set": transcript.SecretSet,
+    "account.lost": transcript.AccountLost,
     "turn.started": transcript.TurnStarted,
     "model.replied": transcript.ModelReplied,
     "model.failed": transcript.ModelFailed,

@@ -89,6 +89,7 @@ def _grant(row: Mapping[str, Any]) -> Grant:
         provider=row["provider"],
         generation=row["generation"],
         expires_at=None if expires_at_s is None else datetime.fromtimestamp(float(expires_at_s), UTC),
+        renewed_at=datetime.fromtimestamp(float(row["renewed_at_s"]), UTC),
         renewable=row["renewable"],
         over=row["over"],
     )

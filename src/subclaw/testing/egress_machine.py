@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
+from subclaw.core.errors import Unavailable
 from subclaw.core.policy import Mode, Rule, Scope
 from subclaw.core.quota import Quota
 from subclaw.core.secret import Binding, BoundSecret, MintedSecret
@@ -135,6 +136,11 @@ async def _mint(machine: Machine, parent: BoundSecret, minted: Mapping[str, Mint
     )
 
 
+async def _renew(machine: Machine, secret: BoundSecret) -> None:
+    """Say that there are no accounts here."""
+    raise Unavailable("There are no accounts here.")
+
+
 _minted_ids = itertools.count(1_000)
 
 
@@ -163,9 +169,22 @@ async def machine_door(
         note=lambda tenant_id, noted, sent_bytes, received_bytes: decisions.append(noted),
         used=used.update,
         mint=_mint,
+        renew=_renew,
         name_key=os.urandom(32),
         name_rate=name_rate(),
     )
+    try:
+        async with served(machine, port, address=address) as door_port:
+            yield MachineDoor(machine=machine, port=door_port, decisions=decisions, used=used)
+    finally:
+        machine.close()
+        if names is not None:
+            await names.close()
+
+
+@asynccontextmanager
+async def served(machine: Machine, port: int, *, address: str = ELSEWHERE) -> AsyncIterator[int]:
+    """Serve a machine's connections on a port of loopback, which is given, as if it had dialled `address`."""
     async with asyncio.TaskGroup() as group:
 
         def accept(wire: Wire) -> None:
@@ -173,12 +192,8 @@ async def machine_door(
 
         server = await asyncio.get_running_loop().create_server(lambda: Wire(accept), "127.0.0.1", 0)
         try:
-            door_port = server.sockets[0].getsockname()[1]
-            yield MachineDoor(machine=machine, port=door_port, decisions=decisions, used=used)
+            yield server.sockets[0].getsockname()[1]
         finally:
             server.close()
             for task in machine.serving():
                 task.cancel()
-            machine.close()
-            if names is not None:
-                await names.close()

@@ -1,7 +1,7 @@
 """The tool that asks a person for access: to let the machine reach a host, or to hand over a secret."""
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from subclaw.core.access import (
@@ -17,7 +17,8 @@ from subclaw.core.access import (
 )
 from subclaw.core.access_words import bound_words
 from subclaw.core.agent import Access
-from subclaw.core.errors import Denied, Invalid
+from subclaw.core.errors import Denied, Invalid, NotFound
+from subclaw.core.oauth import LINK_LIFE_S as ACCOUNT_LINK_LIFE_S
 from subclaw.core.policy import HTTPS_PORT, Rule, Scope
 from subclaw.core.policy_words import METHOD_LIMIT, PATH_LIMIT, checked_rule
 from subclaw.core.secret import Binding, Place
@@ -29,7 +30,18 @@ OPERATORS = "Only the operator opens hosts here. Tell the person which host you 
 NOBODY = "No host can be opened from here. Go on without it."
 
 
-def access_tools(requests: AccessRequests, *, access: Access, public_url: str) -> tuple[Tool, ...]:
+StartAccount = Callable[[Caller, str], Awaitable[str]]
+"""Returns a link by which the caller's person connects an account at a provider. Errors: `NotFound`, `Unavailable`."""
+
+
+async def no_accounts(caller: Caller, provider: str) -> str:
+    """Say that there are no providers."""
+    raise NotFound("No accounts can be connected here.")
+
+
+def access_tools(
+    requests: AccessRequests, *, access: Access, public_url: str, start_account: StartAccount = no_accounts
+) -> tuple[Tool, ...]:
     """Return the tool `ask_for_access`. `public_url` is where people reach the control plane: its links lead there."""
 
     async def settle(caller: Caller, arguments: Mapping[str, Any]) -> str | None:
@@ -53,6 +65,8 @@ def access_tools(requests: AccessRequests, *, access: Access, public_url: str) -
             rule = _rule(arguments)
             await requests.allow(caller.tenant_id, rule)
             return f"{rule.host} is allowed now, and within a second your machine can reach it."
+        if "oauth" in arguments:
+            return await _ask_account(start_account, caller, arguments)
         return await _ask_secret(requests, caller, arguments, access, public_url)
 
     return (Tool(definition=_ASK_FOR_ACCESS, perform=ask_for_access, must_be_approved=asks_for_host, settle=settle),)
@@ -64,8 +78,8 @@ def asks_for_host(arguments: Mapping[str, Any]) -> bool:
 
 
 def _rule(arguments: Mapping[str, Any]) -> Rule:
-    if "secret" in arguments:
-        raise Invalid("Ask for a host or for a secret, one at a time.")
+    if "secret" in arguments or "oauth" in arguments:
+        raise Invalid("Ask for a host, a secret or an account, one at a time.")
     return checked_rule(
         Rule(
             host=arguments["host"].strip(),
@@ -99,7 +113,7 @@ async def _ask_secret(
     requests: AccessRequests, caller: Caller, arguments: Mapping[str, Any], access: Access, public_url: str
 ) -> str:
     if "secret" not in arguments or "hosts" not in arguments:
-        raise Invalid("Say which host, or which secret and to which hosts it goes.")
+        raise Invalid("Say which host, which provider, or which secret and to which hosts it goes.")
     check_secret_name(name := arguments["secret"])
     binding = _binding(arguments)
     rules = await requests.rules(caller.tenant_id)
@@ -114,13 +128,24 @@ async def _ask_secret(
     )
 
 
+async def _ask_account(start: StartAccount, caller: Caller, arguments: Mapping[str, Any]) -> str:
+    if "secret" in arguments:
+        raise Invalid("Ask for a secret or an account, one at a time.")
+    link = await start(caller, provider := arguments["oauth"])
+    return (
+        f"Give the person this link, as it is: {link} There they connect their account at {provider}. The link works"
+        f" once, for {ACCOUNT_LINK_LIFE_S // 60} minutes. End your turn; you are told when they have."
+    )
+
+
 _TEXTS = {"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": 500}, "minItems": 1}
 
 _ASK_FOR_ACCESS = ToolDefinition(
     name="ask_for_access",
     description=(
         "Ask the person for what your machine is denied: give host to be let reach it, or secret (a name such as"
-        " GITHUB_TOKEN) and hosts for a link by which they hand it over."
+        " GITHUB_TOKEN) and hosts for a link by which they hand it over, or oauth for a link by which they connect an"
+        " account."
     ),
     parameters={
         "type": "object",
@@ -137,6 +162,7 @@ _ASK_FOR_ACCESS = ToolDefinition(
             "paths": {**_TEXTS, "maxItems": PATH_LIMIT, "description": "only these, * is anything: /v1/*"},
             "secret": {"type": "string", "minLength": 1, "maxLength": 64},
             "hosts": {**_TEXTS, "maxItems": HOST_LIMIT},
+            "oauth": {"type": "string", "minLength": 1, "maxLength": 32, "description": "a provider, as google"},
             "goes_in": {"enum": [place.value for place in Place], "default": Place.HEADER.value},
             "field": {
                 "type": "string",

@@ -133,7 +133,8 @@ BEGIN
                 'binding', s.binding, 'sealed', encode(s.sealed, 'base64'), 'minted', s.minted_by IS NOT NULL,
                 'grant', CASE WHEN g.id IS NOT NULL THEN jsonb_build_object(
                     'id', g.id, 'provider', g.provider, 'generation', g.generation,
-                    'expires_at_s', extract(epoch FROM g.expires_at), 'renewable', g.renewable, 'over', g.over) END
+                    'expires_at_s', extract(epoch FROM g.expires_at),
+                    'renewed_at_s', extract(epoch FROM g.renewed_at), 'renewable', g.renewable, 'over', g.over) END
                 ) ORDER BY s.id), '[]')
             FROM (
                 SELECT DISTINCT ON (b.name) b.* FROM bound_secret b
