@@ -11,6 +11,7 @@ import uvloop
 from rich.console import Console
 
 from subclaw.cli_egress import policy, secrets
+from subclaw.cli_oauth import oauth
 from subclaw.cli_run import AsJson, console, run, settings
 from subclaw.core.errors import SubclawError
 
@@ -33,6 +34,7 @@ outbox = typer.Typer(help="Replies that did not go out.", no_args_is_help=True)
 cli.add_typer(outbox, name="outbox")
 cli.add_typer(policy, name="policy")
 cli.add_typer(secrets, name="secrets")
+cli.add_typer(oauth, name="oauth")
 
 Level = Annotated[str, typer.Argument(help="operator, agent, tenant or conversation")]
 Subject = Annotated[str, typer.Argument(help="A tenant's name, a conversation's number; '*' for each.")]

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -157,20 +157,27 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(address: DatabaseAddress, folder: Path, **settings: object) -> AsyncIterator[Scene]:
-    """Put everything up; `settings` are the provider's."""
+async def scene(
+    address: DatabaseAddress, folder: Path, settings: Mapping[str, object] | None = None, *, serves: bool = True
+) -> AsyncIterator[Scene]:
+    """Put everything up, but the process that the control plane speaks to unless it `serves`.
+
+    `settings` are the provider's. The authority that its certificate is of is in `folder`, as `authority.pem`.
+    """
     ensure_key(folder, os.getuid(), os.getgid())
     key, authority = read_private_key(folder), upstream_authority()
     async with AsyncExitStack() as stack:
         operator = await stack.enter_async_context(open_database(address, Role.OPERATOR, size=1))
         app = await stack.enter_async_context(open_database(address, Role.APP, size=2))
         egress = await stack.enter_async_context(open_database(address, Role.EGRESS, size=4))
-        provider = await stack.enter_async_context(running_provider(authority, **settings))
+        provider = await stack.enter_async_context(running_provider(authority, **(settings or {})))
         gateway = await stack.enter_async_context(gateway_client(folder / "egress.sock"))
         await add_rule(operator, _pinned(provider), tenant_id=None, created_by="operator")
         sealed = seal(read_public_key(folder), CLIENT_SECRET, client_label("test"))
         await save_provider(operator, provider.provider(), sealed)
-        await stack.enter_async_context(_serving(folder, StoreAccountBook(egress), trusting(authority)))
+        (folder / "authority.pem").write_text(authority.pem)
+        if serves:
+            await stack.enter_async_context(serving(folder, StoreAccountBook(egress), trusting(authority)))
         routes = [accounts_router("subclaw", app, partial(connect_account, gateway))]
         transport = httpx2.ASGITransport(app=make_app(routes, check=partial(app.rows, "SELECT 1")))
         web = await stack.enter_async_context(httpx2.AsyncClient(transport=transport))
@@ -195,7 +202,7 @@ def play(
     """Run a scenario, with a limit of time."""
 
     async def bounded() -> None:
-        async with asyncio.timeout(_DEADLINE_S), scene(address, folder, **settings) as everything:
+        async with asyncio.timeout(_DEADLINE_S), scene(address, folder, settings) as everything:
             await scenario(everything)
 
     uvloop.run(bounded())
@@ -216,8 +223,8 @@ async def _caller(app: Database) -> Caller:
 
 
 @asynccontextmanager
-async def _serving(folder: Path, book: StoreAccountBook, tls: ssl.SSLContext) -> AsyncIterator[None]:
-    """Serve the process of the gateway that the control plane speaks to."""
+async def serving(folder: Path, book: StoreAccountBook, tls: ssl.SSLContext) -> AsyncIterator[None]:
+    """Serve the part of the gateway that the control plane speaks to."""
 
     async def none() -> Sequence[SealedSecret]:
         return ()

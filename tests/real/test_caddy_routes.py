@@ -24,6 +24,7 @@ from subclaw.routes.publisher import SiteAddress, SitePublisher
 from subclaw.routes.releases import Releases
 
 ANN, BOB = TenantId(1), TenantId(2)
+FIRST = (None, "control", "reserved")
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +52,27 @@ async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.02)
 
 
+def test_what_is_ours_below_every_hostname_goes_to_the_control_plane() -> None:
+    async def scenario() -> None:
+        async with running_caddy() as caddy, upstream(caddy.settings.control_socket, "control"):
+            folder = folder_with(caddy, "one")
+            (folder / "_" / "oauth").mkdir(parents=True)
+            (folder / "_" / "oauth" / "callback").write_text("the site's own")
+            await caddy.routes.put(FolderRoute(hostname="ann.localhost", folder=folder))
+            await caddy.routes.put(SocketRoute(hostname="bob.localhost", address="unix//run/asleep.sock"))
+            await caddy.shows("ann.localhost", "one")
+            for name in ("ann", "bob", "nobody", "a.deeper"):
+                answer = await caddy.get(f"{name}.localhost", "/_/oauth/callback?code=a&state=b")
+                said = json.loads(answer.body)
+                assert (said["name"], said["path"]) == ("control", "/_/oauth/callback")
+                assert said["host"].startswith(f"{name}.localhost")
+            for target in ("/_/oauth", "/_/other", "/x/_/oauth/callback", "/_/oauth/../../chat"):
+                answer = await caddy.get("nobody.localhost", target)
+                assert answer.status == 404, target
+
+    asyncio.run(scenario())
+
+
 def test_routes_are_added_replaced_and_removed_and_the_wildcard_stays_last() -> None:
     async def scenario() -> None:
         async with running_caddy() as caddy:
@@ -59,12 +81,12 @@ def test_routes_are_added_replaced_and_removed_and_the_wildcard_stays_last() -> 
                 await caddy.routes.put(FolderRoute(hostname=f"{name}.localhost", folder=one))
             await caddy.routes.put(FolderRoute(hostname="ann.localhost", folder=two))
             await caddy.routes.put(FolderRoute(hostname="ann.localhost", folder=two))
-            assert await caddy.route_ids() == [None, "control", "site:ann.localhost", "site:bob.localhost", WILDCARD_ID]
+            assert await caddy.route_ids() == [*FIRST, "site:ann.localhost", "site:bob.localhost", WILDCARD_ID]
             await caddy.shows("ann.localhost", "two")
             await caddy.shows("bob.localhost", "one")
             for _ in range(2):
                 await caddy.routes.remove("ann.localhost")
-            assert await caddy.route_ids() == [None, "control", "site:bob.localhost", WILDCARD_ID]
+            assert await caddy.route_ids() == [*FIRST, "site:bob.localhost", WILDCARD_ID]
             await caddy.shows("ann.localhost", "Nothing here yet", status=404)
 
     asyncio.run(scenario())
@@ -84,10 +106,10 @@ def test_two_control_planes_that_change_routes_at_once_do_not_displace_each_othe
 
             await asyncio.gather(churn(0), churn(1))
             ids = await caddy.route_ids()
-            assert ids[0:2] == [None, "control"]
+            assert ids[0:3] == [*FIRST]
             assert ids[-1] == WILDCARD_ID
-            assert set(ids[2:-1]) == {f"site:p{p}-{n}.localhost" for p in range(2) for n in range(12) if n % 3 != 1}
-            assert len(ids) == 3 + 16
+            assert set(ids[3:-1]) == {f"site:p{p}-{n}.localhost" for p in range(2) for n in range(12) if n % 3 != 1}
+            assert len(ids) == 4 + 16
 
     asyncio.run(scenario())
 
@@ -100,7 +122,7 @@ def test_a_place_that_moved_between_look_and_change_is_looked_up_again() -> None
             await caddy.routes.put(FolderRoute(hostname="ann.localhost", folder=folder))
             late = await ask(caddy.settings.admin_socket, "PUT", wildcard.path, {"handle": []}, if_match=wildcard.etag)
             assert late.status == 412
-            assert wildcard.path == f"{ROUTES_PATH}/2"
+            assert wildcard.path == f"{ROUTES_PATH}/3"
 
     asyncio.run(scenario())
 

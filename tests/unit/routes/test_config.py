@@ -56,7 +56,7 @@ def test_the_control_plane_comes_first_and_the_wildcard_last() -> None:
     config = config_with(settings(), sites, epoch="e")
     routes = config["apps"]["http"]["servers"][SERVER]["routes"]
     ids = [route.get("@id") for route in routes]
-    assert ids == [None, "control", "site:ann.localhost", "site:bob.localhost", "wildcard"]
+    assert ids == [None, "control", "reserved", "site:ann.localhost", "site:bob.localhost", "wildcard"]
 
 
 def test_the_admin_api_is_on_a_socket_alone_and_nothing_persists() -> None:
