@@ -18,7 +18,7 @@ BOOTSTRAP = $(SUDO) /usr/bin/python3 bootstrap.py
 # The environment's true place: `.venv` may be a link to one that subclaw's system users can read.
 BIN = $(shell readlink -f .venv)/bin
 RUN = $(SUDO) $(BIN)
-LOCK = $(BIN)/uv pip compile --quiet pyproject.toml --python-version 3.11 --generate-hashes --no-annotate \
+LOCK = $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-annotate \
   --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
 help: ## list what there is
@@ -53,8 +53,9 @@ bench: setup-dev ## one benchmark: make bench NAME=turns (ARGS=… goes to it)
 	@$(RUN)/python -m bench.$(NAME) $(ARGS)
 
 lock: setup-python ## pin what pyproject.toml asks for, with hashes (UPGRADE=1: the newest there is)
-	@$(LOCK) --extra build -o requirements.lock
-	@$(LOCK) --extra build --extra dev -c requirements.lock -o requirements-dev.lock
+	@$(LOCK) pyproject.toml --extra build -o requirements.lock
+	@$(LOCK) pyproject.toml --extra build --extra dev -c requirements.lock -o requirements-dev.lock
+	@echo mitmproxy | $(LOCK) - -o tests/real/mitmdump.lock
 
 clean: ## remove the Python environment and caches; data and images stay
 	@$(BOOTSTRAP) --clean

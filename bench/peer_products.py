@@ -101,7 +101,7 @@ def installed(folder: Path, name: str, arguments: Sequence[str]) -> Path:
     if mark.exists():
         return environment
     python = environment / "bin" / "python"
-    install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
+    install = [str(python), "-I", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
     try:
         for command in ([sys.executable, "-m", "venv", "--clear", str(environment)], install):
             subprocess.run(command, check=True, timeout=INSTALL_LIMIT_S, capture_output=True)
