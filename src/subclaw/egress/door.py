@@ -6,14 +6,17 @@ import json
 from collections.abc import Sequence
 from http import HTTPStatus
 
-import h11
-
+from subclaw.egress.framing import CHUNKED, EMPTY, IncomingBody, OutgoingBody, framing_of
 from subclaw.egress.head import request_problem
 from subclaw.egress.limits import Limits
-from subclaw.egress.reading import Malformed, read_head, read_piece
+from subclaw.egress.message import read_headers, read_request_line, says_close, write_head
+from subclaw.egress.reading import Malformed, Unfinished, read_head, read_piece
 from subclaw.egress.refusal import Refusal
 from subclaw.egress.request import Request
 from subclaw.egress.stream import Stream
+
+_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode() for status in HTTPStatus}
+_WITHOUT_BODY = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 
 class Door:
@@ -30,40 +33,40 @@ class Door:
         """Whether an answer has begun, so that an error can no longer be told."""
         self.body_bytes = 0
         self._limits = limits
-        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.head_bytes)
+        self._request: Request | None = None
+        self._body = IncomingBody(EMPTY)
+        self._answer = OutgoingBody(EMPTY)
+        self._awaits_word = False
+        self._closes = False
         self._out: list[bytes] = []
 
     async def request(self) -> Request | None:
         """Return the next request; None if the client ends the connection or leaves it idle."""
         try:
-            head = await read_head(self.wire, self._http, self._limits, self._limits.client_idle_s)
-            problem = head and request_problem(head, self._limits.headers, websockets=self._websockets)
-            if problem:
-                raise Refusal(*problem)
-            event = self._http.next_event()
-        except TimeoutError:
-            if self._http.trailing_data[0]:
-                raise Refusal(408, "the request took too long to arrive") from None
+            head = await read_head(self.wire, self._limits, self._limits.client_idle_s)
+        except Unfinished:
+            raise Refusal(408, "the request took too long to arrive") from None
+        except (TimeoutError, ConnectionError):
             return None
-        except ConnectionError:
+        except Malformed as error:
+            raise Refusal(error.status, error.reason) from None
+        if head is None:
             return None
-        except (Malformed, h11.RemoteProtocolError) as error:
-            raise _refused(error) from None
-        if not isinstance(event, h11.Request):
-            return None
-        self.body_bytes = 0
-        self._check_length(event)
-        return Request(method=event.method, target=event.target, headers=event.headers.raw_items())
+        if problem := request_problem(head, self._limits.headers, websockets=self._websockets):
+            raise Refusal(*problem)
+        method, target = read_request_line(head)
+        return self._begin(Request(method=method, target=target, headers=read_headers(head)))
 
     async def body(self) -> bytes:
         """Return the next piece of the request's body, at least one byte, or nothing at its end."""
-        if self._http.they_are_waiting_for_100_continue:
-            self._write(h11.InformationalResponse(status_code=100, headers=[]))
+        if self._awaits_word and not self._body.ended:
+            self._out.append(b"HTTP/1.1 100 Continue\r\n\r\n")
             await self.flush()
+        self._awaits_word = False
         try:
-            piece = await read_piece(self.wire, self._http, self._limits.idle_s)
+            piece = await read_piece(self.wire, self._body, self._limits.idle_s)
         except Malformed as error:
-            raise _refused(error) from None
+            raise Refusal(error.status, error.reason) from None
         except TimeoutError:
             raise Refusal(408, "the request took too long to arrive") from None
         self.body_bytes += len(piece)
@@ -86,29 +89,33 @@ class Door:
     def begin(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """Begin the answer. Without a Content-Length among the headers it is sent in chunks."""
         self.begun = True
-        reason = HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else ""
-        self._write(h11.Response(status_code=status, headers=list(headers), reason=reason))
+        framing, more = framing_of(headers, CHUNKED), []
+        if status in _WITHOUT_BODY or (self._request is not None and self._request.method == b"HEAD"):
+            framing = EMPTY
+        elif framing.chunked:
+            more.append((b"transfer-encoding", b"chunked"))
+        if self._closes:
+            more.append((b"connection", b"close"))
+        self._answer = OutgoingBody(framing)
+        self._out.append(write_head(_LINES.get(status) or b"HTTP/1.1 %d " % status, [*headers, *more]))
 
     async def switch(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """Agree to what the request asked for, to go on by another protocol; what comes next is read of the wire."""
         self.begun = True
-        self._write(h11.InformationalResponse(status_code=101, headers=list(headers), reason="Switching Protocols"))
+        self._out.append(write_head(_LINES[HTTPStatus.SWITCHING_PROTOCOLS], list(headers)))
         await self.flush()
-        self.wire.unread(self._http.trailing_data[0])
 
     async def send(self, data: bytes) -> None:
         """Send a piece of the answer's body, waiting while the client is slow."""
-        if data:
-            self._write(h11.Data(data=data))
+        self._out.append(self._answer.piece(data))
         await self.flush()
 
-    async def finish(self) -> bool:
-        """End the answer; return whether the connection can carry another request."""
-        self._write(h11.EndOfMessage())
+    async def finish(self, last: bytes = b"") -> bool:
+        """End the answer with a last piece; return whether the connection can carry another request."""
+        self._out += self._answer.piece(last), self._answer.end()
         await self.flush()
-        if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE:
+        if self._closes or not self._body.ended:
             return False
-        self._http.start_next_cycle()
         self.begun = False
         return True
 
@@ -117,14 +124,10 @@ class Door:
         body = json.dumps(document).encode()
         length = str(len(body)).encode()
         self.begin(status, [(b"content-type", b"application/json"), (b"content-length", length)])
-        self._write(h11.Data(data=body))
-        return await self.finish()
+        return await self.finish(body)
 
     async def refuse(self, refusal: Refusal) -> None:
-        """Tell the client why there is no answer; the connection must be closed after it.
-
-        Written without h11, whose state may be in error by what the client sent.
-        """
+        """Tell the client why there is no answer; the connection must be closed after it."""
         body = json.dumps({"error": {"message": refusal.public}}).encode()
         head = (
             f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}\r\n"
@@ -148,19 +151,17 @@ class Door:
         if data:
             await self.wire.write(data, self._limits.idle_s)
 
-    def _write(self, event: h11.Event) -> None:
-        self._out.append(self._http.send(event) or b"")
-
-    def _check_length(self, request: h11.Request) -> None:
-        for name, value in request.headers:
-            if name == b"content-length" and int(value) > self._limits.body_bytes:
-                raise self._too_large()
+    def _begin(self, request: Request) -> Request:
+        """Make ready for a request's body and its answer. Errors: `Refusal` for a body that is too large."""
+        framing = framing_of(request.headers, EMPTY)
+        if framing.length_bytes is not None and framing.length_bytes > self._limits.body_bytes:
+            raise self._too_large()
+        self.body_bytes = 0
+        self._request = request
+        self._body = IncomingBody(framing)
+        self._awaits_word = any(value.lower() == b"100-continue" for value in request.values(b"expect"))
+        self._closes = says_close(request.headers)
+        return request
 
     def _too_large(self) -> Refusal:
         return Refusal(413, f"the request is larger than {self._limits.body_bytes:,} bytes")
-
-
-def _refused(error: Malformed | h11.RemoteProtocolError) -> Refusal:
-    if isinstance(error, Malformed):
-        return Refusal(error.status, error.reason)
-    return Refusal(400, "the request is malformed")

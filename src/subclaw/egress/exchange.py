@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Protocol
 
-import h11
-
 from subclaw.egress.headers import Headers, returned
 from subclaw.egress.limits import Limits
 from subclaw.egress.link import Link, Unanswered
+from subclaw.egress.message import Response
 from subclaw.egress.pool import Pool
 from subclaw.egress.refusal import Refusal
 from subclaw.egress.scrub import Scrubber
@@ -44,8 +43,8 @@ class Client(Protocol):
         """Send a piece of the answer's body."""
         ...
 
-    async def finish(self) -> bool:
-        """End the answer; return whether the client's connection can go on."""
+    async def finish(self, last: bytes = b"") -> bool:
+        """End the answer with a last piece of its body; return whether the client's connection can go on."""
         ...
 
 
@@ -143,7 +142,7 @@ async def _converse(client: Client, link: Link, pool: Pool, begun: _Begun, recor
             raise Unanswered from None
         if begun.ended:
             response = await link.response()
-            if response.status_code == HTTPStatus.UNAUTHORIZED and call.renewed and (fresh := await call.renewed()):
+            if response.status == HTTPStatus.UNAUTHORIZED and call.renewed and (fresh := await call.renewed()):
                 raise _Rejected(fresh)
             return await relay(client, link, response, call, record)
         return await _relay_while_uploading(client, link, call, record)
@@ -173,7 +172,7 @@ async def _upload(client: Client, link: Link, call: Call) -> None:
         return  # the upstream takes no more: its answer, which is being read, says why; or the client is gone
 
 
-async def relay(client: Client, link: Link, response: h11.Response, call: Call, record: Record) -> bool:
+async def relay(client: Client, link: Link, response: Response, call: Call, record: Record) -> bool:
     """Carry an answer back whose head has come; return whether the client's connection can go on."""
 
     async def read() -> bytes:
@@ -186,18 +185,21 @@ async def relay(client: Client, link: Link, response: h11.Response, call: Call, 
     if call.keep_minted is not None:
         sifted = await sift(headers, read, call.forms, call.keep_minted)
         headers, first, watch = sifted.headers, sifted.body, sifted.watch
-    record.status = response.status_code
-    client.begin(response.status_code, headers)
-    await client.flush()
+    record.status = response.status
+    client.begin(response.status, headers)
+    if not link.ready:
+        await client.flush()
     scrubber = Scrubber(call.forms)
-    if first:
-        await client.send(scrubber.feed(first))
+    last = scrubber.feed(first)
     while piece := await read():
         if watch is not None:
             watch.feed(piece)
-        await client.send(scrubber.feed(piece))
-    await client.send(scrubber.flush())
-    return await client.finish()
+        last += scrubber.feed(piece)
+        if link.ended:  # all of it goes out together
+            break
+        await client.send(last)
+        last = b""
+    return await client.finish(last + scrubber.flush())
 
 
 def _unanswered() -> Refusal:

@@ -13,6 +13,7 @@ _REQUEST_LINE = re.compile(_TOKEN + rb"{1,32} [\x21-\x7e]+ HTTP/1\.1\r\n")
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-5][0-9]{2}(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
 _REQUEST_FIELDS = re.compile(rb"(?:" + _TOKEN + rb"++:[\t\x20-\x7e]*+\r\n)*+\r\n")
 _RESPONSE_FIELDS = re.compile(rb"(?:" + _TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+\r\n")
+_SOUND = re.compile(_TOKEN + rb"{1,32} [\x21-\x7e]+ HTTP/1\.1\r\n" + _RESPONSE_FIELDS.pattern)
 _FIELD = re.compile(rb"([^:\r\n]+):[ \t]*([^\r\n]*?)[ \t]*\r\n")
 _LENGTH = re.compile(rb"[0-9]{1,15}")
 _HOST = re.compile(rb"[A-Za-z0-9._-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
@@ -55,6 +56,11 @@ def request_problem(head: bytes, headers_limit: int, *, websockets: bool = False
         return 405, "that method is not allowed"
     framing = _framing_problem(fields)
     return (400, framing) if framing else None
+
+
+def sound_request(head: bytes) -> bool:
+    """Return whether what goes out is one head and nothing else, however it was put together."""
+    return _SOUND.fullmatch(head) is not None
 
 
 def wants_websocket(head: bytes, fields: Iterable[tuple[bytes, bytes]]) -> bool:

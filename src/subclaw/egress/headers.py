@@ -41,7 +41,7 @@ def returned(headers: Iterable[tuple[bytes, bytes]], forms: tuple[bytes, ...], *
     if authorised:
         dropped |= _MINTED
     if not forms and not authorised:
-        return [(name, value) for name, value in received if name not in dropped]
-    if any(name == b"content-encoding" and value.lower() not in (b"", b"identity") for name, value in received):
+        return [(name, value) for name, value in received if name.lower() not in dropped]
+    if any(name.lower() == b"content-encoding" and value.lower() not in (b"", b"identity") for name, value in received):
         raise Refusal(502, "the upstream's answer cannot be used: it is encoded, which was not asked for")
-    return [(name, blot(value, forms)) for name, value in received if name not in dropped]
+    return [(name, blot(value, forms)) for name, value in received if name.lower() not in dropped]

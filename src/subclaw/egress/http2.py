@@ -282,8 +282,9 @@ class _StreamClient:
             view = view[room:]
             await self.connection.flush()
 
-    async def finish(self) -> bool:
+    async def finish(self, last: bytes = b"") -> bool:
         """See `exchange.Client.finish`."""
+        await self.send(last)
         self.connection.http.end_stream(self.stream_id)
         await self.connection.flush()
         return True

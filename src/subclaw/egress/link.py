@@ -1,15 +1,17 @@
 """A link: the upstream's side of a call, over a connection that may have carried calls before."""
 
-from collections.abc import Sequence
 from http import HTTPStatus
 
-import h11
-
-from subclaw.egress.head import response_problem
+from subclaw.egress.framing import EMPTY, UNTIL_END, IncomingBody, OutgoingBody, framing_of
+from subclaw.egress.head import response_problem, sound_request
+from subclaw.egress.headers import Headers
 from subclaw.egress.limits import Limits
+from subclaw.egress.message import Response, read_response, write_head
 from subclaw.egress.reading import Malformed, read_head, read_piece
 from subclaw.egress.refusal import Refusal
 from subclaw.egress.stream import Stream
+
+_WITHOUT_BODY = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 
 class Unanswered(Exception):
@@ -27,56 +29,68 @@ class Link:
         self.keep_s = limits.pooled_s
         """How long this connection may wait for its next call."""
         self._limits = limits
-        self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=limits.head_bytes)
+        self._method = b""
+        self._request = OutgoingBody(EMPTY)
+        self._body = IncomingBody(EMPTY)
+        self._closes = False
         self._read_before = 0
 
-    async def send_head(
-        self, method: bytes, target: str, headers: Sequence[tuple[bytes, bytes]], first: bytes, *, ended: bool
-    ) -> None:
-        """Send the head, and with it the first piece of the body, or all of it if it has `ended`."""
+    async def send_head(self, method: bytes, target: str, headers: Headers, first: bytes, *, ended: bool) -> None:
+        """Send the head, and with it the first piece of the body, or all of it if it has `ended`.
+
+        Errors: `ValueError` for what is no sound head.
+        """
         self._read_before = self.wire.bytes_read
-        out = [self._http.send(h11.Request(method=method, target=target, headers=list(headers)))]
-        if first:
-            out.append(self._http.send(h11.Data(data=first)))
-        if ended:
-            out.append(self._http.send(h11.EndOfMessage()))
-        await self._write(b"".join(out))
+        self._method, self._request = method, OutgoingBody(framing_of(headers, EMPTY))
+        self._body = IncomingBody(UNTIL_END)  # until the answer says
+        head = write_head(b"%b %b HTTP/1.1" % (method, target.encode()), headers)
+        if not sound_request(head):
+            raise ValueError("a request that is not sound was about to go out")
+        await self._write(head + self._request.piece(first) + (self._request.end() if ended else b""))
 
     async def send(self, piece: bytes) -> None:
         """Send a piece of the body, waiting while the upstream is slow."""
-        await self._write(self._http.send(h11.Data(data=piece)))
+        await self._write(self._request.piece(piece))
 
     async def end(self) -> None:
         """End the body."""
-        await self._write(self._http.send(h11.EndOfMessage()))
+        await self._write(self._request.end())
 
-    async def response(self) -> h11.Response:
+    async def response(self) -> Response:
         """Return the head of the answer, passing over interim ones. Errors: `Unanswered`, `Refusal`."""
         for _ in range(self._limits.informational + 1):
-            event = await self._head_event()
-            if isinstance(event, h11.Response):
-                self.keep_s = min(self._limits.pooled_s, _keep_alive_s(event))
-                return event
+            response = await self._head()
+            if response.status >= HTTPStatus.OK:
+                return self._begin(response)
         raise _bad("it sent too many interim answers")
 
-    async def switched(self) -> h11.Response | h11.InformationalResponse:
+    async def switched(self) -> Response:
         """Return the answer to a wish to change the protocol: a refusal, or 101, and then the rest is read of the wire.
 
         Errors: `Unanswered`, `Refusal`.
         """
         for _ in range(self._limits.informational + 1):
-            event = await self._head_event(upgrade=True)
-            if isinstance(event, h11.Response):
-                return event
-            if isinstance(event, h11.InformationalResponse) and event.status_code == HTTPStatus.SWITCHING_PROTOCOLS:
-                self.wire.unread(self._http.trailing_data[0])
-                return event
+            response = await self._head(upgrade=True)
+            if response.status >= HTTPStatus.OK:
+                return self._begin(response)
+            if response.status == HTTPStatus.SWITCHING_PROTOCOLS:
+                return response
         raise _bad("it sent too many interim answers")
+
+    @property
+    def ready(self) -> bool:
+        """Whether `body` returns without waiting."""
+        return self._body.ended or not self.wire.quiet
+
+    @property
+    def ended(self) -> bool:
+        """Whether the answer's body is whole."""
+        return self._body.ended
 
     async def body(self) -> bytes:
         """Return the next piece of the answer's body, at least one byte, or nothing at its end."""
         try:
-            return await read_piece(self.wire, self._http, self._limits.idle_s)
+            return await read_piece(self.wire, self._body, self._limits.idle_s)
         except (Malformed, ConnectionError):
             raise _bad("it broke off") from None
         except TimeoutError:
@@ -84,16 +98,12 @@ class Link:
 
     def recycle(self) -> bool:
         """Make ready for another call; return False if the connection cannot carry one."""
-        if self._http.our_state is not h11.DONE or self._http.their_state is not h11.DONE or not self.wire.quiet:
-            return False
-        if self._http.trailing_data[0]:
-            return False
-        self._http.start_next_cycle()
-        return self.keep_s > 0
+        whole = self._request.ended and self._body.ended and not self._body.until_end
+        return whole and not self._closes and self.wire.quiet and self.keep_s > 0
 
-    async def _head_event(self, *, upgrade: bool = False) -> object:
+    async def _head(self, *, upgrade: bool = False) -> Response:
         try:
-            head = await read_head(self.wire, self._http, self._limits, self._limits.idle_s)
+            head = await read_head(self.wire, self._limits, self._limits.idle_s)
         except TimeoutError:
             raise _slow() from None
         except ConnectionError:
@@ -106,10 +116,15 @@ class Link:
             raise _bad("it broke off")
         if problem := response_problem(head, self._limits.headers, upgrade=upgrade):
             raise _bad(problem)
-        try:
-            return self._http.next_event()
-        except h11.RemoteProtocolError:
-            raise _bad("its head is malformed") from None
+        return read_response(head)
+
+    def _begin(self, response: Response) -> Response:
+        """Make ready for the body of an answer."""
+        without_body = self._method == b"HEAD" or response.status in _WITHOUT_BODY
+        self._body = IncomingBody(EMPTY if without_body else framing_of(response.headers, UNTIL_END))
+        self._closes = response.closes
+        self.keep_s = min(self._limits.pooled_s, _keep_alive_s(response))
+        return response
 
     async def _write(self, data: bytes) -> None:
         try:
@@ -118,14 +133,13 @@ class Link:
             raise _slow() from None
 
 
-def _keep_alive_s(response: h11.Response) -> float:
+def _keep_alive_s(response: Response) -> float:
     """Return how long the server says it keeps the connection, less a second for the way there."""
-    for name, value in response.headers:
-        if name == b"keep-alive":
-            for part in value.lower().split(b","):
-                key, _, number = part.strip().partition(b"=")
-                if key == b"timeout" and number.isdigit() and len(number) < 6:
-                    return float(number) - 1
+    for value in response.values(b"keep-alive"):
+        for part in value.lower().split(b","):
+            key, _, number = part.strip().partition(b"=")
+            if key == b"timeout" and number.isdigit() and len(number) < 6:
+                return float(number) - 1
     return float("inf")
 
 

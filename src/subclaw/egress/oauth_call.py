@@ -86,7 +86,7 @@ async def _converse(link: Link, url: str, form: Mapping[str, str], client: Clien
             raise Unavailable("The answer is too long.")
     types = [value for name, value in response.headers if name == b"content-type"]
     media_type = types[0].partition(b";")[0].strip().lower().decode("latin-1") if types else ""
-    return Reply(status=response.status_code, media_type=media_type, body=answer)
+    return Reply(status=response.status, media_type=media_type, body=answer)
 
 
 def _identified(form: Mapping[str, str], client: Client) -> tuple[Mapping[str, str], Headers]:

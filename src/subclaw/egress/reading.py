@@ -1,9 +1,8 @@
-"""Reading HTTP/1.1 from a wire, alike for both sides: a strict head first, then a body in pieces."""
+"""Reading HTTP/1.1 from a stream, alike for both sides: a whole head first, then a body in pieces."""
 
 import asyncio
 
-import h11
-
+from subclaw.egress.framing import BadBody, IncomingBody
 from subclaw.egress.head import END, unfinished_problem
 from subclaw.egress.limits import Limits
 from subclaw.egress.stream import Stream
@@ -18,56 +17,61 @@ class Malformed(Exception):
         self.reason = reason
 
 
-async def read_head(wire: Stream, http: h11.Connection, limits: Limits, first_s: float) -> bytes | None:
-    """Feed `http` until a whole head is in it, and return that head raw; None if the stream ended before one began.
+class Unfinished(TimeoutError):
+    """A head began, and did not end in time."""
 
-    `first_s` is the longest wait for the first byte; the rest must come within `limits.head_s`.
-    Errors: `Malformed`, `TimeoutError`, `ConnectionError`.
+
+async def read_head(stream: Stream, limits: Limits, first_s: float) -> bytes | None:
+    """Return a whole head, not yet checked; None if the stream ended before one began.
+
+    `first_s` is the longest wait for the first byte; the rest must come within `limits.head_s`. What follows the head
+    stays unread. Errors: `Malformed`, `TimeoutError` (`Unfinished`), `ConnectionError`.
     """
-    raw: bytes = http.trailing_data[0]
+    raw = await stream.read(first_s)
     if not raw:
-        raw = await wire.read(first_s)
-        http.receive_data(raw)
-        if not raw:
-            return None
+        return None
     if END not in raw:
-        async with asyncio.timeout(limits.head_s):
-            raw = await _rest_of_head(wire, http, limits, raw)
+        raw = await _with_the_rest(stream, limits, raw)
     end = raw.index(END) + len(END)
     if end > limits.head_bytes:
         raise Malformed(431, "the head is too large")
+    stream.unread(raw[end:])
     return raw[:end]
 
 
-async def _rest_of_head(wire: Stream, http: h11.Connection, limits: Limits, raw: bytes) -> bytes:
-    while END not in raw:
-        if problem := unfinished_problem(raw):
-            raise Malformed(400, problem)
-        if len(raw) > limits.head_bytes:
-            raise Malformed(431, "the head is too large")
-        data = await wire.read(limits.head_s)
-        if not data:
-            raise Malformed(400, "the head breaks off")
-        http.receive_data(data)
-        raw += data
+async def _with_the_rest(stream: Stream, limits: Limits, raw: bytes) -> bytes:
+    try:
+        async with asyncio.timeout(limits.head_s):
+            while END not in raw:
+                if problem := unfinished_problem(raw):
+                    raise Malformed(400, problem)
+                if len(raw) > limits.head_bytes:
+                    raise Malformed(431, "the head is too large")
+                data = await stream.read(limits.head_s)
+                if not data:
+                    raise Malformed(400, "the head breaks off")
+                raw += data
+    except TimeoutError:
+        raise Unfinished from None
     return raw
 
 
-async def read_piece(wire: Stream, http: h11.Connection, timeout_s: float) -> bytes:
+async def read_piece(stream: Stream, body: IncomingBody, timeout_s: float) -> bytes:
     """Return the next piece of a body: what has come in, at least one byte, or nothing at the body's end.
 
-    Trailers are dropped. Errors: `Malformed` (also for a body that breaks off), `TimeoutError`, `ConnectionError`.
+    What follows the body stays unread. Errors: `Malformed` (also for a body that breaks off), `TimeoutError`,
+    `ConnectionError`.
     """
-    pieces: list[bytes] = []
-    while http.their_state is h11.SEND_BODY:
+    while not body.ended:
+        data = await stream.read(timeout_s)
         try:
-            event = http.next_event()
-        except h11.RemoteProtocolError:
-            raise Malformed(400, "the body is malformed or breaks off") from None
-        if isinstance(event, h11.Data):
-            pieces.append(event.data)
-        elif event is h11.NEED_DATA:
-            if pieces:
+            if not data:
+                body.end()
                 break
-            http.receive_data(await wire.read(timeout_s))
-    return b"".join(pieces)
+            content, rest = body.take(data)
+        except BadBody:
+            raise Malformed(400, "the body is malformed or breaks off") from None
+        stream.unread(rest)
+        if content:
+            return content
+    return b""

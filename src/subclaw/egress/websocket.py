@@ -1,6 +1,6 @@
 """WebSockets: frames are followed from their heads, so that no message waits for the next one to be searched."""
 
-import h11
+from http import HTTPStatus
 
 from subclaw.egress.door import Door
 from subclaw.egress.exchange import Call, Record, relay
@@ -69,12 +69,11 @@ async def bridge(door: Door, call: Call, pool: Pool, limits: Limits, record: Rec
     try:
         await link.send_head(call.method, call.target, _handshake(call), b"", ended=True)
         answer = await link.switched()
-        if isinstance(answer, h11.Response):
+        if answer.status != HTTPStatus.SWITCHING_PROTOCOLS:
             return await relay(door, link, answer, call, record)
-        record.status = answer.status_code
-        agreed = [(name, value) for name, value in answer.headers if name == b"sec-websocket-accept"]
+        record.status = answer.status
         headers = [*_AGREED, *returned(answer.headers, call.forms, authorised=call.authorised)]
-        if len(agreed) != 1:
+        if len(answer.values(b"sec-websocket-accept")) != 1:
             raise Refusal(502, "the upstream's answer cannot be used: it agrees to something else")
         await door.switch(headers)
         door.wire.on_end = None  # what the client said last is to be passed on
