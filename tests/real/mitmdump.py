@@ -66,6 +66,8 @@ def running_mitmdump(
     settings = {
         "confdir": str(folder),
         "keep_host_header": "true",
+        "connection_strategy": "lazy",  # or it offers its client only what the upstream speaks
+        "upstream_cert": "false",
         "ssl_verify_upstream_trusted_ca": str(upstream_authority),
         "flow_detail": "0",
         "termlog_verbosity": "error",
