@@ -210,6 +210,7 @@ class _StreamClient:
         self.serving: asyncio.Task[None] | None = None
         self.body_bytes = 0
         self.begun = False
+        self._head: Headers = []
         self._pieces: deque[tuple[bytes, int]] = deque()
         self._ended = False
         self._changed = asyncio.Event()
@@ -264,14 +265,16 @@ class _StreamClient:
     def begin(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """See `exchange.Client.begin`."""
         self.begun = True
-        self.connection.http.send_headers(self.stream_id, [(b":status", b"%d" % status), *headers])
+        self._head = [(b":status", b"%d" % status), *headers]
 
     async def flush(self) -> None:
         """See `exchange.Client.flush`."""
+        self._send_head(ended=False)
         await self.connection.flush()
 
     async def send(self, data: bytes) -> None:
         """See `exchange.Client.send`."""
+        self._send_head(ended=False)
         http, view = self.connection.http, memoryview(data)
         while view:
             room = min(http.local_flow_control_window(self.stream_id), http.max_outbound_frame_size)
@@ -280,12 +283,15 @@ class _StreamClient:
                 continue
             http.send_data(self.stream_id, bytes(view[:room]))
             view = view[room:]
-            await self.connection.flush()
+        await self.connection.flush()
 
     async def finish(self, last: bytes = b"") -> bool:
         """See `exchange.Client.finish`."""
-        await self.send(last)
-        self.connection.http.end_stream(self.stream_id)
+        if self._head and not last:  # an answer without a body must not have an empty one (304 with a length)
+            self._send_head(ended=True)
+        else:
+            await self.send(last)
+            self.connection.http.end_stream(self.stream_id)
         await self.connection.flush()
         return True
 
@@ -307,6 +313,12 @@ class _StreamClient:
         """End the stream at once."""
         with contextlib.suppress(H2Error):
             self.connection.http.reset_stream(self.stream_id, error)
+
+    def _send_head(self, *, ended: bool) -> None:
+        """Write the head of the answer, unless that was done."""
+        if self._head:
+            self.connection.http.send_headers(self.stream_id, self._head, end_stream=ended)
+            self._head = []
 
     async def _change(self, reason: str) -> None:
         self._changed.clear()
