@@ -7,6 +7,9 @@ from collections.abc import Callable
 
 from subclaw.egress.wire import READ_LIMIT_BYTES, Wire
 
+_RECORD_BYTES = 16_384
+"""No read gives more (RFC 8446, section 5.1)."""
+
 
 class TlsWire:
     """A wire whose bytes are encrypted underneath. It is read, written and ended like a `Wire`."""
@@ -104,10 +107,13 @@ class TlsWire:
     def _decrypted(self) -> bytes:
         """Return what can be read now."""
         pieces, self._unread = self._unread, []
-        size = sum(map(len, pieces))
-        while size < READ_LIMIT_BYTES:
+        if pieces:
+            self.bytes_read += sum(map(len, pieces))
+            return b"".join(pieces)
+        size = 0
+        while size < READ_LIMIT_BYTES and (self._incoming.pending or self._tls.pending()):
             try:
-                piece = self._tls.read(READ_LIMIT_BYTES)
+                piece = self._tls.read(_RECORD_BYTES)
             except ssl.SSLWantReadError:
                 break
             except ssl.SSLError:  # a goodbye, or what is not TLS

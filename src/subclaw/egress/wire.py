@@ -23,8 +23,9 @@ class Wire(asyncio.Protocol):
         self._ended = False
         self._lost = False
         self._error: Exception | None = None
-        self._readable: asyncio.Future[None] | None = None
-        self._writable: asyncio.Future[None] | None = None
+        self._readable = _Wait()
+        self._writable = _Wait()
+        self._timer: asyncio.TimerHandle | None = None
 
     async def read(self, timeout_s: float) -> bytes:
         """Return what has been received, at least one byte, or nothing at the end of the stream.
@@ -32,12 +33,7 @@ class Wire(asyncio.Protocol):
         Errors: `TimeoutError`; `ConnectionError` if the stream broke off instead of ending.
         """
         if not (self._received or self._ended):
-            self._readable = asyncio.get_running_loop().create_future()
-            try:
-                async with asyncio.timeout(timeout_s):
-                    await self._readable
-            finally:
-                self._readable = None
+            await self._wait(self._readable, timeout_s)
         if not self._received:
             if self._error is not None:
                 raise ConnectionResetError("the connection broke off")
@@ -62,12 +58,7 @@ class Wire(asyncio.Protocol):
         if not self.write_now(data):
             raise ConnectionResetError("the connection is closed")
         if self._writing_paused:
-            self._writable = asyncio.get_running_loop().create_future()
-            try:
-                async with asyncio.timeout(timeout_s):
-                    await self._writable
-            finally:
-                self._writable = None
+            await self._wait(self._writable, timeout_s)
             if self._lost:
                 raise ConnectionResetError("the connection is closed")
 
@@ -124,7 +115,7 @@ class Wire(asyncio.Protocol):
         if self._received_bytes > READ_LIMIT_BYTES and not self._reading_paused and self._transport is not None:
             self._reading_paused = True
             self._transport.pause_reading()
-        _wake(self._readable)
+        self._readable.end()
 
     def eof_received(self) -> bool:
         """Note the end of the stream; the transport then closes (the result says: no half-open connections)."""
@@ -135,7 +126,9 @@ class Wire(asyncio.Protocol):
         """Note that nothing more can be read or written."""
         self._lost = True
         self._error = exc
-        _wake(self._writable)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._writable.end()
         self._end()
 
     def pause_writing(self) -> None:
@@ -145,15 +138,59 @@ class Wire(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Let writers go on."""
         self._writing_paused = False
-        _wake(self._writable)
+        self._writable.end()
+
+    async def _wait(self, wait: "_Wait", timeout_s: float) -> None:
+        """Wait until that is ended. Errors: `TimeoutError`.
+
+        One timer does for all waits of a connection: it is seldom that one takes until its deadline.
+        """
+        loop = asyncio.get_running_loop()
+        wait.deadline_s = loop.time() + timeout_s
+        wait.future = loop.create_future()
+        if self._timer is None or self._timer.when() > wait.deadline_s:
+            self._look_again_at(wait.deadline_s)
+        try:
+            await wait.future
+        finally:
+            wait.future = None
+
+    def _look_again_at(self, time_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(time_s, self._give_up_what_is_late)
+
+    def _give_up_what_is_late(self) -> None:
+        self._timer = None
+        now_s = asyncio.get_running_loop().time()
+        deadlines_s = [each.deadline_s for each in (self._readable, self._writable) if not each.give_up(now_s)]
+        if deadlines_s and not self._lost:
+            self._look_again_at(min(deadlines_s))
 
     def _end(self) -> None:
         first, self._ended = not self._ended, True
-        _wake(self._readable)
+        self._readable.end()
         if first and self.on_end is not None:
             self.on_end()
 
 
-def _wake(waiter: asyncio.Future[None] | None) -> None:
-    if waiter is not None and not waiter.done():
-        waiter.set_result(None)
+class _Wait:
+    """What somebody waits for, if anybody does, and until when."""
+
+    def __init__(self) -> None:
+        self.future: asyncio.Future[None] | None = None
+        self.deadline_s = 0.0
+
+    def end(self) -> None:
+        """Let whoever waits go on."""
+        if self.future is not None and not self.future.done():
+            self.future.set_result(None)
+
+    def give_up(self, now_s: float) -> bool:
+        """End the wait if it is late; return whether nobody waits any more."""
+        if self.future is None or self.future.done():
+            return True
+        if self.deadline_s > now_s:
+            return False
+        self.future.set_exception(TimeoutError())
+        return True
