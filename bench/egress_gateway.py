@@ -17,7 +17,7 @@ from bench.egress_policy import PLACEHOLDER, VALUE, binding, rules
 
 from subclaw.core.policy import Scope
 from subclaw.core.quota import Quota
-from subclaw.core.secret import BoundSecret, SealedSecret, label
+from subclaw.core.secret import BoundSecret, MintedSecret, SealedSecret, label
 from subclaw.core.tenant import TenantId
 from subclaw.core.tenant_egress import DecisionCount, TenantPolicy, Traffic
 from subclaw.core.upstream import Upstream
@@ -51,6 +51,9 @@ class _Book:
         self, decisions: Sequence[DecisionCount], used: Mapping[TenantId, Traffic], secrets: Collection[int]
     ) -> None:
         pass
+
+    async def keep_minted(self, tenant_id: TenantId, minted_by: int, secrets: Sequence[MintedSecret]) -> Sequence[int]:
+        return ()
 
     async def prune(self) -> None:
         pass

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from http import HTTPStatus
 
 from subclaw.egress.framing import CHUNKED, EMPTY, IncomingBody, OutgoingBody, framing_of
-from subclaw.egress.head import request_problem
+from subclaw.egress.head import read_headers, request_problem
 from subclaw.egress.limits import Limits
-from subclaw.egress.message import read_headers, read_request_line, says_close, write_head
+from subclaw.egress.message import write_head
 from subclaw.egress.reading import Malformed, Unfinished, read_head, read_piece
 from subclaw.egress.refusal import Refusal
 from subclaw.egress.request import Request
@@ -52,10 +52,11 @@ class Door:
             raise Refusal(error.status, error.reason) from None
         if head is None:
             return None
-        if problem := request_problem(head, self._limits.headers, websockets=self._websockets):
+        headers = read_headers(head)
+        if problem := request_problem(head, self._limits.headers, websockets=self._websockets, headers=headers):
             raise Refusal(*problem)
-        method, target = read_request_line(head)
-        return self._begin(Request(method=method, target=target, headers=read_headers(head)))
+        method, target, _ = head.split(b" ", 2)
+        return self._begin(Request(method=method, target=target, headers=headers))
 
     async def body(self) -> bytes:
         """Return the next piece of the request's body, at least one byte, or nothing at its end."""
@@ -153,14 +154,14 @@ class Door:
 
     def _begin(self, request: Request) -> Request:
         """Make ready for a request's body and its answer. Errors: `Refusal` for a body that is too large."""
-        framing = framing_of(request.headers, EMPTY)
+        framing = request.framing(EMPTY)
         if framing.length_bytes is not None and framing.length_bytes > self._limits.body_bytes:
             raise self._too_large()
         self.body_bytes = 0
         self._request = request
         self._body = IncomingBody(framing)
         self._awaits_word = any(value.lower() == b"100-continue" for value in request.values(b"expect"))
-        self._closes = says_close(request.headers)
+        self._closes = request.says_close
         return request
 
     def _too_large(self) -> Refusal:

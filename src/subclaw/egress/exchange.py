@@ -189,17 +189,16 @@ async def relay(client: Client, link: Link, response: Response, call: Call, reco
     client.begin(response.status, headers)
     if not link.ready:
         await client.flush()
-    scrubber = Scrubber(call.forms)
-    last = scrubber.feed(first)
+    scrubber, last = Scrubber(call.forms), first
     while piece := await read():
         if watch is not None:
             watch.feed(piece)
-        last += scrubber.feed(piece)
+        last += piece
         if link.ended:  # all of it goes out together
             break
-        await client.send(last)
+        await client.send(scrubber.feed(last))
         last = b""
-    return await client.finish(last + scrubber.flush())
+    return await client.finish(scrubber.last(last))
 
 
 def _unanswered() -> Refusal:

@@ -14,7 +14,6 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-5][0-9]{2}(?: [\t\x20-\x7e\x80-\xff
 _REQUEST_FIELDS = re.compile(rb"(?:" + _TOKEN + rb"++:[\t\x20-\x7e]*+\r\n)*+\r\n")
 _RESPONSE_FIELDS = re.compile(rb"(?:" + _TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+\r\n")
 _SOUND = re.compile(_TOKEN + rb"{1,32} [\x21-\x7e]+ HTTP/1\.1\r\n" + _RESPONSE_FIELDS.pattern)
-_FIELD = re.compile(rb"([^:\r\n]+):[ \t]*([^\r\n]*?)[ \t]*\r\n")
 _LENGTH = re.compile(rb"[0-9]{1,15}")
 _HOST = re.compile(rb"[A-Za-z0-9._-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
@@ -34,23 +33,35 @@ def unfinished_problem(start: bytes) -> str | None:
     return None
 
 
-def request_problem(head: bytes, headers_limit: int, *, websockets: bool = False) -> tuple[int, str] | None:
+def read_headers(head: bytes) -> Fields:
+    """Return the headers of a complete head that is sound; of another one, anything."""
+    headers = []
+    for line in head[: -len(END)].split(b"\r\n")[1:]:
+        name, _, value = line.partition(b":")
+        headers.append((name, value.strip(b" \t")))
+    return headers
+
+
+def request_problem(
+    head: bytes, headers_limit: int, *, websockets: bool = False, headers: Fields | None = None
+) -> tuple[int, str] | None:
     """Return the status and the reason to refuse a complete request head with, or None if it is sound.
 
-    With `websockets`, a request may ask to go on as a WebSocket; no other change of protocol is ever allowed.
+    `headers` are what `read_headers` says, if it was asked before. With `websockets`, a request may ask to go on as a
+    WebSocket; no other change of protocol is ever allowed.
     """
     line = _REQUEST_LINE.match(head)
     if line is None:
         return 400, "the request line is malformed"
     if not _REQUEST_FIELDS.fullmatch(head, line.end()):
         return 400, _why(head[line.end() :])
-    fields = _fields(head, line.end())
+    fields = _lowered(read_headers(head) if headers is None else headers)
     if len(fields) > headers_limit:
         return 431, "there are too many headers"
     hosts = [value for name, value in fields if name == b"host"]
     if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
         return 400, "there must be one Host header with a host's name"
-    if any(name in _UPGRADES for name, _ in fields) and not (websockets and wants_websocket(head, fields)):
+    if not _UPGRADES.isdisjoint([name for name, _ in fields]) and not (websockets and wants_websocket(head, fields)):
         return 400, "this connection cannot be upgraded"
     if head.startswith((b"CONNECT ", b"TRACE ")):
         return 405, "that method is not allowed"
@@ -76,10 +87,12 @@ def wants_websocket(head: bytes, fields: Iterable[tuple[bytes, bytes]]) -> bool:
     )
 
 
-def response_problem(head: bytes, headers_limit: int, *, upgrade: bool = False) -> str | None:
+def response_problem(
+    head: bytes, headers_limit: int, *, upgrade: bool = False, headers: Fields | None = None
+) -> str | None:
     """Return why a complete response head cannot be trusted, or None if it is sound.
 
-    With `upgrade`, it may be 101: that was asked for.
+    `headers` are what `read_headers` says, if it was asked before. With `upgrade`, it may be 101: that was asked for.
     """
     line = _STATUS_LINE.match(head)
     if line is None:
@@ -88,14 +101,14 @@ def response_problem(head: bytes, headers_limit: int, *, upgrade: bool = False) 
         return "a change of protocol that nobody asked for"
     if not _RESPONSE_FIELDS.fullmatch(head, line.end()):
         return _why(head[line.end() :])
-    fields = _fields(head, line.end())
+    fields = _lowered(read_headers(head) if headers is None else headers)
     if len(fields) > headers_limit:
         return "there are too many headers"
     return _framing_problem(fields)
 
 
-def _fields(head: bytes, start: int) -> Fields:
-    return [(name.lower(), value) for name, value in _FIELD.findall(head, start)]
+def _lowered(fields: Fields) -> Fields:
+    return [(name.lower(), value) for name, value in fields]
 
 
 def _framing_problem(fields: Fields) -> str | None:

@@ -21,27 +21,31 @@ OVERRIDES = frozenset(b"x-http-method x-http-method-override x-method-override".
 _MINTED = frozenset(
     b"set-cookie set-cookie2 authorization x-auth-token x-access-token x-refresh-token x-subject-token".split()
 )
+_HOP_BY_HOP_OR_MINTED = HOP_BY_HOP | _MINTED
 
 
 def named_by_connection(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
     """Return the header names that `Connection` headers list: they end at this hop too."""
-    listed = (value.lower().split(b",") for name, value in headers if name.lower() == b"connection")
+    listed = [value.lower().split(b",") for name, value in headers if len(name) == 10 and name.lower() == b"connection"]
     return frozenset(name.strip() for names in listed for name in names)
 
 
 def returned(headers: Iterable[tuple[bytes, bytes]], forms: tuple[bytes, ...], *, authorised: bool) -> Headers:
     """Return the headers of an answer as the client gets them, with every form of a secret blotted out.
 
-    Cookies, and tokens in headers, that a server gives to the holder of a secret stay here if the request was
+    Their names come in small letters. Cookies, and tokens in headers, that a server gives to the holder of a secret stay here if the request was
     `authorised` by one: they are credentials too.
     Errors: `Refusal` for a body in an encoding although none was asked for: it could not be searched for the secret.
     """
     received = list(headers)
-    dropped = HOP_BY_HOP | named_by_connection(received)
-    if authorised:
-        dropped |= _MINTED
+    dropped = _HOP_BY_HOP_OR_MINTED if authorised else HOP_BY_HOP
+    if named := named_by_connection(received):
+        dropped |= named
+    kept = [(name, value) for name, value in received if name not in dropped]
     if not forms and not authorised:
-        return [(name, value) for name, value in received if name.lower() not in dropped]
-    if any(name.lower() == b"content-encoding" and value.lower() not in (b"", b"identity") for name, value in received):
+        return kept
+    if any(name == b"content-encoding" and value.lower() not in (b"", b"identity") for name, value in kept):
         raise Refusal(502, "the upstream's answer cannot be used: it is encoded, which was not asked for")
-    return [(name, blot(value, forms)) for name, value in received if name.lower() not in dropped]
+    together = b"\n".join([value for _, value in kept])
+    found = [form for form in forms if form in together]
+    return [(name, blot(value, found)) for name, value in kept] if found else kept

@@ -3,7 +3,7 @@
 from http import HTTPStatus
 
 from subclaw.egress.framing import EMPTY, UNTIL_END, IncomingBody, OutgoingBody, framing_of
-from subclaw.egress.head import response_problem, sound_request
+from subclaw.egress.head import read_headers, response_problem, sound_request
 from subclaw.egress.headers import Headers
 from subclaw.egress.limits import Limits
 from subclaw.egress.message import Response, read_response, write_head
@@ -114,14 +114,15 @@ class Link:
             if self.wire.bytes_read == self._read_before:
                 raise Unanswered
             raise _bad("it broke off")
-        if problem := response_problem(head, self._limits.headers, upgrade=upgrade):
+        headers = read_headers(head)
+        if problem := response_problem(head, self._limits.headers, upgrade=upgrade, headers=headers):
             raise _bad(problem)
-        return read_response(head)
+        return read_response(head, headers)
 
     def _begin(self, response: Response) -> Response:
         """Make ready for the body of an answer."""
         without_body = self._method == b"HEAD" or response.status in _WITHOUT_BODY
-        self._body = IncomingBody(EMPTY if without_body else framing_of(response.headers, UNTIL_END))
+        self._body = IncomingBody(EMPTY if without_body else response.framing(UNTIL_END))
         self._closes = response.closes
         self.keep_s = min(self._limits.pooled_s, _keep_alive_s(response))
         return response

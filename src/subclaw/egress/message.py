@@ -1,50 +1,54 @@
-"""What the heads of messages say, once they were checked (`head`): read by splitting, since nothing else is left."""
+"""Messages, once their heads were checked (`head`)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
-from subclaw.egress.headers import Headers, named_by_connection
+from subclaw.egress.framing import CHUNKED, Framing
+from subclaw.egress.headers import Headers
 
 
 @dataclass(frozen=True, kw_only=True)
-class Response:
-    """The head of an answer; header names are as they were written. `closes`: its connection ends with it."""
+class Message:
+    """What requests and answers have in common: their headers, whose names are as they were written."""
 
-    status: int
     headers: Headers
-    closes: bool
 
     def values(self, name: bytes) -> list[bytes]:
         """Return the values of a header, whose name is in small letters."""
-        return [value for key, value in self.headers if key.lower() == name]
+        return self._by_name.get(name, [])
+
+    @property
+    def says_close(self) -> bool:
+        """Whether the connection ends with this message (RFC 9112, section 9.6)."""
+        return any(b"close" in map(bytes.strip, value.lower().split(b",")) for value in self.values(b"connection"))
+
+    def framing(self, otherwise: Framing) -> Framing:
+        """Return how long the body is; `otherwise` if the headers do not say it."""
+        if self.values(b"transfer-encoding"):
+            return CHUNKED
+        lengths = self.values(b"content-length")
+        return Framing(length_bytes=int(lengths[0])) if lengths else otherwise
+
+    @cached_property
+    def _by_name(self) -> dict[bytes, list[bytes]]:
+        found: dict[bytes, list[bytes]] = {}
+        for name, value in self.headers:
+            found.setdefault(name.lower(), []).append(value)
+        return found
 
 
-def read_request_line(head: bytes) -> tuple[bytes, bytes]:
-    """Return the method and the target of a checked request."""
-    method, target, _ = head[: head.index(b"\r\n")].split(b" ")
-    return method, target
+@dataclass(frozen=True, kw_only=True)
+class Response(Message):
+    """The head of an answer. `closes` says that its connection ends with it."""
+
+    status: int
+    closes: bool
 
 
-def read_headers(head: bytes) -> Headers:
-    """Return the headers of a checked head."""
-    lines = head[:-4].split(b"\r\n")
-    del lines[0]
-    headers = []
-    for line in lines:
-        name, _, value = line.partition(b":")
-        headers.append((name, value.strip(b" \t")))
-    return headers
-
-
-def read_response(head: bytes) -> Response:
-    """Return what the checked head of an answer says."""
-    headers = read_headers(head)
-    closes = head.startswith(b"HTTP/1.0") or says_close(headers)
-    return Response(status=int(head[9:12]), headers=headers, closes=closes)
-
-
-def says_close(headers: Headers) -> bool:
-    """Return whether the connection ends with this message (RFC 9112, section 9.6)."""
-    return b"close" in named_by_connection(headers)
+def read_response(head: bytes, headers: Headers) -> Response:
+    """Return what the sound head of an answer says."""
+    response = Response(status=int(head[9:12]), headers=headers, closes=head.startswith(b"HTTP/1.0"))
+    return replace(response, closes=True) if response.says_close else response
 
 
 def write_head(line: bytes, headers: Headers) -> bytes:

@@ -120,8 +120,15 @@ def _path(filled: Filled, secret: BoundSecret, value: Opened) -> Filled:
 
 
 def _replaced(filled: Filled, secret: BoundSecret, name: bytes, new: Callable[[bytes], bytes]) -> Filled:
-    headers = [(key, new(old) if key.lower() == name else old) for key, old in filled.headers]
-    return _used(filled, secret, headers=headers) if headers != filled.headers else filled
+    size = len(name)
+    changed = {
+        number: (key, value)
+        for number, (key, old) in enumerate(filled.headers)
+        if len(key) == size and key.lower() == name and (value := new(old)) != old
+    }
+    if not changed:
+        return filled
+    return _used(filled, secret, headers=[changed.get(number, pair) for number, pair in enumerate(filled.headers)])
 
 
 def _used(filled: Filled, secret: BoundSecret, *, target: str = "", headers: Headers | None = None) -> Filled:

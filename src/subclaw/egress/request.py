@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from subclaw.egress.headers import Headers
+from subclaw.egress.message import Message
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class Request(Message):
     """The head of a request. `target` is as it was received; header names are as they were written.
 
     HTTP/2's `:authority` stands among the headers as `host`.
@@ -14,8 +14,3 @@ class Request:
 
     method: bytes
     target: bytes
-    headers: Headers
-
-    def values(self, name: bytes) -> list[bytes]:
-        """Return the values of a header, whose name is in small letters."""
-        return [value for key, value in self.headers if key.lower() == name]

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 
 from subclaw.core.errors import Invalid, Unavailable
 from subclaw.core.hostname import full_hostname
@@ -25,6 +25,7 @@ HTTP_PORT = 80
 _ABSOLUTE = re.compile(rb"http://([^/?#]*)(/?[^#]*)", re.IGNORECASE)
 _AUTHORITY = re.compile(r"([A-Za-z0-9.-]+)(?::([0-9]{1,5}))?")
 _DROPPED = (HOP_BY_HOP - {b"transfer-encoding"}) | OVERRIDES | {b"expect"}
+_DROPPED_TO_SEARCH = _DROPPED | {b"accept-encoding", b"range"}
 _ASK = " If it is needed, ask for it with the tool ask_for_access."
 
 
@@ -104,7 +105,7 @@ class Requests:
         if found is None:
             raise Refusal(400, "the host must be a name")
         try:
-            host = full_hostname(found[1])
+            host = _hostname(found[1])
         except Invalid as error:
             raise Refusal(400, error.public) from None
         usual = HTTPS_PORT if self.tls else HTTP_PORT
@@ -189,12 +190,14 @@ def onward(headers: Headers, *, searched: bool) -> Headers:
 
     Of an answer that is `searched` for secrets, no compression is asked for.
     """
-    dropped = _DROPPED | named_by_connection(headers)
-    kept = [(name, value) for name, value in headers if name.lower() not in dropped and b"_" not in name]
-    if not searched:
-        return kept
-    kept = [(name, value) for name, value in kept if name.lower() not in (b"accept-encoding", b"range")]
-    return [*kept, (b"accept-encoding", b"identity")]
+    dropped = _DROPPED_TO_SEARCH if searched else _DROPPED
+    if named := named_by_connection(headers):
+        dropped |= named
+    kept = [pair for pair in headers if pair[0].lower() not in dropped and b"_" not in pair[0]]
+    return [*kept, (b"accept-encoding", b"identity")] if searched else kept
+
+
+_hostname = lru_cache(maxsize=1_024)(full_hostname)
 
 
 def _denied(reason: str) -> Refusal:

@@ -12,6 +12,7 @@ is for those that echo.
 
 import base64
 import json
+from collections.abc import Sequence
 from urllib.parse import quote
 
 SHORTEST_CHARACTERS = 8
@@ -45,6 +46,11 @@ class Scrubber:
         self._held = data[keep:]
         return data[:keep]
 
+    def last(self, chunk: bytes) -> bytes:
+        """Return what may be passed on of the last chunk, and of what was held back: all of it."""
+        data, self._held = self._held + chunk, b""
+        return blot(data, self._forms)
+
     def flush(self) -> bytes:
         """Return what was held back; the stream is over."""
         rest, self._held = self._held, b""
@@ -62,7 +68,7 @@ class Scrubber:
         return earliest
 
 
-def blot(data: bytes, forms: tuple[bytes, ...]) -> bytes:
+def blot(data: bytes, forms: Sequence[bytes]) -> bytes:
     """Blot out every whole form in `data`; the length stays."""
     for form in forms:
         if form in data:

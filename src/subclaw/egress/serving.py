@@ -25,12 +25,13 @@ Report = Callable[[Record, float, str], None]
 
 async def serve_requests(door: Door, answer: Answer, report: Report) -> None:
     """Serve a connection's requests until it ends, and end it in good order."""
-    while await _serve_request(door, answer, report):
+    task = _this_task()
+    while await _serve_request(door, answer, report, task):
         pass
     await door.linger()
 
 
-async def _serve_request(door: Door, answer: Answer, report: Report) -> bool:
+async def _serve_request(door: Door, answer: Answer, report: Report, task: asyncio.Task[object]) -> bool:
     """Serve one request; return whether the connection can carry another."""
     record, started_s = Record(), time.monotonic()
     try:
@@ -39,7 +40,7 @@ async def _serve_request(door: Door, answer: Answer, report: Report) -> bool:
         if request is None or door.wire.ended:
             return False
         # A client that goes away ends its call to the upstream, also while that is silent.
-        door.wire.on_end = _this_task().cancel
+        door.wire.on_end = task.cancel
         goes_on = await answer(door, request, record)
     except asyncio.CancelledError:
         door.wire.abort()
