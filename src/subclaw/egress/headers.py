@@ -33,8 +33,8 @@ def named_by_connection(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[byt
 def returned(headers: Iterable[tuple[bytes, bytes]], forms: tuple[bytes, ...], *, authorised: bool) -> Headers:
     """Return the headers of an answer as the client gets them, with every form of a secret blotted out.
 
-    Their names come in small letters. Cookies, and tokens in headers, that a server gives to the holder of a secret stay here if the request was
-    `authorised` by one: they are credentials too.
+    Their names come in small letters. Cookies, and tokens in headers, that a server gives to the holder of a secret
+    stay here if the request was `authorised` by one: they are credentials too.
     Errors: `Refusal` for a body in an encoding although none was asked for: it could not be searched for the secret.
     """
     received = list(headers)
