@@ -399,7 +399,8 @@ def _sent(message: Message, protocol: str) -> Message:
 
 
 def _answered(message: Message, protocol: str, case: Case) -> Message:
-    headers = _without_hop(message.headers, protocol)
+    """Return an answer as it is compared: the gateway writes names in small letters, as HTTP/2 has them."""
+    headers = tuple((name.lower(), value) for name, value in _without_hop(message.headers, protocol))
     if case.closes:
         headers = tuple(pair for pair in headers if pair != _CHUNKED)
     return replace(message, first=message.first.split(b" ")[1], headers=headers)

@@ -189,16 +189,14 @@ async def relay(client: Client, link: Link, response: Response, call: Call, reco
     client.begin(response.status, headers)
     if not link.ready:
         await client.flush()
-    scrubber, last = Scrubber(call.forms), first
-    while piece := await read():
+    scrubber, piece = Scrubber(call.forms), first
+    while not link.ended:  # else all that is left goes out together
+        if piece:
+            await client.send(scrubber.feed(piece))
+        piece = await read()
         if watch is not None:
             watch.feed(piece)
-        last += piece
-        if link.ended:  # all of it goes out together
-            break
-        await client.send(scrubber.feed(last))
-        last = b""
-    return await client.finish(scrubber.last(last))
+    return await client.finish(scrubber.last(piece))
 
 
 def _unanswered() -> Refusal:

@@ -39,7 +39,7 @@ class Message:
 
 @dataclass(frozen=True, kw_only=True)
 class Response(Message):
-    """The head of an answer. `closes` says that its connection ends with it."""
+    """The head of an answer; its headers' names are in small letters. `closes`: its connection ends with it."""
 
     status: int
     closes: bool
@@ -47,7 +47,8 @@ class Response(Message):
 
 def read_response(head: bytes, headers: Headers) -> Response:
     """Return what the sound head of an answer says."""
-    response = Response(status=int(head[9:12]), headers=headers, closes=head.startswith(b"HTTP/1.0"))
+    lowered = [(name.lower(), value) for name, value in headers]
+    response = Response(status=int(head[9:12]), headers=lowered, closes=head.startswith(b"HTTP/1.0"))
     return replace(response, closes=True) if response.says_close else response
 
 
