@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import re
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -13,16 +14,24 @@ from tests.budgets import owner_rows
 from tests.real.oauth_scene import DOMAIN, NAME, Scene, Way, play
 
 from subclaw.core.access import token_hash
+from subclaw.core.agent import Access
 from subclaw.core.errors import NotFound
 from subclaw.core.oauth import CALLBACK_PATH, client_label
 from subclaw.core.policy import Scope
+from subclaw.core.secret import label
+from subclaw.core.tool import ToolCall
+from subclaw.core.transcript import AccountLost, SecretSet
 from subclaw.egress import accounts as accounts_module
 from subclaw.egress import machines as machines_module
 from subclaw.egress.seal import seal
+from subclaw.store import conversations
+from subclaw.store.access import StoreAccess
 from subclaw.store.database import DatabaseAddress
 from subclaw.store.oauth import list_providers, remove_provider, save_provider
 from subclaw.store.secrets import placeholders, remove_secret, save_bound_secret
 from subclaw.testing.oauth import CLIENT_SECRET, HOST
+from subclaw.tools.access import access_tools
+from subclaw.tools.toolbox import BuiltInToolbox
 
 GRANTS = "SELECT generation, over FROM oauth_grant"
 
@@ -367,6 +376,29 @@ def test_what_is_taken_away_is_handed_back_to_the_provider(
     play(address, tmp_path, scenario)
 
 
+def test_who_sets_the_secret_by_hand_leaves_the_account(address: DatabaseAddress, tmp_path: Path) -> None:
+    async def scenario(scene: Scene) -> None:
+        await connected(scene)
+        placeholder = (await placeholders(scene.app, scene.tenant_id))[NAME]
+        binding = scene.provider.provider().binding
+        of = label(NAME, Scope.TENANT, scene.tenant_id, placeholder, binding)
+        await save_bound_secret(
+            scene.app,
+            name=NAME,
+            scope=Scope.TENANT,
+            tenant_id=scene.tenant_id,
+            placeholder=placeholder,
+            binding=binding,
+            sealed=seal(bytes(scene.key.public_key), "a-token-of-my-own", of),
+        )
+        assert scene.rows(GRANTS) == []
+        async with scene.way() as way:
+            await way.ask()
+        assert scene.provider.upstream.requests[-1].headers["authorization"] == "Bearer a-token-of-my-own"
+
+    play(address, tmp_path, scenario)
+
+
 def test_a_secret_of_that_name_which_the_person_set_gives_way(address: DatabaseAddress, tmp_path: Path) -> None:
     async def scenario(scene: Scene) -> None:
         await save_bound_secret(
@@ -393,6 +425,35 @@ def test_a_key_that_is_sealed_for_another_provider_is_not_used(address: Database
         answer = await scene.connect()
         assert (answer.status_code, nothing_stored(scene)) == (503, True)
         assert scene.provider.exchanges == 0
+
+    play(address, tmp_path, scenario)
+
+
+def test_the_agent_asks_and_is_told(address: DatabaseAddress, tmp_path: Path) -> None:
+    async def scenario(scene: Scene) -> None:
+        requests = StoreAccess(scene.app, scene.operator)
+        tools = access_tools(requests, access=Access.NEVER, public_url="http://x", start_account=scene.links.start)
+
+        async def ask(**arguments: object) -> str:
+            call = ToolCall(
+                id="call_0", name="ask_for_access", arguments=json.dumps({"reason": "to read mail", **arguments})
+            )
+            return (await BuiltInToolbox(tools).perform(scene.caller, call)).content
+
+        words = await ask(oauth="test")
+        for link in re.findall(r"http://\S+", words):
+            to = await scene.get(link)
+            assert (await scene.get(scene.provider.consent(to.headers["location"]))).status_code == 200
+        owner_rows(address, "UPDATE oauth_grant SET expires_at = now(), renewable = false")
+        async with scene.way() as way:
+            assert (await way.ask())[0] == 403
+        for wrong in ({"oauth": "google"}, {"oauth": "test", "host": "a.test"}, {"oauth": "test", "secret": "A"}):
+            assert "http" not in await ask(**wrong)
+        (lease,) = await conversations.claim(scene.app, 1, 10)
+        opened = await conversations.open_turn(scene.app, lease)
+        binding = scene.provider.provider().binding
+        told = [event for event in opened.events if isinstance(event, SecretSet | AccountLost)]
+        assert told == [SecretSet(name=NAME, binding=binding), AccountLost(provider="test", name=NAME)]
 
     play(address, tmp_path, scenario)
 

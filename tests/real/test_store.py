@@ -57,6 +57,7 @@ OF_TRIGGERS = (
     "count_change",
     "forget_minted",
     "free_reservation",
+    "leave_account",
     "note_warning",
     "return_segments",
     "revoke_grant",

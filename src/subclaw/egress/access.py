@@ -8,6 +8,8 @@ from subclaw.core.secret import BoundSecret, Grant
 from subclaw.egress.opened import Opened
 from subclaw.egress.placeholders import Usable, bound_to
 
+MINTED_LIMIT = 50
+"""Secrets of one machine that came in answers."""
 _REMEMBERED = 1_024
 """Hosts whose decision is kept."""
 
@@ -66,10 +68,17 @@ class Access:
         return found
 
     def with_minted(self, minted: Sequence[BoundSecret]) -> "Access":
-        """Return the same with secrets that came in an answer, as far as they are not known here; nothing opens."""
+        """Return the same with secrets that came in an answer, as far as they are not known here; nothing opens.
+
+        Of these the newest are kept.
+        """
         known = {secret.id for secret in self._secrets}
-        new = tuple(secret for secret in minted if secret.id not in known)
-        return Access(self._given_rules, (*self._secrets, *new), self._open_secret) if new else self
+        new = [secret for secret in minted if secret.id not in known]
+        if not new:
+            return self
+        others = [secret for secret in self._secrets if not secret.minted]
+        kept = [*(secret for secret in self._secrets if secret.minted), *new][-MINTED_LIMIT:]
+        return Access(self._given_rules, (*others, *kept), self._open_secret)
 
     def grant_of(self, secret_id: int) -> Grant | None:
         """Return the consent by which a secret is here now, if it is here and an account's."""

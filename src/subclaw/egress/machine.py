@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from subclaw.core.policy import Opening
 from subclaw.core.secret import BoundSecret
 from subclaw.core.tenant import TenantId
-from subclaw.egress.access import Access
+from subclaw.egress.access import MINTED_LIMIT, Access
 from subclaw.egress.certificates import Authority
 from subclaw.egress.dns_server import Rate
 from subclaw.egress.limits import Limits
@@ -65,7 +65,7 @@ class Machine:
     def add_minted(self, secrets: Sequence[BoundSecret]) -> None:
         """Let secrets hold at once that came in an answer."""
         now_s = asyncio.get_running_loop().time()
-        self._minted += ((now_s, secret) for secret in secrets)
+        self._minted = [*self._minted, *((now_s, secret) for secret in secrets)][-MINTED_LIMIT:]
         self.access = self.access.with_minted(secrets)
 
     def change(self, access: Access, *, known_at_s: float) -> None:

@@ -51,6 +51,12 @@ def test_nobodys_hostname_has_no_page(demo_box: RunningBox) -> None:
     assert "No site has been published at this address." in response.text
 
 
+def test_where_people_come_back_to_is_ours_on_every_hostname(demo_box: RunningBox) -> None:
+    for path in ("callback?code=a&state=", "start/"):
+        response = visit(demo_box, f"http://nobody-at-all.localhost:{demo_box.port}/_/oauth/{path}{'a' * 43}")
+        assert (response.status_code, "This link does not work" in response.text) == (404, True)
+
+
 @pytest.fixture(scope="module")
 def clock(demo_box: RunningBox) -> tuple[str, TenantId]:
     return site_of(demo_box, "serve a clock from my machine")

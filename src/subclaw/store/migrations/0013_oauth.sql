@@ -115,6 +115,16 @@ BEGIN
 END $$;
 CREATE TRIGGER revoke_grant AFTER DELETE ON oauth_grant FOR EACH ROW EXECUTE FUNCTION revoke_grant();
 
+-- Who sets a secret by hand that stood for an account has no more need of that.
+CREATE FUNCTION leave_account() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    IF coalesce(current_setting('subclaw.account', true), '') = '' THEN
+        DELETE FROM oauth_grant g WHERE g.secret_id = NEW.id;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER leave_account AFTER UPDATE OF sealed ON bound_secret FOR EACH ROW EXECUTE FUNCTION leave_account();
+
 -- As `core.oauth.grant_label` says it.
 CREATE FUNCTION grant_label(p_tenant bigint, p_provider text) RETURNS text LANGUAGE sql IMMUTABLE AS
     $$ SELECT 'oauth grant of ' || p_provider || ' for tenant ' || p_tenant $$;
@@ -386,6 +396,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN 'gone';
     END IF;
+    PERFORM set_config('subclaw.account', 'connected', true);
     v_secret := keep_bound_secret('tenant', v.tenant_id, p_name, p_placeholder, p_binding, p_sealed, p_limit);
     IF v_secret IS NULL OR v_secret = 0 THEN
         RETURN CASE WHEN v_secret = 0 THEN 'full' ELSE 'changed' END;
@@ -426,6 +437,7 @@ BEGIN
     IF v_secret IS NULL THEN
         RETURN false;
     END IF;
+    PERFORM set_config('subclaw.account', 'renewed', true);
     UPDATE bound_secret s SET sealed = p_sealed, updated_at = now() WHERE s.id = v_secret;
     RETURN true;
 END $$;
@@ -463,8 +475,8 @@ END $$;
 
 CREATE FUNCTION forget_revocation(p_id bigint) RETURNS void LANGUAGE sql AS $$ DELETE FROM oauth_revocation r WHERE r.id = p_id $$;
 
-REVOKE ALL ON FUNCTION forget_minted, revoke_grant, grant_label, keep_minted, tell_of_account, set_oauth_provider,
-    remove_oauth_provider, oauth_offer, begin_oauth, present_flow, flow_to_finish, connect_account, hold_grant,
+REVOKE ALL ON FUNCTION forget_minted, revoke_grant, leave_account, grant_label, keep_minted, tell_of_account,
+    set_oauth_provider, remove_oauth_provider, oauth_offer, begin_oauth, present_flow, flow_to_finish, connect_account, hold_grant,
     renew_grant, let_go_of_grant, end_grant, take_revocations, forget_revocation FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION set_oauth_provider, remove_oauth_provider TO subclaw_operator;
 GRANT EXECUTE ON FUNCTION oauth_offer, begin_oauth, present_flow TO subclaw_app;
