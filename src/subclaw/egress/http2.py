@@ -46,6 +46,13 @@ Answer = Callable[[Client, Request, Record], Awaitable[bool]]
 
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
+_CONFIGURATION = H2Configuration(
+    client_side=False,
+    header_encoding=None,
+    # What goes out was checked as it came in from the upstream, and has no headers that end at a hop.
+    validate_outbound_headers=False,
+    normalize_outbound_headers=False,
+)
 _METHOD = re.compile(rb"[A-Z]{1,32}")
 
 
@@ -100,7 +107,7 @@ class _Connection:
 
     def __init__(self, stream: Stream, limits: Limits) -> None:
         self.limits = limits
-        self.http = H2Connection(H2Configuration(client_side=False, header_encoding=None))
+        self.http = H2Connection(_CONFIGURATION)
         self._stream = stream
         self._clients: dict[int, _StreamClient] = {}
         self._sending = asyncio.Lock()
@@ -265,7 +272,7 @@ class _StreamClient:
     def begin(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """See `exchange.Client.begin`."""
         self.begun = True
-        self._head = [(b":status", b"%d" % status), *headers]
+        self._head = [(b":status", b"%d" % status), *((name.lower(), value) for name, value in headers)]
 
     async def flush(self) -> None:
         """See `exchange.Client.flush`."""

@@ -28,5 +28,5 @@ class Limits:
     """Interim answers (1xx) that an upstream may send before its answer."""
 
 
-MACHINE_LIMITS = Limits(body_bytes=8 * 2**30, pooled=6)
+MACHINE_LIMITS = Limits(body_bytes=8 * 2**30)
 """A machine's requests may be as large as its quota: archives and repositories go out."""
