@@ -294,11 +294,9 @@ class _StreamClient:
 
     async def finish(self, last: bytes = b"") -> bool:
         """See `exchange.Client.finish`."""
-        if self._head and not last:  # an answer without a body must not have an empty one (304 with a length)
-            self._send_head(ended=True)
-        else:
+        if last:
             await self.send(last)
-            self.connection.http.end_stream(self.stream_id)
+        self._end()
         await self.connection.flush()
         return True
 
@@ -318,8 +316,16 @@ class _StreamClient:
 
     def reset(self, error: ErrorCodes) -> None:
         """End the stream at once."""
+        self._head = []
         with contextlib.suppress(H2Error):
             self.connection.http.reset_stream(self.stream_id, error)
+
+    def _end(self) -> None:
+        """End the answer. One without a body must not have an empty one: 304 may say a length."""
+        if self._head:
+            self._send_head(ended=True)
+        else:
+            self.connection.http.end_stream(self.stream_id)
 
     def _send_head(self, *, ended: bool) -> None:
         """Write the head of the answer, unless that was done."""
