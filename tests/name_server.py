@@ -1,8 +1,9 @@
 """A real name server for tests, over UDP and TCP: it says what it is told to, and keeps what it was asked."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from typing import cast
 
 import dns.flags
@@ -10,6 +11,8 @@ import dns.message
 import dns.rcode
 import dns.rdatatype
 import dns.rrset
+
+_TRIES = 20
 
 
 class NameServer(asyncio.DatagramProtocol):
@@ -106,18 +109,34 @@ class NameServer(asyncio.DatagramProtocol):
 @asynccontextmanager
 async def name_server() -> AsyncIterator[NameServer]:
     """Run a name server on this host for a block; `address` says where."""
-    transport, server = await asyncio.get_running_loop().create_datagram_endpoint(
-        NameServer, local_addr=("127.0.0.1", 0)
-    )
-    port = transport.get_extra_info("sockname")[1]
-    server.address = f"127.0.0.1:{port}"
-    streams = await asyncio.start_server(server.stream, "127.0.0.1", port)
-    try:
-        yield server
-    finally:
-        streams.close()
-        await streams.wait_closed()
-        transport.close()
+    loop = asyncio.get_running_loop()
+    with _bound_pair() as (datagrams, connections):
+        transport, server = await loop.create_datagram_endpoint(NameServer, sock=datagrams)
+        server.address = f"127.0.0.1:{datagrams.getsockname()[1]}"
+        streams = await asyncio.start_server(server.stream, sock=connections)
+        try:
+            yield server
+        finally:
+            streams.close()
+            await streams.wait_closed()
+            transport.close()
+
+
+@contextmanager
+def _bound_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Give a UDP and a TCP socket on one port of loopback, which is tried until it is free for both."""
+    for _ in range(_TRIES):
+        with ExitStack() as stack:
+            datagrams = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            connections = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+            datagrams.bind(("127.0.0.1", 0))
+            try:
+                connections.bind(datagrams.getsockname())
+            except OSError:
+                continue
+            yield datagrams, connections
+            return
+    raise OSError("no port is free for both")
 
 
 def _name(query: dns.message.Message) -> str:
