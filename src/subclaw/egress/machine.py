@@ -102,10 +102,14 @@ class Machine:
         return list(self._open)
 
     def bound_for(self, host: str, port: int) -> None:
-        """Say which host the connection that this task serves goes to, so that it ends when that is open no more."""
+        """Say which host the connection that this task serves goes to, so that it ends when that is open no more.
+
+        A task that serves only a part of a connection, such as a stream, says nothing by it: that ends with the whole.
+        """
         task = asyncio.current_task()
         assert task is not None
-        self._open[task] = (host, port)
+        if task in self._open:
+            self._open[task] = (host, port)
 
     def pool(self, opening: Opening, *, tls: bool) -> Pool:
         """Return the connections to a host. They are this machine's alone."""
@@ -119,7 +123,7 @@ class Machine:
     async def dial(self, opening: Opening, *, tls: bool) -> Wire:
         """Connect to a host anew: its name is resolved and what it resolves to is checked each time.
 
-        Errors: `Refusal`, `NotFound`, `Unavailable`, `Denied`.
+        Errors: `Refusal`, `Unavailable`; `Denied` if it must not be reached where its name leads.
         """
         return await dial_host(
             self.outside, opening.host, opening.port, opening.addresses, tls=tls, connect_s=self.limits.connect_s

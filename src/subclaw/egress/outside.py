@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 
+from subclaw.core.errors import NotFound
 from subclaw.egress.dial import dial
 from subclaw.egress.refusal import Refusal
 from subclaw.egress.resolver import Resolver, checked
@@ -27,9 +28,12 @@ async def dial_host(
     """Connect to a host anew, at the addresses that the operator says, if any.
 
     Else its name is resolved, and what it resolves to is checked each time.
-    Errors: `Refusal`, `NotFound`, `Unavailable`, `Denied`.
+    Errors: `Refusal`, `Unavailable`; `Denied` if it must not be reached where its name leads.
     """
-    found = [ip_address(address) for address in addresses] or checked(host, await outside.resolver.resolve(host))
+    try:
+        found = [ip_address(address) for address in addresses] or checked(host, await outside.resolver.resolve(host))
+    except NotFound as error:
+        raise Refusal(502, error.public) from None
     refusal = Refusal(502, f"{host} has no address")
     for address in found[:ADDRESSES_TRIED]:
         try:
