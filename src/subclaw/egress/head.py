@@ -5,11 +5,14 @@ Source: RFC 9112, sections 2.2, 3, 5, 6 and 11.2.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
+
+from subclaw.egress.headers import FRAMING, named_by_connection
 
 END = b"\r\n\r\n"
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
-_REQUEST_LINE = re.compile(_TOKEN + rb"{1,32} [\x21-\x7e]+ HTTP/1\.1\r\n")
+# Methods are in capitals: to some servers "delete" is DELETE, and to a rule about methods it would not be.
+_REQUEST_LINE = re.compile(rb"[A-Z][A-Z-]{0,31} [\x21-\x7e]+ HTTP/1\.1\r\n")
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-5][0-9]{2}(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
 _REQUEST_FIELDS = re.compile(rb"(?:" + _TOKEN + rb"++:[\t\x20-\x7e]*+\r\n)*+\r\n")
 _RESPONSE_FIELDS = re.compile(rb"(?:" + _TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+\r\n")
@@ -20,6 +23,8 @@ _BARE_LF = re.compile(rb"(?<!\r)\n")
 
 _UPGRADES = frozenset((b"upgrade", b"http2-settings"))
 _HANDSHAKE = frozenset((b"upgrade", b"connection", b"sec-websocket-version", b"http2-settings"))
+_END_TO_END = frozenset((b"host", b"content-length", b"transfer-encoding"))
+"""What `Connection` must not name: whoever then drops it reads another request."""
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -65,7 +70,9 @@ def request_problem(
         return 400, "this connection cannot be upgraded"
     if head.startswith((b"CONNECT ", b"TRACE ")):
         return 405, "that method is not allowed"
-    framing = _framing_problem(fields)
+    if named_by_connection(fields) & _END_TO_END:
+        return 400, "Connection names a header that is for everybody"
+    framing = framing_problem(fields)
     return (400, framing) if framing else None
 
 
@@ -74,7 +81,7 @@ def sound_request(head: bytes) -> bool:
     return _SOUND.fullmatch(head) is not None
 
 
-def wants_websocket(head: bytes, fields: Iterable[tuple[bytes, bytes]]) -> bool:
+def wants_websocket(head: bytes, fields: Collection[tuple[bytes, bytes]]) -> bool:
     """Return whether a request asks to go on as a WebSocket, and nothing else (RFC 6455, section 4.1)."""
     given = [(name.lower(), value.lower()) for name, value in fields if name.lower() in _HANDSHAKE]
     connection = next((value for name, value in given if name == b"connection"), b"")
@@ -84,6 +91,7 @@ def wants_websocket(head: bytes, fields: Iterable[tuple[bytes, bytes]]) -> bool:
         and (b"upgrade", b"websocket") in given
         and (b"sec-websocket-version", b"13") in given
         and b"upgrade" in [part.strip() for part in connection.split(b",")]
+        and not any(name.lower() in FRAMING for name, _ in fields)
     )
 
 
@@ -104,15 +112,15 @@ def response_problem(
     fields = _lowered(read_headers(head) if headers is None else headers)
     if len(fields) > headers_limit:
         return "there are too many headers"
-    return _framing_problem(fields)
+    return framing_problem(fields)
 
 
 def _lowered(fields: Fields) -> Fields:
     return [(name.lower(), value) for name, value in fields]
 
 
-def _framing_problem(fields: Fields) -> str | None:
-    """Say why the length of the body would be open to doubt."""
+def framing_problem(fields: Fields) -> str | None:
+    """Say why the length of a body would be open to doubt; names are in small letters."""
     lengths = [value for name, value in fields if name == b"content-length"]
     codings = [value for name, value in fields if name == b"transfer-encoding"]
     if lengths and codings:

@@ -9,7 +9,6 @@ import contextlib
 import json
 import re
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
 from h2.config import H2Configuration
@@ -28,6 +27,7 @@ from h2.exceptions import H2Error, ProtocolError, StreamClosedError
 from h2.settings import SettingCodes
 
 from subclaw.egress.exchange import Client, Record
+from subclaw.egress.head import framing_problem
 from subclaw.egress.headers import Headers
 from subclaw.egress.limits import Limits
 from subclaw.egress.refusal import Refusal
@@ -37,8 +37,8 @@ from subclaw.egress.stream import Stream
 
 STREAMS_LIMIT = 100
 """Requests of one connection at once."""
-WINDOW_BYTES = 1_048_576
-"""How much of all bodies together may have come in without having gone on; and of one body."""
+WINDOW_BYTES = 262_144
+"""How much of all bodies together may have come in without having gone on; and of one body. The way is short."""
 RESETS_LIMIT = 500
 """Requests that a client may take back before its connection ends."""
 
@@ -92,6 +92,8 @@ async def _serve_stream(client: "_StreamClient", request: Request, answer: Answe
     except (ConnectionError, TimeoutError, StreamClosedError, ProtocolError):
         reason = "the client is gone or takes nothing"
         client.reset(ErrorCodes.CANCEL)
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            await client.flush()
     except Exception as error:  # one request must not end the gateway
         refusal = as_refusal(error)
         record.status, reason = refusal.status, refusal.internal
@@ -147,9 +149,10 @@ class _Connection:
         """Take one event; return a request that begins with it."""
         match event:
             case RequestReceived():
-                client = _StreamClient(self, event.stream_id)
+                request = _request(event, ended=event.stream_ended is not None)
+                client = _StreamClient(self, event.stream_id, awaits_word=_awaits_word(request))
                 self._clients[event.stream_id] = client
-                return client, _request(event, ended=event.stream_ended is not None)
+                return client, request
             case DataReceived():
                 self._received(event)
             case StreamEnded() | StreamReset():
@@ -173,8 +176,8 @@ class _Connection:
         if isinstance(event, StreamReset):
             self._resets += 1
             self._over = self._over or self._resets > RESETS_LIMIT
-            if client is not None and client.serving is not None:
-                client.serving.cancel()
+            if client is not None:
+                client.cancel()
         elif client is not None:
             client.ended()
 
@@ -204,27 +207,30 @@ class _Connection:
     def let_go(self) -> None:
         """End every request that is under way."""
         for client in list(self._clients.values()):
-            if client.serving is not None:
-                client.serving.cancel()
+            client.cancel()
 
 
 class _StreamClient:
     """One stream's client: see `exchange.Client`."""
 
-    def __init__(self, connection: _Connection, stream_id: int) -> None:
+    def __init__(self, connection: _Connection, stream_id: int, *, awaits_word: bool) -> None:
+        """`awaits_word` says that the body may only come once it is asked for."""
         self.connection = connection
         self.stream_id = stream_id
         self.serving: asyncio.Task[None] | None = None
         self.body_bytes = 0
         self.begun = False
         self._head: Headers = []
-        self._pieces: deque[tuple[bytes, int]] = deque()
+        self._received = bytearray()
+        self._flow_bytes = 0
         self._ended = False
+        self._awaits_word = awaits_word
         self._changed = asyncio.Event()
 
     def received(self, data: bytes, flow_bytes: int) -> None:
         """Keep a piece of the body until it is read."""
-        self._pieces.append((data, flow_bytes))
+        self._received += data
+        self._flow_bytes += flow_bytes
         self.wake()
 
     def ended(self) -> None:
@@ -236,38 +242,41 @@ class _StreamClient:
         """Have whoever waits look again."""
         self._changed.set()
 
+    def cancel(self) -> None:
+        """End the serving of the request, which may not have begun."""
+        if self.serving is not None:
+            self.serving.cancel()
+        self.connection.forget(self)
+
     def drop(self) -> None:
         """Throw away what was not read."""
-        while self._pieces:
-            self.connection.acknowledge(self.stream_id, self._pieces.popleft()[1])
+        self._take()
 
     async def body(self) -> bytes:
         """See `exchange.Client.body`."""
         limits = self.connection.limits
-        while True:
-            if self._pieces:
-                data, flow_bytes = self._pieces.popleft()
-                self.connection.acknowledge(self.stream_id, flow_bytes)
-                await self.connection.flush()
-                self.body_bytes += len(data)
-                if self.body_bytes > limits.body_bytes:
-                    raise Refusal(413, f"the request is larger than {limits.body_bytes:,} bytes")
-                if data:
-                    return data
-            elif self._ended:
-                return b""
-            else:
-                await self._change("the request took too long to arrive")
+        if self._awaits_word and not self._received and not self._ended:
+            self.connection.http.send_headers(self.stream_id, [(b":status", b"100")])
+        self._awaits_word = False
+        while not self._received and not self._ended:
+            self._take()  # what was padding alone
+            await self._change("the request took too long to arrive")
+        data = self._take()
+        await self.connection.flush()
+        self.body_bytes += len(data)
+        if self.body_bytes > limits.body_bytes:
+            raise Refusal(413, f"the request is larger than {limits.body_bytes:,} bytes")
+        return data
 
     async def gather(self, limit_bytes: int) -> tuple[bytes, bool]:
         """See `exchange.Client.gather`."""
-        pieces: list[bytes] = []
-        while sum(map(len, pieces)) <= limit_bytes:
+        gathered = bytearray()
+        while len(gathered) <= limit_bytes:
             piece = await self.body()
             if not piece:
-                return b"".join(pieces), True
-            pieces.append(piece)
-        return b"".join(pieces), False
+                return bytes(gathered), True
+            gathered += piece
+        return bytes(gathered), False
 
     def begin(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """See `exchange.Client.begin`."""
@@ -297,6 +306,7 @@ class _StreamClient:
         if last:
             await self.send(last)
         self._end()
+        self._refuse_rest()
         await self.connection.flush()
         return True
 
@@ -310,8 +320,7 @@ class _StreamClient:
             self.begin(refusal.status, [(b"content-type", b"application/json"), (b"content-length", length)])
             await self.send(body)
             self.connection.http.end_stream(self.stream_id)
-            if not self._ended:  # RFC 9113, section 8.1: the rest of the body is not wanted
-                self.reset(ErrorCodes.NO_ERROR)
+            self._refuse_rest()
         await self.connection.flush()
 
     def reset(self, error: ErrorCodes) -> None:
@@ -332,6 +341,18 @@ class _StreamClient:
         if self._head:
             self.connection.http.send_headers(self.stream_id, self._head, end_stream=ended)
             self._head = []
+
+    def _refuse_rest(self) -> None:
+        """What is still to come of the request's body is not wanted once it is answered (RFC 9113, section 8.1)."""
+        if not self._ended:
+            self.reset(ErrorCodes.NO_ERROR)
+
+    def _take(self) -> bytes:
+        """Take what has come in, and open the windows by it."""
+        data, flow_bytes = bytes(self._received), self._flow_bytes
+        self._received, self._flow_bytes = bytearray(), 0
+        self.connection.acknowledge(self.stream_id, flow_bytes)
+        return data
 
     async def _change(self, reason: str) -> None:
         self._changed.clear()
@@ -360,6 +381,10 @@ def _request(event: RequestReceived, *, ended: bool) -> Request:
     return Request(method=pseudo.get(b":method", b""), target=pseudo.get(b":path", b""), headers=_joined(headers))
 
 
+def _awaits_word(request: Request) -> bool:
+    return any(value.lower() == b"100-continue" for value in request.values(b"expect"))
+
+
 def _joined(headers: Headers) -> Headers:
     """Put cookies that came in pieces together again (RFC 9113, section 8.2.3)."""
     cookies = [value for name, value in headers if name == b"cookie"]
@@ -381,4 +406,6 @@ def _problem(request: Request, limits: Limits) -> str:
         return "there are too many headers"
     if not all(_NAME.fullmatch(name) and _VALUE.fullmatch(value) for name, value in request.headers):
         return "a header is malformed"
-    return ""
+    if not hosts[0].isascii():
+        return "there must be one authority with a host's name"
+    return framing_problem(request.headers) or ""
