@@ -35,7 +35,7 @@ _TLS_RECORD = b"\x16"
 _CONNECT_LIMIT_BYTES = 4_096
 _CONNECT = re.compile(rb"CONNECT ([A-Za-z0-9.-]{1,253}):([0-9]{1,5}) HTTP/1\.[01]\r\n")
 _CONNECT_FIELDS = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e]*+\r\n)*+\r\n")
-_HOST = re.compile(rb"\r\nhost:[ \t]*([^\r\n]*?)[ \t]*\r\n", re.IGNORECASE)
+_HOST = re.compile(rb"\r\nhost:[ \t]*([^\r\n]*?)[ \t]*(?=\r\n)", re.IGNORECASE)
 
 
 async def serve_machine_connection(wire: Wire, machine: Machine, address: str, port: int) -> None:
@@ -129,6 +129,8 @@ async def _connect_target(wire: Wire, machine: Machine) -> tuple[str, int]:
     line = _CONNECT.match(head + end)
     hosts = _HOST.findall(head + end)
     try:
+        if len(head) > _CONNECT_LIMIT_BYTES:
+            raise Invalid("the head is too large")
         if line is None or not _CONNECT_FIELDS.fullmatch(head + end, line.end()) or len(hosts) > 1:
             raise Invalid("that is not a CONNECT to a host's name and port")
         host, port = full_hostname(line[1].decode()), int(line[2])
@@ -138,6 +140,7 @@ async def _connect_target(wire: Wire, machine: Machine) -> tuple[str, int]:
             raise Invalid("that is not a port")
     except Invalid as error:
         refusal = Refusal(400, error.public)
+        machine.note(machine.tenant_id, Noted(host="", port=0, allowed=False, reason=error.public), 0, 0)
         await _refuse(wire, machine, refusal)
         raise refusal from None
     return host, port

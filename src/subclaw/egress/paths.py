@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 TARGET_LIMIT_BYTES = 16_384
 _TARGET = re.compile(rb"/[\x21\x22\x24-\x7e]*")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_DOUBTFUL = re.compile(r"//|[\\;]|%(?:2[fF]|5[cC]|25)")
+_DOUBTFUL = re.compile(r"//|[\\;]|%(?:2[fF]|3[bB]|5[cC]|25)")
 _DOT_SEGMENT = re.compile(r"/\.{1,2}(?:/|$)")
 
 

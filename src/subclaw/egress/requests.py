@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 
-from subclaw.core.errors import Invalid, Unavailable
+from subclaw.core.errors import Denied, Invalid, Unavailable
 from subclaw.core.hostname import full_hostname
 from subclaw.core.policy import HTTPS_PORT, Opening, Refused, decide_request
 from subclaw.core.secret import BoundSecret, Grant
@@ -63,9 +63,13 @@ class Requests:
         record.mode, record.allowed = opening.mode.value, True
         call = await self._call(request, target.decode(), path, opening)
         pool = self.machine.pool(opening, tls=self.tls)
-        if isinstance(client, Door) and request.values(b"upgrade"):
-            return await bridge(client, call, pool, self.machine.limits, record)
-        return await forward(client, call, pool, self.machine.limits, record)
+        try:
+            if isinstance(client, Door) and request.values(b"upgrade"):
+                return await bridge(client, call, pool, self.machine.limits, record)
+            return await forward(client, call, pool, self.machine.limits, record)
+        except Denied:  # by where the host's name leads
+            record.allowed = False
+            raise
 
     def report(self, record: Record, took_s: float, reason: str) -> None:
         """Note what was decided on a request. See `serving.Report`."""
@@ -78,7 +82,7 @@ class Requests:
             mode=record.mode,
             reason="" if record.allowed else reason,
         )
-        if record.method:
+        if record.method or record.status:  # else there was no request
             self.machine.note(self.machine.tenant_id, noted, record.sent_bytes, record.received_bytes)
 
     def _site(self, request: Request) -> tuple[str, int, bytes]:
