@@ -22,14 +22,14 @@ from subclaw.core.tenant import TenantId
 from subclaw.core.tenant_egress import DecisionCount, TenantPolicy, Traffic
 from subclaw.core.upstream import Upstream
 from subclaw.egress.gateway import EgressSettings, ForControl, serve_egress
+from subclaw.egress.http.wire import Wire
 from subclaw.egress.keys import ensure_key, read_private_key, read_public_key
 from subclaw.egress.limits import MACHINE_LIMITS
-from subclaw.egress.machine_door import serve_machine_connection
-from subclaw.egress.machines import Machines
-from subclaw.egress.outside import Outside
-from subclaw.egress.resolver import HostResolver
+from subclaw.egress.machines.connections import serve_machine_connection
+from subclaw.egress.machines.machines import Machines
+from subclaw.egress.names.outside import Outside
+from subclaw.egress.names.resolver import HostResolver
 from subclaw.egress.seal import seal
-from subclaw.egress.wire import Wire
 from subclaw.testing.egress_machine import ELSEWHERE
 
 TENANT = TenantId(7)

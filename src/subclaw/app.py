@@ -29,8 +29,8 @@ from subclaw.core.channel import Channel
 from subclaw.core.policy import Rule
 from subclaw.core.secret import PLACEHOLDER, SealedSecret
 from subclaw.core.turn import Conversation
-from subclaw.egress.client import BASE_URL, gateway_client, verify
-from subclaw.egress.connect_client import connect_account
+from subclaw.egress.control.client import BASE_URL, gateway_client, verify
+from subclaw.egress.control.connect_client import connect_account
 from subclaw.egress.gateway import EgressSettings, ForControl, ForMachines, serve_egress
 from subclaw.egress.keys import read_public_key
 from subclaw.egress.process import room_for_connections

@@ -15,7 +15,7 @@ from subclaw.config import DEFAULT_PORT, Settings, process_environment
 from subclaw.console.gate import console_link
 from subclaw.console.keyfile import fresh_key
 from subclaw.core.errors import Denied
-from subclaw.egress.destination import destination
+from subclaw.egress.control.destination import destination
 from subclaw.egress.keys import ensure_key
 from subclaw.home import Home, held, prepare_home
 from subclaw.machines.images.image import current_image

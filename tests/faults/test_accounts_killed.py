@@ -22,11 +22,11 @@ import asyncio, os, signal, ssl, sys
 from pathlib import Path
 from subclaw.core import fault
 from subclaw.core.tenant import TenantId
-from subclaw.egress.accounts import Accounts
+from subclaw.egress.oauth.accounts import Accounts
 from subclaw.egress.gateway import EgressSettings, ForControl, serve_egress
 from subclaw.egress.keys import read_private_key
-from subclaw.egress.outside import Outside
-from subclaw.egress.resolver import HostResolver
+from subclaw.egress.names.outside import Outside
+from subclaw.egress.names.resolver import HostResolver
 from subclaw.store.account_book import StoreAccountBook
 from subclaw.store.database import DatabaseAddress, Role, open_database
 from subclaw.store.tenant_egress import load_policy

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from subclaw.egress.framing import CHUNKED, EMPTY, UNTIL_END, BadBody, Framing, IncomingBody, OutgoingBody
+from subclaw.egress.http.framing import CHUNKED, EMPTY, UNTIL_END, BadBody, Framing, IncomingBody, OutgoingBody
 
 _SIZES = st.sampled_from(
     [b"0", b"1", b"3", b"003", b"A", b"a", b"10", b"+3", b"0x3", b"-1", b"", b" 3", b"3 ", b"f" * 16]

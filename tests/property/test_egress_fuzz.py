@@ -27,9 +27,9 @@ from tests.hellos import built, client_hello, message_of, records, server_name, 
 
 from subclaw.core.addresses import looks_like_address
 from subclaw.core.hostname import full_hostname
-from subclaw.egress.client_hello import HELLO_LIMIT_BYTES, RECORDS_LIMIT, BadHello, Hello, read_hello
-from subclaw.egress.dns import PAYLOAD_BYTES, answer
-from subclaw.egress.head import END, request_problem, response_problem
+from subclaw.egress.http.head import END, request_problem, response_problem
+from subclaw.egress.machines.client_hello import HELLO_LIMIT_BYTES, RECORDS_LIMIT, BadHello, Hello, read_hello
+from subclaw.egress.names.dns import PAYLOAD_BYTES, answer
 
 SECONDS = float(os.environ.get("SUBCLAW_FUZZ_S", "5"))
 EXAMPLES_A_ROUND = 300

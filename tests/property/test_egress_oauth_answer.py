@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from subclaw.egress.oauth_answer import LONGEST_LIFE_S, Declined, Tokens, read_tokens
+from subclaw.egress.oauth.answer import LONGEST_LIFE_S, Declined, Tokens, read_tokens
 
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),

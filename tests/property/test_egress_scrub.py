@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from subclaw.egress.scrub import SHORTEST_CHARACTERS, Scrubber, forms_of
+from subclaw.egress.secrets.scrub import SHORTEST_CHARACTERS, Scrubber, forms_of
 
 _VALUES = st.text(min_size=SHORTEST_CHARACTERS, max_size=40)
 _CUTS = st.lists(st.integers(1, 9), max_size=80)

@@ -8,8 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from subclaw.core.upstream import Allowed, Upstream
-from subclaw.egress.head import END, request_problem
-from subclaw.egress.upstream_calls import decide
+from subclaw.egress.control.upstream_calls import decide
+from subclaw.egress.http.head import END, request_problem
 
 UPSTREAMS = {
     "api": Upstream(name="api", base_url="https://api.test/base/path"),

@@ -19,7 +19,7 @@ from subclaw.core.policy import Mode, Rule
 from subclaw.core.quota import Quota
 from subclaw.core.secret import Binding
 from subclaw.egress.limits import Limits
-from subclaw.egress.resolver import HostResolver
+from subclaw.egress.names.resolver import HostResolver
 from subclaw.testing.egress_machine import (
     ELSEWHERE,
     MachineDoor,

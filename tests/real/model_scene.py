@@ -9,7 +9,7 @@ from subclaw.config import KEY_VARIABLES, load_settings
 from subclaw.core.agent import AgentSettings
 from subclaw.core.model import Model, Prompt, UserSaid
 from subclaw.core.tool import ToolDefinition
-from subclaw.egress.client import gateway_client
+from subclaw.egress.control.client import gateway_client
 from subclaw.models.patience import Patience
 from subclaw.models.providers import Models, open_model, open_models
 from subclaw.testing.egress import running_gateway

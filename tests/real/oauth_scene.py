@@ -22,17 +22,17 @@ from subclaw.core.policy import Rule
 from subclaw.core.secret import SealedSecret
 from subclaw.core.tenant import TenantId
 from subclaw.core.tool import Caller
-from subclaw.egress.accounts import Accounts
-from subclaw.egress.certificates import Authority
-from subclaw.egress.client import gateway_client
-from subclaw.egress.connect_client import connect_account
+from subclaw.egress.control.client import gateway_client
+from subclaw.egress.control.connect_client import connect_account
 from subclaw.egress.gateway import EgressSettings, ForControl, serve_egress
 from subclaw.egress.keys import ensure_key, read_private_key, read_public_key
 from subclaw.egress.limits import MACHINE_LIMITS
-from subclaw.egress.machine import Machine
-from subclaw.egress.machines import Machines
-from subclaw.egress.outside import Outside
-from subclaw.egress.resolver import HostResolver
+from subclaw.egress.machines.certificates import Authority
+from subclaw.egress.machines.machine import Machine
+from subclaw.egress.machines.machines import Machines
+from subclaw.egress.names.outside import Outside
+from subclaw.egress.names.resolver import HostResolver
+from subclaw.egress.oauth.accounts import Accounts
 from subclaw.egress.seal import seal
 from subclaw.handover.accounts import accounts_router
 from subclaw.store import conversations

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from subclaw.egress.client_hello import Hello, read_hello
+from subclaw.egress.machines.client_hello import Hello, read_hello
 
 DEADLINE_S = 30.0
 

@@ -11,7 +11,7 @@ from twilio.request_validator import RequestValidator  # type: ignore[import-unt
 
 from subclaw.core.errors import Invalid, Unavailable
 from subclaw.core.upstream import Upstream
-from subclaw.egress.client import gateway_client, verify
+from subclaw.egress.control.client import gateway_client, verify
 from subclaw.testing.egress import run, running_gateway, talk
 from subclaw.testing.upstream import Connection, Seen, http_upstream, simple
 

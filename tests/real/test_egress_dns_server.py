@@ -12,9 +12,9 @@ import dns.message
 import pytest
 import uvloop
 
-from subclaw.egress.dns import answer
-from subclaw.egress.dns_server import BURST, RATE_PER_S, DnsServer, Rate, name_rate, serve_dns
-from subclaw.egress.resolver import HostResolver
+from subclaw.egress.names.dns import answer
+from subclaw.egress.names.resolver import HostResolver
+from subclaw.egress.names.server import BURST, RATE_PER_S, DnsServer, Rate, name_rate, serve_dns
 
 KEY = b"a secret of the host"
 QUERY = dns.message.make_query("api.test", "A", id=7).to_wire()
@@ -23,7 +23,7 @@ DEADLINE_S = 20.0
 # A namespace without any other network, where the resolvers find the server at the address they expect.
 PROGRAM = """
 import asyncio, json, pathlib, socket, subprocess, tempfile
-from subclaw.egress.dns_server import name_rate, serve_dns
+from subclaw.egress.names.server import name_rate, serve_dns
 
 def found(name, family):
     try:

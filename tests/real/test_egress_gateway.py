@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 
 from subclaw.core.errors import Conflict, Invalid
 from subclaw.core.upstream import Injection, Upstream
-from subclaw.egress.client import gateway_client
+from subclaw.egress.control.client import gateway_client
 from subclaw.egress.limits import Limits
 from subclaw.testing.egress import DEADLINE_S, run, running_gateway, talk
 from subclaw.testing.upstream import Connection, FakeUpstream, Seen, http_upstream, raw_upstream, simple

@@ -17,16 +17,16 @@ from tests.real.test_egress_rules import make_tenants
 from subclaw.core.policy import Opening, Refused, Scope
 from subclaw.core.secret import Binding, label
 from subclaw.core.tenant import TenantId
-from subclaw.egress.certificates import Authority
 from subclaw.egress.limits import MACHINE_LIMITS
-from subclaw.egress.machine import Machine
-from subclaw.egress.machines import Machines
-from subclaw.egress.minted import Minted
-from subclaw.egress.outside import Outside
-from subclaw.egress.placeholders import Usable
+from subclaw.egress.machines.certificates import Authority
+from subclaw.egress.machines.machine import Machine
+from subclaw.egress.machines.machines import Machines
+from subclaw.egress.names.outside import Outside
+from subclaw.egress.names.resolver import HostResolver
 from subclaw.egress.refusal import Refusal
-from subclaw.egress.resolver import HostResolver
 from subclaw.egress.seal import seal
+from subclaw.egress.secrets.minted import Minted
+from subclaw.egress.secrets.placeholders import Usable
 from subclaw.store.database import Database, DatabaseAddress, Role, open_database
 from subclaw.store.egress_book import StoreEgressBook
 from subclaw.store.secrets import MINTED_LIMIT, list_secrets, placeholders, remove_secret, save_bound_secret

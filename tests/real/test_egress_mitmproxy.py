@@ -24,7 +24,7 @@ from h2.connection import H2Connection
 from h2.events import DataReceived, ResponseReceived, StreamEnded
 from tests.real.mitmdump import running_mitmdump
 
-from subclaw.egress.headers import HOP_BY_HOP
+from subclaw.egress.http.headers import HOP_BY_HOP
 from subclaw.testing.egress_machine import access_of, machine_door, pinned, upstream_authority
 
 HOST = "api.example.test"

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from subclaw.egress.client import gateway_client
+from subclaw.egress.control.client import gateway_client
 from subclaw.egress.keys import ensure_key, read_public_key
 from subclaw.egress.seal import seal
 from subclaw.testing.egress import DEADLINE_S, run

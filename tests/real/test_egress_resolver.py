@@ -14,15 +14,15 @@ import uvloop
 from tests.name_server import NameServer, name_server
 
 from subclaw.core.errors import Denied, NotFound, SubclawError, Unavailable
-from subclaw.egress import resolver as module
-from subclaw.egress.resolver import HostResolver, checked
+from subclaw.egress.names import resolver as module
+from subclaw.egress.names.resolver import HostResolver, checked
 
 DEADLINE_S = 30.0
 PUBLIC, OTHER, PUBLIC_6 = ip_address("93.184.216.34"), ip_address("1.1.1.1"), ip_address("2606:4700::1111")
 
 PROGRAM = """
 import asyncio
-from subclaw.egress.resolver import HostResolver
+from subclaw.egress.names.resolver import HostResolver
 
 async def main():
     resolver = HostResolver()

@@ -9,7 +9,7 @@ from tests.real.model_scene import HELLO, KEY, PATHS, QUICK, TOOL, opened
 from subclaw.config import KEY_VARIABLES, load_settings
 from subclaw.core.errors import Denied, Exhausted, Invalid, SubclawError, Unauthenticated, Unavailable
 from subclaw.core.model import ModelSaid, Prompt, ToolSaid, Usage
-from subclaw.egress.client import gateway_client
+from subclaw.egress.control.client import gateway_client
 from subclaw.models.providers import open_model
 from subclaw.testing.egress import run, running_gateway
 from subclaw.testing.providers import CALL_ARGUMENTS, CALL_NAME, FakeProvider

@@ -21,8 +21,8 @@ from subclaw.core.policy import Scope
 from subclaw.core.secret import label
 from subclaw.core.tool import ToolCall
 from subclaw.core.transcript import AccountLost, SecretSet
-from subclaw.egress import accounts as accounts_module
-from subclaw.egress import machines as machines_module
+from subclaw.egress.machines import machines as machines_module
+from subclaw.egress.oauth import accounts as accounts_module
 from subclaw.egress.seal import seal
 from subclaw.store import conversations
 from subclaw.store.access import StoreAccess
@@ -147,7 +147,7 @@ def test_a_provider_that_misbehaves_is_spoken_of_in_words(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("subclaw.egress.oauth_call.CALL_S", 1.0)
+    monkeypatch.setattr("subclaw.egress.oauth.call.CALL_S", 1.0)
     caplog.set_level(logging.INFO)
 
     async def scenario(scene: Scene) -> None:

@@ -14,7 +14,7 @@ from subclaw.config import load_settings
 from subclaw.core.agent import AgentSettings
 from subclaw.core.channel import Address, InboundMessage
 from subclaw.core.tool import Caller, ToolDefinition
-from subclaw.egress.client import gateway_client
+from subclaw.egress.control.client import gateway_client
 from subclaw.models.answers import CALL_LIMIT, CUT_OFF, REFUSED
 from subclaw.models.patience import Patience
 from subclaw.models.providers import open_model

@@ -5,7 +5,7 @@ import ssl
 import pytest
 from tests.hellos import built, client_hello, message_of, records, server_name, vector
 
-from subclaw.egress.client_hello import HELLO_LIMIT_BYTES, RECORDS_LIMIT, BadHello, Hello, read_hello
+from subclaw.egress.machines.client_hello import HELLO_LIMIT_BYTES, RECORDS_LIMIT, BadHello, Hello, read_hello
 
 NAME = (0, server_name(b"api.test"))
 PLAIN = Hello(server_name="api.test", alpn=(), encrypted=False)

@@ -14,7 +14,7 @@ import dns.rdatatype
 import pytest
 from dns.rcode import FORMERR, NOERROR, NOTIMP, NXDOMAIN
 
-from subclaw.egress.dns import PAYLOAD_BYTES, TTL_S, answer, framed, unframed
+from subclaw.egress.names.dns import PAYLOAD_BYTES, TTL_S, answer, framed, unframed
 
 KEY = b"a secret of the host"
 QUERY = dns.message.make_query("api.test", "A", id=7).to_wire()

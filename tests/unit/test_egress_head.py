@@ -2,7 +2,7 @@
 
 import pytest
 
-from subclaw.egress.head import request_problem, response_problem, unfinished_problem
+from subclaw.egress.http.head import request_problem, response_problem, unfinished_problem
 
 START = b"POST /api/v1 HTTP/1.1\r\nHost: egress\r\n"
 

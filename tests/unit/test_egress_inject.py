@@ -6,10 +6,10 @@ import pytest
 
 from subclaw.core.errors import Corrupt
 from subclaw.core.upstream import Injection, Upstream
-from subclaw.egress.headers import returned
-from subclaw.egress.inject import outgoing
-from subclaw.egress.opened import Opened
+from subclaw.egress.control.inject import outgoing
+from subclaw.egress.http.headers import returned
 from subclaw.egress.refusal import Refusal
+from subclaw.egress.secrets.opened import Opened
 
 SECRET = Opened("sk-live-0123456789")
 BEARER = Upstream(name="a", base_url="https://api.test:8443/v1", secret="s")

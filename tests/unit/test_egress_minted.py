@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from subclaw.egress.headers import Headers
-from subclaw.egress.minted import (
+from subclaw.egress.http.headers import Headers
+from subclaw.egress.refusal import Refusal
+from subclaw.egress.seal import VALUE_LIMIT_CHARACTERS
+from subclaw.egress.secrets.minted import (
     KEYS_LIMIT,
     LONGEST_LIFE_S,
     USUAL_LIFE_S,
@@ -18,8 +20,6 @@ from subclaw.egress.minted import (
     rewrite,
     without_keys_in_addresses,
 )
-from subclaw.egress.refusal import Refusal
-from subclaw.egress.seal import VALUE_LIMIT_CHARACTERS
 
 TOKEN = "ya29.a0AfH6SMBx7-live-token-0123456789"
 GITHUB = "ghs_16C7e42F292c6912E7710c838347Ae178B4a"

@@ -4,8 +4,8 @@ import pytest
 
 from subclaw.core.errors import Invalid
 from subclaw.core.upstream import Allowed, Injection, Refused, Upstream
-from subclaw.egress.destination import destination
-from subclaw.egress.upstream_calls import decide
+from subclaw.egress.control.destination import destination
+from subclaw.egress.control.upstream_calls import decide
 
 OPENAI = Upstream(name="openai", base_url="https://api.openai.test/base/", secret="openai_key")
 LOCAL = Upstream(name="local", base_url="http://127.0.0.1:8080", methods=("GET",))

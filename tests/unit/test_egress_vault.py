@@ -14,8 +14,8 @@ import pytest
 from subclaw.core.errors import Corrupt, Invalid, NotFound, Unavailable
 from subclaw.core.secret import SealedSecret
 from subclaw.egress.keys import PRIVATE_NAME, PUBLIC_NAME, ensure_key, read_public_key
-from subclaw.egress.opened import Opened
 from subclaw.egress.seal import seal
+from subclaw.egress.secrets.opened import Opened
 from subclaw.egress.vault import FRESH_S, LOAD_EVERY_S, Vault
 
 VALUE = "sk-live-0123456789"

@@ -15,7 +15,7 @@ from subclaw.core.oauth import Flow, FlowState, Provider, authorization_url, cha
 from subclaw.core.oauth_presets import PRESETS
 from subclaw.core.secret import Binding, Grant
 from subclaw.core.transcript import AccountLost, AskModel, Event, TurnStarted, next_step
-from subclaw.egress.freshness import is_expired, is_stale, is_worth_renewing
+from subclaw.egress.oauth.freshness import is_expired, is_stale, is_worth_renewing
 
 PROVIDER = Provider(
     name="acme",

@@ -12,17 +12,17 @@ from subclaw.core.oauth import AccountBook
 from subclaw.core.policy import Rule
 from subclaw.core.tenant_egress import EgressBook
 from subclaw.core.upstream import Upstream
-from subclaw.egress.accounts import Accounts
-from subclaw.egress.control import ControlDoor, open_control_door
-from subclaw.egress.handover import serve_handovers
+from subclaw.egress.control.door import ControlDoor, open_control_door
+from subclaw.egress.http.wire import Wire
 from subclaw.egress.keys import read_private_key
 from subclaw.egress.limits import MACHINE_LIMITS, Limits
-from subclaw.egress.machines import Machines
-from subclaw.egress.outside import Outside
+from subclaw.egress.machines.handover import serve_handovers
+from subclaw.egress.machines.machines import Machines
+from subclaw.egress.names.outside import Outside
+from subclaw.egress.names.resolver import HostResolver
+from subclaw.egress.oauth.accounts import Accounts
 from subclaw.egress.process import forbid_core_dumps, room_for_connections
-from subclaw.egress.resolver import HostResolver
 from subclaw.egress.vault import LoadSecrets, Vault
-from subclaw.egress.wire import Wire
 from subclaw.sockets import bind_unix
 
 _log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from nacl.public import PrivateKey, SealedBox
 from subclaw.core.errors import Corrupt, NotFound, SubclawError, Unavailable
 from subclaw.core.secret import SealedSecret
 from subclaw.egress.keys import read_private_key
-from subclaw.egress.opened import Opened
+from subclaw.egress.secrets.opened import Opened
 
 LoadSecrets = Callable[[], Awaitable[Sequence[SealedSecret]]]
 """Reads all sealed secrets from where they are stored."""

@@ -18,18 +18,18 @@ from subclaw.core.quota import Quota
 from subclaw.core.secret import Binding, BoundSecret, MintedSecret
 from subclaw.core.tenant import TenantId
 from subclaw.core.tenant_egress import Traffic
-from subclaw.egress.access import Access
-from subclaw.egress.certificates import Authority
-from subclaw.egress.dns_server import name_rate
+from subclaw.egress.http.wire import Wire
 from subclaw.egress.limits import Limits
-from subclaw.egress.machine import Machine, Noted
-from subclaw.egress.machine_door import serve_machine_connection
-from subclaw.egress.meter import Meter
-from subclaw.egress.minted import Minted, as_bound, minted_binding
-from subclaw.egress.opened import Opened
-from subclaw.egress.outside import Outside
-from subclaw.egress.resolver import HostResolver, Resolver
-from subclaw.egress.wire import Wire
+from subclaw.egress.machines.access import Access
+from subclaw.egress.machines.certificates import Authority
+from subclaw.egress.machines.connections import serve_machine_connection
+from subclaw.egress.machines.machine import Machine, Noted
+from subclaw.egress.machines.meter import Meter
+from subclaw.egress.names.outside import Outside
+from subclaw.egress.names.resolver import HostResolver, Resolver
+from subclaw.egress.names.server import name_rate
+from subclaw.egress.secrets.minted import Minted, as_bound, minted_binding
+from subclaw.egress.secrets.opened import Opened
 
 ELSEWHERE = "203.0.113.9"
 """Whatever address a machine may believe a host to have."""

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, unquote_plus, urlencode, urlsplit
 
 from subclaw.core.oauth import Provider, challenge_of
 from subclaw.core.secret import Binding
-from subclaw.egress.certificates import Authority
+from subclaw.egress.machines.certificates import Authority
 from subclaw.testing.upstream import Connection, FakeUpstream, Seen, http_upstream, simple
 
 HOST = "auth.test"

@@ -1,0 +1,132 @@
+"""The control plane's calls: to upstreams by name, with the platform's own keys, and questions about signatures."""
+
+import functools
+import logging
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from subclaw.core.errors import Invalid
+from subclaw.core.upstream import Allowed, Refused, Upstream
+from subclaw.egress.control.connect import answer_connect
+from subclaw.egress.control.connect_path import PATH as CONNECT_PATH
+from subclaw.egress.control.destination import Destination, destination
+from subclaw.egress.control.inject import outgoing
+from subclaw.egress.control.upstream_calls import decide
+from subclaw.egress.control.verify import answer_verify
+from subclaw.egress.control.verify_path import PREFIX
+from subclaw.egress.http.dial import dial
+from subclaw.egress.http.door import Door
+from subclaw.egress.http.exchange import Call, Record, forward
+from subclaw.egress.http.headers import FRAMING
+from subclaw.egress.http.pool import Pool
+from subclaw.egress.http.request import Request
+from subclaw.egress.http.serving import serve_requests
+from subclaw.egress.http.stream import Stream
+from subclaw.egress.limits import Limits
+from subclaw.egress.oauth.accounts import Accounts
+from subclaw.egress.refusal import Refusal
+from subclaw.egress.vault import Vault
+
+_log = logging.getLogger(__name__)
+_KNOWN_METHODS = frozenset(b"GET HEAD POST PUT PATCH DELETE OPTIONS".split())
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlDoor:
+    """What the control plane may call. `signing_secrets` maps a signature scheme to the name of its key."""
+
+    upstreams: Mapping[str, Upstream]
+    pools: Mapping[str, Pool]
+    vault: Vault
+    signing_secrets: Mapping[str, str]
+    limits: Limits
+    accounts: Accounts | None = None
+    open: set[Stream] = field(default_factory=set)
+
+    async def serve(self, stream: Stream) -> None:
+        """Serve one connection of the control plane."""
+        door = Door(stream, self.limits)
+        try:
+            if len(self.open) >= self.limits.connections:
+                await door.refuse(Refusal(503, "the gateway has too many connections"))
+                return
+            self.open.add(stream)
+            await serve_requests(door, self._answer, _report)
+        finally:
+            self.open.discard(stream)
+            stream.close()
+
+    def close(self) -> None:
+        """End the connections that are kept to upstreams."""
+        for pool in self.pools.values():
+            pool.close()
+
+    async def _answer(self, door: Door, request: Request, record: Record) -> bool:
+        record.method = request.method.decode() if request.method in _KNOWN_METHODS else ""
+        target = request.target.decode()
+        if target.startswith(PREFIX):
+            record.host, record.status = "-verify", 200
+            return await answer_verify(door, request, self.vault, self.signing_secrets)
+        if target == CONNECT_PATH and self.accounts is not None:
+            record.host, record.status = "-connect", 200
+            return await answer_connect(door, request, self.accounts)
+        decision = decide(self.upstreams, request.method.decode(), target)
+        if isinstance(decision, Refused):
+            raise Refusal(403, decision.reason)
+        record.host = decision.upstream.name
+        return await forward(door, await self._call(request, decision), self.pools[record.host], self.limits, record)
+
+    async def _call(self, request: Request, allowed: Allowed) -> Call:
+        name = allowed.upstream.secret
+        secret = None if name is None else await self.vault.secret(name)
+        headers = outgoing(request.headers, allowed.upstream, secret)
+        framing = [(key.lower(), value) for key, value in request.headers if key.lower() in FRAMING]
+        return Call(
+            method=request.method,
+            target=allowed.url_path,
+            headers=headers + framing,
+            forms=secret.forms if secret else (),
+            authorised=secret is not None,
+        )
+
+
+def open_control_door(
+    upstreams: Sequence[Upstream],
+    vault: Vault,
+    signing_secrets: Mapping[str, str],
+    limits: Limits,
+    tls: ssl.SSLContext | None,
+    accounts: Accounts | None = None,
+) -> ControlDoor:
+    """Check the upstreams and make what serves them. Errors: `Invalid`."""
+    named = {upstream.name: upstream for upstream in upstreams}
+    if len(named) != len(upstreams):
+        raise Invalid("Two upstreams have the same name.")
+    pools = {name: _pool(destination(upstream), limits, tls) for name, upstream in named.items()}
+    return ControlDoor(
+        upstreams=named,
+        pools=pools,
+        vault=vault,
+        signing_secrets=signing_secrets,
+        limits=limits,
+        accounts=accounts,
+    )
+
+
+def _pool(where: Destination, limits: Limits, tls: ssl.SSLContext | None) -> Pool:
+    context = tls if where.tls else None
+    return Pool(functools.partial(dial, where.host, where.host, where.port, context, limits.connect_s), limits)
+
+
+def _report(record: Record, took_s: float, reason: str) -> None:
+    _log.info(
+        "call method=%s upstream=%s status=%d sent_bytes=%d received_bytes=%d ms=%.1f reason=%s",
+        record.method or "-",
+        record.host or "-",
+        record.status,
+        record.sent_bytes,
+        record.received_bytes,
+        took_s * 1000,
+        reason or "-",
+    )

@@ -1,0 +1,58 @@
+"""Messages, once their heads were checked (`head`)."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from subclaw.egress.http.framing import CHUNKED, Framing
+from subclaw.egress.http.headers import Headers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """What requests and answers have in common: their headers, whose names are as they were written."""
+
+    headers: Headers
+
+    def values(self, name: bytes) -> list[bytes]:
+        """Return the values of a header, whose name is in small letters."""
+        return self._by_name.get(name, [])
+
+    @property
+    def says_close(self) -> bool:
+        """Whether the connection ends with this message (RFC 9112, section 9.6)."""
+        return any(b"close" in map(bytes.strip, value.lower().split(b",")) for value in self.values(b"connection"))
+
+    def framing(self, otherwise: Framing) -> Framing:
+        """Return how long the body is; `otherwise` if the headers do not say it."""
+        if self.values(b"transfer-encoding"):
+            return CHUNKED
+        lengths = self.values(b"content-length")
+        return Framing(length_bytes=int(lengths[0])) if lengths else otherwise
+
+    @cached_property
+    def _by_name(self) -> dict[bytes, list[bytes]]:
+        found: dict[bytes, list[bytes]] = {}
+        for name, value in self.headers:
+            found.setdefault(name.lower(), []).append(value)
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Response(Message):
+    """The head of an answer; its headers' names are in small letters. `closes`: its connection ends with it."""
+
+    status: int
+    closes: bool
+
+
+def read_response(head: bytes, headers: Headers) -> Response:
+    """Return what the sound head of an answer says."""
+    lowered = [(name.lower(), value) for name, value in headers]
+    response = Response(status=int(head[9:12]), headers=lowered, closes=head.startswith(b"HTTP/1.0"))
+    return replace(response, closes=True) if response.says_close else response
+
+
+def write_head(line: bytes, headers: Headers) -> bytes:
+    """Return a head's bytes. `line` is its first line."""
+    fields = [b"%b: %b\r\n" % pair for pair in headers]
+    return b"%b\r\n%b\r\n" % (line, b"".join(fields))

@@ -1,0 +1,139 @@
+"""TLS over a wire, the gateway being the server: for connections whose first bytes have been read to decide on them."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Callable
+
+from subclaw.egress.http.wire import READ_LIMIT_BYTES, Wire
+
+_RECORD_BYTES = 16_384
+"""No read gives more (RFC 8446, section 5.1)."""
+
+
+class TlsWire:
+    """A wire whose bytes are encrypted underneath. It is read, written and ended like a `Wire`."""
+
+    def __init__(self, wire: Wire, context: ssl.SSLContext) -> None:
+        """`context` is a server's. What has been read of the wire must have been put back."""
+        self._wire = wire
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._unread: list[bytes] = []
+        self._over = False
+        self.bytes_read = 0
+
+    async def shake_hands(self, timeout_s: float) -> str:
+        """Agree on keys; return the protocol that was chosen by ALPN, or nothing.
+
+        Errors: `ConnectionError` if there is no agreement (it was told to the client), `TimeoutError`.
+        """
+        async with asyncio.timeout(timeout_s):
+            while True:
+                try:
+                    self._tls.do_handshake()
+                except ssl.SSLWantReadError:
+                    await self._flush(timeout_s)
+                    data = await self._wire.read(timeout_s)
+                    if not data:
+                        raise ConnectionResetError("the client ended the handshake") from None
+                    self._incoming.write(data)
+                except ssl.SSLError as error:
+                    await self._flush(timeout_s)  # the alert that says why
+                    raise ConnectionResetError("no agreement on TLS") from error
+                else:
+                    await self._flush(timeout_s)
+                    return self._tls.selected_alpn_protocol() or ""
+
+    async def read(self, timeout_s: float) -> bytes:
+        """See `Wire.read`."""
+        while not (data := self._decrypted()):
+            if self._over:
+                return b""
+            received = await self._wire.read(timeout_s)
+            if not received:
+                self._over = True
+                return b""
+            self._incoming.write(received)
+        return data
+
+    def unread(self, data: bytes) -> None:
+        """See `Wire.unread`."""
+        if data:
+            self._unread.insert(0, data)
+            self.bytes_read -= len(data)
+
+    async def write(self, data: bytes, timeout_s: float) -> None:
+        """See `Wire.write`."""
+        try:
+            self._tls.write(data)
+        except ssl.SSLError as error:
+            raise ConnectionResetError("the connection is closed") from error
+        await self._flush(timeout_s)
+
+    @property
+    def ended(self) -> bool:
+        """See `Wire.ended`."""
+        return self._over or self._wire.ended
+
+    @property
+    def quiet(self) -> bool:
+        """See `Wire.quiet`."""
+        return self._wire.quiet and not (self._unread or self._over or self._incoming.pending or self._tls.pending())
+
+    @property
+    def on_end(self) -> Callable[[], object] | None:
+        """See `Wire.on_end`."""
+        return self._wire.on_end
+
+    @on_end.setter
+    def on_end(self, call: Callable[[], object] | None) -> None:
+        self._wire.on_end = call
+
+    def end_writing(self) -> None:
+        """See `Wire.end_writing`."""
+        self._say_goodbye()
+        self._wire.end_writing()
+
+    def close(self) -> None:
+        """See `Wire.close`."""
+        self._say_goodbye()
+        self._wire.close()
+
+    def abort(self) -> None:
+        """See `Wire.abort`."""
+        self._wire.abort()
+
+    def _decrypted(self) -> bytes:
+        """Return what can be read now."""
+        pieces, self._unread = self._unread, []
+        if pieces:
+            self.bytes_read += sum(map(len, pieces))
+            return b"".join(pieces)
+        size = 0
+        while size < READ_LIMIT_BYTES and (self._incoming.pending or self._tls.pending()):
+            try:
+                piece = self._tls.read(_RECORD_BYTES)
+            except ssl.SSLWantReadError:
+                break
+            except ssl.SSLError:  # a goodbye, or what is not TLS
+                self._over = True
+                break
+            if not piece:
+                self._over = True
+                break
+            pieces.append(piece)
+            size += len(piece)
+        self.bytes_read += size
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def _flush(self, timeout_s: float) -> None:
+        if self._outgoing.pending:
+            await self._wire.write(self._outgoing.read(), timeout_s)
+
+    def _say_goodbye(self) -> None:
+        """Send the alert that nothing more comes, as far as it goes out without waiting."""
+        with contextlib.suppress(ssl.SSLError):  # the other side's goodbye is not waited for
+            self._tls.unwrap()
+        if self._outgoing.pending:
+            self._wire.write_now(self._outgoing.read())

@@ -1,0 +1,110 @@
+"""WebSockets: frames are followed from their heads, so that no message waits for the next one to be searched."""
+
+from http import HTTPStatus
+
+from subclaw.egress.http.door import Door
+from subclaw.egress.http.exchange import Call, Record, relay
+from subclaw.egress.http.headers import Headers, returned
+from subclaw.egress.http.link import Unanswered
+from subclaw.egress.http.pool import Pool
+from subclaw.egress.http.stream import Stream
+from subclaw.egress.http.tunnel import join
+from subclaw.egress.limits import Limits
+from subclaw.egress.refusal import Refusal
+from subclaw.egress.secrets.scrub import Scrubber
+
+_HEAD_BYTES = 2
+_LENGTHS = {126: 2, 127: 8}
+
+
+class FrameScrubber:
+    """Blots out forms of a secret in what a server sends, whose frames are not masked (RFC 6455, section 5.2).
+
+    What could be the beginning of a form is held back, but not longer than to the end of its frame.
+    """
+
+    def __init__(self, forms: tuple[bytes, ...]) -> None:
+        self._forms = forms
+        self._scrubber = Scrubber(forms)
+        self._head = b""
+        self._left_bytes = 0
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what may be passed on now. Errors: `Refusal` for frames that no server may send."""
+        out: list[bytes] = []
+        while data:
+            if self._left_bytes:
+                payload, data = data[: self._left_bytes], data[self._left_bytes :]
+                self._left_bytes -= len(payload)
+                out.append(self._scrubber.feed(payload))
+                if not self._left_bytes:
+                    out.append(self._scrubber.flush())
+            else:
+                data = self._take_head(data, out)
+        return b"".join(out)
+
+    def _take_head(self, data: bytes, out: list[bytes]) -> bytes:
+        """Take bytes of a frame's head, and the head out when it is whole; return what is left."""
+        wanted = _HEAD_BYTES if len(self._head) < _HEAD_BYTES else _HEAD_BYTES + _LENGTHS.get(self._head[1], 0)
+        taken = data[: wanted - len(self._head)]
+        self._head += taken
+        if len(self._head) >= _HEAD_BYTES:
+            if self._head[0] & 0x70 or self._head[1] & 0x80:
+                raise Refusal(502, "the upstream sent a frame that cannot be searched")
+            size = self._head[1]
+            extra = _LENGTHS.get(size, 0)
+            if len(self._head) == _HEAD_BYTES + extra:
+                self._left_bytes = int.from_bytes(self._head[_HEAD_BYTES:]) if extra else size
+                out.append(self._head)
+                self._head = b""
+        return data[len(taken) :]
+
+
+async def bridge(door: Door, call: Call, pool: Pool, limits: Limits, record: Record) -> bool:
+    """Carry a WebSocket's handshake to its upstream, and then what both say; the client's connection ends with it.
+
+    If the upstream does not agree, its answer is carried back as any other. Errors: as `exchange.forward`.
+    """
+    link = await pool.connect()
+    try:
+        await link.send_head(call.method, call.target, _handshake(call), b"", ended=True)
+        answer = await link.switched()
+        if answer.status != HTTPStatus.SWITCHING_PROTOCOLS:
+            return await relay(door, link, answer, call, record)
+        record.status = answer.status
+        headers = [*_AGREED, *returned(answer.headers, call.forms, authorised=call.authorised)]
+        if len(answer.values(b"sec-websocket-accept")) != 1:
+            raise Refusal(502, "the upstream's answer cannot be used: it agrees to something else")
+        await door.switch(headers)
+        door.wire.on_end = None  # what the client said last is to be passed on
+        await _converse(door, link.wire, call, limits, record)
+    except (Unanswered, ConnectionError):
+        raise Refusal(502, "the upstream ended the connection without an answer") from None
+    finally:
+        link.wire.close()
+    return False
+
+
+_AGREED: Headers = [(b"connection", b"Upgrade"), (b"upgrade", b"websocket")]
+
+
+def _handshake(call: Call) -> Headers:
+    """Return the handshake's headers. Extensions would compress what is searched for secrets: none are offered then."""
+    dropped = (b"sec-websocket-extensions", b"accept-encoding") if call.forms else ()
+    return [*((name, value) for name, value in call.headers if name.lower() not in dropped), *_AGREED]
+
+
+async def _converse(door: Door, upstream: Stream, call: Call, limits: Limits, record: Record) -> None:
+    scrubber = FrameScrubber(call.forms)
+
+    def outward(data: bytes) -> bytes:
+        call.count(len(data), 0)
+        record.sent_bytes += len(data)
+        return data
+
+    def inward(data: bytes) -> bytes:
+        call.count(0, len(data))
+        record.received_bytes += len(data)
+        return scrubber.feed(data) if call.forms else data
+
+    await join(door.wire, upstream, limits, outward=outward, inward=inward)

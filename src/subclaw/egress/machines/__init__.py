@@ -1,0 +1,1 @@
+"""Machines' side: what each may reach, and what becomes of its connections."""

@@ -1,0 +1,120 @@
+"""The journal: what was decided and used, counted together and written down every few seconds."""
+
+import asyncio
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from subclaw.core.errors import Unavailable
+from subclaw.core.tenant import TenantId
+from subclaw.core.tenant_egress import DecisionCount, EgressBook, Traffic
+from subclaw.egress.machines.machine import Noted
+from subclaw.egress.machines.meter import sum_of
+
+WRITE_EVERY_S = 2.0
+PRUNE_EVERY_S = 3_600.0
+DIFFERENT_LIMIT = 10_000
+"""Different decisions that are kept until they are written; what is beyond that is only counted for its host."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class _Count:
+    count: int = 0
+    sent_bytes: int = 0
+    received_bytes: int = 0
+    last_at: datetime
+
+
+class Journal:
+    """Collects notes, and writes them to a book. What cannot be written is kept for the next time."""
+
+    def __init__(self, book: EgressBook) -> None:
+        self._book = book
+        self._decisions: dict[tuple[TenantId, Noted], _Count] = {}
+        self._traffic: dict[TenantId, Traffic] = {}
+        self._used: Counter[int] = Counter()
+
+    def note(self, tenant_id: TenantId, noted: Noted, sent_bytes: int, received_bytes: int) -> None:
+        """Take a decision; see `machine.Note`."""
+        if len(self._decisions) >= DIFFERENT_LIMIT:
+            noted = Noted(host=noted.host, port=noted.port, allowed=noted.allowed, mode=noted.mode, path="*")
+        now = datetime.now(UTC)
+        count = self._decisions.setdefault((tenant_id, noted), _Count(last_at=now))
+        count.count += 1
+        count.sent_bytes += sent_bytes
+        count.received_bytes += received_bytes
+        count.last_at = now
+
+    def note_traffic(self, tenant_id: TenantId, traffic: Traffic) -> None:
+        """Take what a machine has used."""
+        if traffic != Traffic():
+            self._traffic[tenant_id] = sum_of(self._traffic.get(tenant_id, Traffic()), traffic)
+
+    def note_used(self, secrets: frozenset[int]) -> None:
+        """Take the ids of secrets that were put into a request."""
+        self._used.update(secrets)
+
+    async def keep(self, gather: Callable[[], None]) -> None:
+        """Write down what there is, every few seconds and at the end. `gather` is called before each time."""
+        pruned_at = float("-inf")
+        try:
+            while True:
+                gather()
+                with contextlib.suppress(Unavailable):
+                    await self.write()
+                    if asyncio.get_running_loop().time() - pruned_at > PRUNE_EVERY_S:
+                        pruned_at = asyncio.get_running_loop().time()
+                        await self._book.prune()
+                await asyncio.sleep(WRITE_EVERY_S)
+        finally:
+            gather()
+            with contextlib.suppress(Unavailable, TimeoutError):
+                async with asyncio.timeout(WRITE_EVERY_S):
+                    await self.write()
+
+    async def write(self) -> None:
+        """Write down what there is. Errors: `Unavailable`; it is then still here."""
+        decisions, traffic, used = self._decisions, self._traffic, self._used
+        self._decisions, self._traffic, self._used = {}, {}, Counter()
+        try:
+            await self._book.record([_counted(*each) for each in decisions.items()], traffic, list(used))
+        except Unavailable:
+            self._put_back(decisions, traffic, used)
+            raise
+
+    def _put_back(
+        self,
+        decisions: dict[tuple[TenantId, Noted], _Count],
+        traffic: dict[TenantId, Traffic],
+        used: Counter[int],
+    ) -> None:
+        """Keep what could not be written, as far as there is room for it."""
+        for tenant_id, used_traffic in traffic.items():
+            self.note_traffic(tenant_id, used_traffic)
+        self._used.update(used)
+        for key, count in decisions.items():
+            if key not in self._decisions and len(self._decisions) < DIFFERENT_LIMIT:
+                self._decisions[key] = count
+
+
+def _counted(key: tuple[TenantId, Noted], count: _Count) -> DecisionCount:
+    tenant_id, noted = key
+    return DecisionCount(
+        tenant_id=tenant_id,
+        host=noted.host,
+        port=noted.port,
+        method=noted.method,
+        path=noted.path,
+        allowed=noted.allowed,
+        mode=noted.mode,
+        reason=noted.reason,
+        count=count.count,
+        sent_bytes=count.sent_bytes,
+        received_bytes=count.received_bytes,
+        last_at=count.last_at,
+    )

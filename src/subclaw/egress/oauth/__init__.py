@@ -1,0 +1,1 @@
+"""Accounts at providers: tokens that are fetched, kept and renewed here."""

@@ -1,0 +1,1 @@
+"""Secrets on their way: put in where they belong, and kept from coming back."""
