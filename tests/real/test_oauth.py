@@ -1,6 +1,7 @@
 """Accounts end to end, with a provider that is strict and misbehaves: connected, used, renewed, lost, handed back."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import re
@@ -372,6 +373,28 @@ def test_what_is_taken_away_is_handed_back_to_the_provider(
 
             await scene.until(closed)
         assert scene.rows(GRANTS) == []
+
+    play(address, tmp_path, scenario)
+
+
+def test_an_account_is_connected_though_whoever_asked_has_gone(address: DatabaseAddress, tmp_path: Path) -> None:
+    async def scenario(scene: Scene) -> None:
+        scene.provider.gate.clear()
+        asking = asyncio.ensure_future(scene.get(await scene.consent()))
+
+        async def asked() -> bool:
+            return any(seen.target == "/token" for seen in scene.provider.upstream.requests)
+
+        await scene.until(asked)
+        asking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asking
+        scene.provider.gate.set()
+
+        async def told() -> bool:
+            return scene.told() == [f"secret {NAME}"]
+
+        await scene.until(told)
 
     play(address, tmp_path, scenario)
 

@@ -59,32 +59,18 @@ class Accounts:
         self._outside = outside
         self._random = SystemRandom()
         self._renewing: dict[tuple[int, int], asyncio.Task[bool]] = {}
+        self._connecting: set[asyncio.Task[None]] = set()
 
     async def connect(self, flow_id: int, code: str) -> None:
         """Get and store the tokens of a person who has come back with a code (RFC 6749, section 4.1.3).
 
-        Errors, with words for the person; nothing is stored then: `NotFound`, `Denied`, `Exhausted`, `Conflict`,
-        `Unavailable`, `Corrupt`.
+        Whoever asks may go: it is done all the same. Errors, with words for the person; nothing is stored then:
+        `NotFound`, `Denied`, `Exhausted`, `Conflict`, `Unavailable`, `Corrupt`.
         """
-        flow = await self._book.returned_flow(flow_id)
-        if flow is None:
-            raise NotFound("This link is over. Ask your agent for another one.")
-        form = {
-            "grant_type": "authorization_code",
-            "code": code,
-            "redirect_uri": flow.redirect_uri,
-            "code_verifier": open_seal(self._box, flow.verifier, verifier_label(flow.state_hash)).reveal(),
-        }
-        name = flow.client.provider.name
-        try:
-            answer = await self._tokens(flow.client, form)
-        except Unavailable as error:
-            raise Unavailable(f"{error.public} {_AGAIN}", internal=error.internal) from None
-        if isinstance(answer, Declined):
-            raise Denied(f"{name} does not give access ({answer.code or 'no reason given'}). {_AGAIN}")
-        reached(FaultPoint.ACCOUNT_GIVEN)
-        await self._store(flow, answer)
-        _log.info("account connected provider=%s tenant=%d", name, flow.tenant_id)
+        connecting = asyncio.get_running_loop().create_task(self._connect(flow_id, code))
+        self._connecting.add(connecting)
+        connecting.add_done_callback(self._connected)
+        await asyncio.shield(connecting)
 
     async def renew(self, grant: Grant) -> bool:
         """Renew an account's secret, once, however many ask for it.
@@ -104,8 +90,8 @@ class Accounts:
         return await asyncio.shield(renewing)
 
     async def close(self) -> None:
-        """Wait for renewals that are under way: a token that was given and not stored would be lost."""
-        await asyncio.gather(*self._renewing.values(), return_exceptions=True)
+        """Wait for what is under way: a token that was given and not stored would be lost."""
+        await asyncio.gather(*self._renewing.values(), *self._connecting, return_exceptions=True)
 
     async def keep(self) -> None:
         """Tell providers of tokens that are in use no more, as far as they want to know, until cancelled."""
@@ -116,6 +102,27 @@ class Accounts:
             except SubclawError as error:
                 _log.warning("tokens are not revoked now: %s", error.internal)
             await asyncio.sleep(REVOKE_EVERY_S)
+
+    async def _connect(self, flow_id: int, code: str) -> None:
+        flow = await self._book.returned_flow(flow_id)
+        if flow is None:
+            raise NotFound("This link is over. Ask your agent for another one.")
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": flow.redirect_uri,
+            "code_verifier": open_seal(self._box, flow.verifier, verifier_label(flow.state_hash)).reveal(),
+        }
+        name = flow.client.provider.name
+        try:
+            answer = await self._tokens(flow.client, form)
+        except Unavailable as error:
+            raise Unavailable(f"{error.public} {_AGAIN}", internal=error.internal) from None
+        if isinstance(answer, Declined):
+            raise Denied(f"{name} does not give access ({answer.code or 'no reason given'}). {_AGAIN}")
+        reached(FaultPoint.ACCOUNT_GIVEN)
+        await self._store(flow, answer)
+        _log.info("account connected provider=%s tenant=%d", name, flow.tenant_id)
 
     async def _renew(self, grant: Grant) -> bool:
         held = await self._book.hold(grant, HOLD_S)
@@ -144,6 +151,11 @@ class Accounts:
             return
         await self._book.let_go(held, PAUSE_S)
         raise Unavailable(f"{provider} does not renew its token just now ({reason}).")
+
+    def _connected(self, done: asyncio.Task[None]) -> None:
+        self._connecting.discard(done)
+        if not done.cancelled():
+            done.exception()  # which nobody may be left to hear of
 
     def _renewed(self, key: tuple[int, int], done: asyncio.Task[bool]) -> None:
         del self._renewing[key]
