@@ -60,7 +60,10 @@ class Way:
     upstream_port: int
 
     async def ask(self, path: str = "/api", *, body: str = "", placeholder: str = "") -> tuple[int, str]:
-        """Ask the provider's API as a program on the machine does; return the status and the body."""
+        """Ask the provider's API as a program on the machine does; return the status and the body.
+
+        The status is 0 if the connection was cut, as all are when another account is connected.
+        """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(cadata=self.machine.authority.pem)
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port, ssl=context, server_hostname=HOST)
@@ -72,6 +75,8 @@ class Way:
             answer = await reader.readuntil(b"\r\n\r\n")
             length = int(answer.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
             return int(answer.split(b" ", 2)[1]), (await reader.readexactly(length)).decode()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return 0, ""
         finally:
             writer.close()
 
