@@ -5,7 +5,7 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from subclaw.core.errors import Unavailable
@@ -16,8 +16,10 @@ from subclaw.egress.machines.meter import sum_of
 
 WRITE_EVERY_S = 2.0
 PRUNE_EVERY_S = 3_600.0
-DIFFERENT_LIMIT = 10_000
-"""Different decisions that are kept until they are written; what is beyond that is only counted for its host."""
+DIFFERENT_LIMIT = 1_000
+"""Different decisions of one machine that are kept until they are written; all beyond that are counted as one."""
+PATH_LIMIT_CHARACTERS = 1_000
+"""How much of a path is kept."""
 
 _log = logging.getLogger(__name__)
 
@@ -35,20 +37,26 @@ class Journal:
 
     def __init__(self, book: EgressBook) -> None:
         self._book = book
-        self._decisions: dict[tuple[TenantId, Noted], _Count] = {}
+        self._decisions: dict[TenantId, dict[Noted, _Count]] = {}
         self._traffic: dict[TenantId, Traffic] = {}
         self._used: Counter[int] = Counter()
 
     def note(self, tenant_id: TenantId, noted: Noted, sent_bytes: int, received_bytes: int) -> None:
         """Take a decision; see `machine.Note`."""
-        if len(self._decisions) >= DIFFERENT_LIMIT:
-            noted = Noted(host=noted.host, port=noted.port, allowed=noted.allowed, mode=noted.mode, path="*")
-        now = datetime.now(UTC)
-        count = self._decisions.setdefault((tenant_id, noted), _Count(last_at=now))
-        count.count += 1
-        count.sent_bytes += sent_bytes
-        count.received_bytes += received_bytes
-        count.last_at = now
+        if len(noted.path) > PATH_LIMIT_CHARACTERS:
+            noted = replace(noted, path=noted.path[:PATH_LIMIT_CHARACTERS])
+        one = _Count(count=1, sent_bytes=sent_bytes, received_bytes=received_bytes, last_at=datetime.now(UTC))
+        self._add(tenant_id, noted, one)
+
+    def _add(self, tenant_id: TenantId, noted: Noted, more: _Count) -> None:
+        decisions = self._decisions.setdefault(tenant_id, {})
+        if len(decisions) >= DIFFERENT_LIMIT and noted not in decisions:
+            noted = Noted(host="*", port=0, method="*", path="*", allowed=noted.allowed)
+        count = decisions.setdefault(noted, _Count(last_at=more.last_at))
+        count.count += more.count
+        count.sent_bytes += more.sent_bytes
+        count.received_bytes += more.received_bytes
+        count.last_at = max(count.last_at, more.last_at)
 
     def note_traffic(self, tenant_id: TenantId, traffic: Traffic) -> None:
         """Take what a machine has used."""
@@ -82,14 +90,15 @@ class Journal:
         decisions, traffic, used = self._decisions, self._traffic, self._used
         self._decisions, self._traffic, self._used = {}, {}, Counter()
         try:
-            await self._book.record([_counted(*each) for each in decisions.items()], traffic, list(used))
+            counted = [_counted(tenant_id, *one) for tenant_id, each in decisions.items() for one in each.items()]
+            await self._book.record(counted, traffic, list(used))
         except Unavailable:
             self._put_back(decisions, traffic, used)
             raise
 
     def _put_back(
         self,
-        decisions: dict[tuple[TenantId, Noted], _Count],
+        decisions: dict[TenantId, dict[Noted, _Count]],
         traffic: dict[TenantId, Traffic],
         used: Counter[int],
     ) -> None:
@@ -97,13 +106,12 @@ class Journal:
         for tenant_id, used_traffic in traffic.items():
             self.note_traffic(tenant_id, used_traffic)
         self._used.update(used)
-        for key, count in decisions.items():
-            if key not in self._decisions and len(self._decisions) < DIFFERENT_LIMIT:
-                self._decisions[key] = count
+        for tenant_id, before in decisions.items():
+            for noted, count in before.items():
+                self._add(tenant_id, noted, count)
 
 
-def _counted(key: tuple[TenantId, Noted], count: _Count) -> DecisionCount:
-    tenant_id, noted = key
+def _counted(tenant_id: TenantId, noted: Noted, count: _Count) -> DecisionCount:
     return DecisionCount(
         tenant_id=tenant_id,
         host=noted.host,
