@@ -65,11 +65,13 @@ class Machines:
         self._journal = Journal(book)
         self._machines: set[Machine] = set()
         self._changed: set[TenantId] = set()
+        self._changes = 0
         self._change = asyncio.Event()
 
     @asynccontextmanager
     async def opened(self, tenant_id: TenantId) -> AsyncIterator[Machine]:
         """Give a tenant's machine for the block. Errors: `Unavailable`, `Corrupt`."""
+        changes = self._changes
         policy = await self._book.policy(tenant_id)
         machine = Machine(
             tenant_id=tenant_id,
@@ -86,6 +88,8 @@ class Machines:
             name_rate=name_rate(),
         )
         self._machines.add(machine)
+        if self._changes != changes:  # perhaps of what was read before
+            self._note_change(tenant_id)
         try:
             yield machine
         finally:
@@ -142,6 +146,7 @@ class Machines:
             raise Unavailable(f"The account at {grant.provider} is not renewed in time.") from None
 
     def _note_change(self, tenant_id: TenantId | None) -> None:
+        self._changes += 1
         here = {machine.tenant_id for machine in self._machines}
         self._changed |= here if tenant_id is None else here & {tenant_id}
         if self._changed:
