@@ -1,5 +1,6 @@
 """WebSockets: frames are followed from their heads, so that no message waits for the next one to be searched."""
 
+from collections import deque
 from http import HTTPStatus
 
 from subclaw.egress.http.door import Door
@@ -15,19 +16,26 @@ from subclaw.egress.secrets.scrub import Scrubber
 
 _HEAD_BYTES = 2
 _LENGTHS = {126: 2, 127: 8}
+_LAST, _CONTROL = 0x80, 0x08
+_WAITING_LIMIT = 64
+"""How many frames' heads may wait; no honest server cuts a message so small."""
 
 
 class FrameScrubber:
     """Blots out forms of a secret in what a server sends, whose frames are not masked (RFC 6455, section 5.2).
 
-    What could be the beginning of a form is held back, but not longer than to the end of its frame.
+    What could be the beginning of a form is held back, but not longer than to the end of its message. In a message of
+    several frames the heads of the next ones wait with it; a control frame between them does not.
     """
 
     def __init__(self, forms: tuple[bytes, ...]) -> None:
-        self._forms = forms
         self._scrubber = Scrubber(forms)
         self._head = b""
         self._left_bytes = 0
+        self._ends_message = False
+        self._taken_bytes = self._passed_bytes = 0
+        self._heads: deque[tuple[int, bytes]] = deque()
+        """Heads that wait, each until so many bytes have been passed on."""
 
     def feed(self, data: bytes) -> bytes:
         """Return what may be passed on now. Errors: `Refusal` for frames that no server may send."""
@@ -36,11 +44,12 @@ class FrameScrubber:
             if self._left_bytes:
                 payload, data = data[: self._left_bytes], data[self._left_bytes :]
                 self._left_bytes -= len(payload)
-                out.append(self._scrubber.feed(payload))
-                if not self._left_bytes:
-                    out.append(self._scrubber.flush())
+                self._taken_bytes += len(payload)
+                self._pass(self._scrubber.feed(payload), out)
             else:
                 data = self._take_head(data, out)
+            if self._ends_message and not self._left_bytes:
+                self._pass(self._scrubber.flush(), out)
         return b"".join(out)
 
     def _take_head(self, data: bytes, out: list[bytes]) -> bytes:
@@ -55,9 +64,27 @@ class FrameScrubber:
             extra = _LENGTHS.get(size, 0)
             if len(self._head) == _HEAD_BYTES + extra:
                 self._left_bytes = int.from_bytes(self._head[_HEAD_BYTES:]) if extra else size
-                out.append(self._head)
-                self._head = b""
+                self._begin_frame(out)
         return data[len(taken) :]
+
+    def _begin_frame(self, out: list[bytes]) -> None:
+        head, self._head = self._head, b""
+        if head[0] & _CONTROL or len(self._heads) >= _WAITING_LIMIT:
+            self._pass(self._scrubber.flush(), out)
+        self._ends_message = bool(head[0] & _LAST)
+        self._heads.append((self._taken_bytes, head))
+        self._pass(b"", out)
+
+    def _pass(self, payload: bytes, out: list[bytes]) -> None:
+        """Pass payload on, and between it the heads whose turn it is."""
+        while self._heads and self._heads[0][0] <= self._passed_bytes + len(payload):
+            position, head = self._heads.popleft()
+            before = position - self._passed_bytes
+            out += payload[:before], head
+            payload = payload[before:]
+            self._passed_bytes = position
+        out.append(payload)
+        self._passed_bytes += len(payload)
 
 
 async def bridge(door: Door, call: Call, pool: Pool, limits: Limits, record: Record) -> bool:
