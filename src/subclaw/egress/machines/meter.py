@@ -1,7 +1,8 @@
 """A meter: what a machine has sent and received, held against its quota."""
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from subclaw.core.quota import Quota
@@ -22,7 +23,7 @@ class Meter:
         self._day = self._today()
         self._day_bytes = used.sent_bytes + used.received_bytes
         self._minute = self._minute_requests = self._minute_connections = 0
-        self._open = 0
+        self._open = self._calls = 0
         self._requests = self._connections = self._sent_bytes = self._received_bytes = 0
 
     def begin_connection(self) -> bool:
@@ -41,6 +42,20 @@ class Meter:
     def end_connection(self) -> None:
         """Give a connection back."""
         self._open -= 1
+
+    @contextlib.contextmanager
+    def call(self) -> Iterator[None]:
+        """Count a call that is under way: one connection by HTTP/2 can have many, each with a connection of its own.
+
+        Errors: `Refusal` with 429 if there are as many as there may be connections.
+        """
+        if self._calls >= self.quota.connections:
+            raise Refusal(429, f"this machine may have {self.quota.connections:,} requests under way, and has them")
+        self._calls += 1
+        try:
+            yield
+        finally:
+            self._calls -= 1
 
     def take_request(self) -> None:
         """Count a request. Errors: `Refusal` with 429 if there are too many, or the day's bytes are used up."""

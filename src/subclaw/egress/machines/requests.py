@@ -64,9 +64,10 @@ class Requests:
         call = await self._call(request, target.decode(), path, opening)
         pool = self.machine.pool(opening, tls=self.tls)
         try:
-            if isinstance(client, Door) and request.values(b"upgrade"):
-                return await bridge(client, call, pool, self.machine.limits, record)
-            return await forward(client, call, pool, self.machine.limits, record)
+            with self.machine.meter.call():
+                if isinstance(client, Door) and request.values(b"upgrade"):
+                    return await bridge(client, call, pool, self.machine.limits, record)
+                return await forward(client, call, pool, self.machine.limits, record)
         except Denied:  # by where the host's name leads
             record.allowed = False
             raise
