@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from subclaw.egress.http.websocket import FrameScrubber
 from subclaw.egress.refusal import Refusal
-from subclaw.egress.scrub import forms_of
-from subclaw.egress.websocket import FrameScrubber
+from subclaw.egress.secrets.scrub import forms_of
 
 SECRET = b"sk-live-0123456789"
 FORMS = forms_of(SECRET.decode())

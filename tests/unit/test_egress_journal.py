@@ -7,8 +7,8 @@ import pytest
 from subclaw.core.errors import Unavailable
 from subclaw.core.tenant import TenantId
 from subclaw.core.tenant_egress import Traffic
-from subclaw.egress.journal import DIFFERENT_LIMIT, PATH_LIMIT_CHARACTERS, Journal
-from subclaw.egress.machine import Noted
+from subclaw.egress.machines.journal import DIFFERENT_LIMIT, PATH_LIMIT_CHARACTERS, Journal
+from subclaw.egress.machines.machine import Noted
 from subclaw.testing.egress_book import MemoryEgressBook
 
 ONE, OTHER = TenantId(1), TenantId(2)

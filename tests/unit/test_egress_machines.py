@@ -14,10 +14,10 @@ from subclaw.core.tenant import TenantId
 from subclaw.core.tenant_egress import TenantPolicy, Traffic
 from subclaw.egress import machines as module
 from subclaw.egress.limits import Limits
-from subclaw.egress.machine import Machine
-from subclaw.egress.machines import Machines
-from subclaw.egress.outside import Outside
-from subclaw.egress.resolver import HostResolver
+from subclaw.egress.machines.machine import Machine
+from subclaw.egress.machines.machines import Machines
+from subclaw.egress.names.outside import Outside
+from subclaw.egress.names.resolver import HostResolver
 from subclaw.testing.egress import run
 from subclaw.testing.egress_book import MemoryEgressBook
 from subclaw.testing.egress_machine import trusting, upstream_authority

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from subclaw.core.quota import Quota
 from subclaw.core.tenant_egress import Traffic
-from subclaw.egress.meter import DAY_S, MINUTE_S, Meter, sum_of
+from subclaw.egress.machines.meter import DAY_S, MINUTE_S, Meter, sum_of
 from subclaw.egress.refusal import Refusal
 
 _USES = st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 10_000)), max_size=30)
