@@ -12,8 +12,8 @@ from subclaw.core.policy import Opening, Refused, Rule
 from subclaw.core.quota import Quota
 from subclaw.core.tenant import TenantId
 from subclaw.core.tenant_egress import TenantPolicy, Traffic
-from subclaw.egress import machines as module
 from subclaw.egress.limits import Limits
+from subclaw.egress.machines import machines as module
 from subclaw.egress.machines.machine import Machine
 from subclaw.egress.machines.machines import Machines
 from subclaw.egress.names.outside import Outside
