@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from subclaw.accounts import CADDY_USER, CONTROL_USER, DATABASE_USER, EGRESS_USER
+from subclaw.accounts import CADDY_USER, CONTROL_USER, DATABASE_USER, EGRESS_USER, group_id, user_id
 from subclaw.agent_file import read_agent
-from subclaw.app import caddy_settings, database_address, group_id, keep_agent_rules, public_url, seal_keys, user_id
+from subclaw.app.addresses import caddy_settings, database_address, public_url
+from subclaw.app.before import keep_agent_rules, seal_keys
 from subclaw.config import DEFAULT_PORT, Settings, process_environment
 from subclaw.console.gate import console_link
 from subclaw.console.keyfile import fresh_key

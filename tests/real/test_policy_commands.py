@@ -13,7 +13,7 @@ from tests.real.test_egress_rules import make_tenants
 from tests.real.test_plans import settings_for, shown
 from typer.testing import CliRunner
 
-from subclaw.app import keep_agent_rules
+from subclaw.app.before import keep_agent_rules
 from subclaw.cli import cli
 from subclaw.commands.dry_run import dry_run_file
 from subclaw.commands.owners import Owner, parse_owner

@@ -7,7 +7,7 @@ import pytest
 from subclaw.core.agent import AgentEgress
 from subclaw.core.errors import Invalid, NotFound
 from subclaw.core.policy import Mode, Opening, Refused, Rule, Scope, decide_host, decide_request
-from subclaw.egress.starter import starter_rules
+from subclaw.egress.starter import FILE, starter_rules
 from subclaw.policy_file import parse_policy, read_policy
 
 
@@ -90,6 +90,10 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
 def starter_says(method: str, host: str, path: str, port: int = 443) -> bool:
     opening = decide_host(starter_rules(), host, port)
     return isinstance(opening, Opening) and not isinstance(decide_request(opening, method, path), Refused)
+
+
+def test_the_list_is_a_policy_like_any_other() -> None:
+    assert sorted(parse_policy(FILE.read_text("utf-8")).rules, key=repr) == sorted(starter_rules(), key=repr)
 
 
 def test_the_list_looks_into_everything_and_stands_in_nobodys_way() -> None:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from rich.console import Console
 from rich.markup import escape
 
-from subclaw.app import local_url, public_url
+from subclaw.app.addresses import local_url, public_url
 from subclaw.channels.web_client import WebPerson, web_person
 from subclaw.config import Settings
 from subclaw.core.errors import SubclawError

@@ -2,7 +2,7 @@
 
 from rich.console import Console
 
-from subclaw.app import public_url
+from subclaw.app.addresses import public_url
 from subclaw.config import Settings
 from subclaw.console.gate import console_link
 from subclaw.console.keyfile import read_key

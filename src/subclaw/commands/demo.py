@@ -10,7 +10,7 @@ import httpx2
 from rich.console import Console
 from rich.markup import escape
 
-from subclaw.app import local_url
+from subclaw.app.addresses import local_url
 from subclaw.channels.web_client import WebPerson, web_person
 from subclaw.commands.up import describe_model, started_box
 from subclaw.config import Settings

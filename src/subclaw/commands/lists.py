@@ -6,7 +6,7 @@ from datetime import UTC
 
 from rich.console import Console
 
-from subclaw.app import database_address
+from subclaw.app.addresses import database_address
 from subclaw.commands.tables import show
 from subclaw.config import Settings
 from subclaw.home import Home, require_running

@@ -13,9 +13,7 @@ from subclaw.core.turn import Conversation, Lease
 from subclaw.store.access import REQUEST_LIMIT
 from subclaw.store.database import Database
 from subclaw.store.events import decode, encode
-
-WORKER_LOCK = 0x5C1B
-"""Class of the advisory locks that workers hold while they live."""
+from subclaw.store.notify import WORKER_LOCK
 
 TENANT_LIMIT = 16
 """Most turns of one tenant that run at once, on all workers together."""

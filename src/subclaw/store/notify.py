@@ -6,8 +6,10 @@ from enum import StrEnum
 
 from psycopg import Notify, sql
 
-from subclaw.store.conversations import WORKER_LOCK
 from subclaw.store.database import Connection, Database, DatabaseAddress, Role, connect, translated
+
+WORKER_LOCK = 0x5C1B
+"""Class of the advisory locks that workers hold while they live."""
 
 
 class Topic(StrEnum):

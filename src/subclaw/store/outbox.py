@@ -8,8 +8,8 @@ from subclaw.core.channel import Address, DeliveryReport, Seen, SendResult
 from subclaw.core.delivery import DeliveryTimes
 from subclaw.core.fault import FaultPoint, reached
 from subclaw.core.tenant import TenantId
-from subclaw.store.conversations import WORKER_LOCK
 from subclaw.store.database import Database
+from subclaw.store.notify import WORKER_LOCK
 
 
 @dataclass(frozen=True, kw_only=True)

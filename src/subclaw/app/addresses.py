@@ -1,0 +1,43 @@
+"""Where the parts of a box find each other, and the world finds them."""
+
+from subclaw.config import Settings
+from subclaw.home import Home
+from subclaw.routes.config import CaddySettings
+from subclaw.routes.publisher import SiteAddress
+from subclaw.store.cluster import private_address
+from subclaw.store.database import DatabaseAddress
+
+
+def database_address(settings: Settings) -> DatabaseAddress:
+    """Return where the database is: the operator's, or the private cluster's."""
+    if settings.database_url:
+        return DatabaseAddress(url=settings.database_url, private=False)
+    return private_address(Home(settings.home).database_socket_folder)
+
+
+def public_url(settings: Settings, port: int) -> str:
+    """Return the address of the control plane as the outside knows it."""
+    return settings.public_url or f"http://{settings.domain}:{port}"
+
+
+def local_url(settings: Settings, port: int) -> str:
+    """Return where the router is reached from this host itself."""
+    return f"http://[{settings.listen}]:{port}" if ":" in settings.listen else f"http://{settings.listen}:{port}"
+
+
+def caddy_settings(settings: Settings, port: int) -> CaddySettings:
+    """Return what the router is told at its start."""
+    home = Home(settings.home)
+    return CaddySettings(
+        domain=settings.domain,
+        port=port,
+        listen=(settings.listen,),
+        control_socket=home.web_socket,
+        admin_socket=home.caddy_socket,
+        state=home.caddy,
+    )
+
+
+def site_address(settings: Settings, port: int) -> SiteAddress:
+    """Return where tenants' sites are."""
+    return SiteAddress(domain=settings.domain, port=port)

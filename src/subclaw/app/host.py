@@ -1,0 +1,36 @@
+"""The machine host."""
+
+from subclaw.accounts import CADDY_USER, CONTROL_USER, group_id
+from subclaw.app.addresses import database_address
+from subclaw.config import Settings
+from subclaw.home import Home
+from subclaw.host_name import host_name
+from subclaw.machines.host import HostSettings, serve_host
+from subclaw.machines.images.image import current_image
+from subclaw.machines.workshop import FleetSettings
+from subclaw.store.database import Role, open_database
+from subclaw.store.machines import StoreMachineLedger
+
+POOL_SIZE = 2
+
+
+async def run_host(settings: Settings) -> None:
+    """Run the machines of this box, until cancelled."""
+    home = Home(settings.home)
+    async with open_database(database_address(settings), Role.HOST, size=POOL_SIZE) as database:
+        await serve_host(
+            HostSettings(
+                fleet=FleetSettings(
+                    home=home.path,
+                    cache=settings.cache,
+                    image=current_image(settings.cache),
+                    ledger=StoreMachineLedger(database, host_name(home)),
+                    forward_folder=home.doors,
+                    forward_group_id=group_id(CADDY_USER),
+                    pool_size=settings.pool_size,
+                    egress_sockets=home.egress_machine_sockets(settings.egress_processes),
+                ),
+                socket=home.host_socket,
+                socket_group_id=group_id(CONTROL_USER),
+            )
+        )

@@ -1,0 +1,101 @@
+"""The web process: the channels' doors, the web chat, the pages and the operator's console."""
+
+import asyncio
+import functools
+import socket
+from collections.abc import Callable, Mapping
+
+import uvicorn
+from fastapi import FastAPI
+
+from subclaw.agent_file import read_agent
+from subclaw.api.app import make_app
+from subclaw.app.addresses import database_address, public_url
+from subclaw.app.channels import goes_out
+from subclaw.channels.sms import sms_router
+from subclaw.channels.web import web_router
+from subclaw.config import Settings
+from subclaw.console.keyfile import read_key_hash
+from subclaw.console.router import ConsoleSettings, console_router
+from subclaw.egress.control.client import gateway_client, verify
+from subclaw.egress.control.connect_client import connect_account
+from subclaw.egress.keys import read_public_key
+from subclaw.egress.starter import starter_rules_of
+from subclaw.handover.accounts import accounts_router
+from subclaw.handover.router import HandoverSettings, handover_router
+from subclaw.home import Home
+from subclaw.machines.host_client import HostClient
+from subclaw.sockets import bind_unix
+from subclaw.store.access import StoreAccess
+from subclaw.store.database import Role, open_database
+from subclaw.store.feed import StoreFeed
+from subclaw.store.outbox import StoreReports
+from subclaw.turns.intake import StoreIntake
+
+CONSOLE_POOL_SIZE = 2
+TITLE = "subclaw"
+
+
+async def run_web(settings: Settings, port: int) -> None:
+    """Serve the channels' doors, the web chat and the operator's console, until cancelled."""
+    home, address = Home(settings.home), database_address(settings)
+    async with (
+        open_database(address, Role.APP) as database,
+        open_database(address, Role.OPERATOR, size=CONSOLE_POOL_SIZE) as operator,
+        HostClient(home.host_socket) as machines,
+        gateway_client(home.egress_socket) as gateway,
+    ):
+        feed = StoreFeed(database, address)
+        url, agent = public_url(settings, port), read_agent(home.agent_file)
+        intake = StoreIntake(database, sends=goes_out, public_url=url)
+        routers = [
+            web_router(intake=intake, feed=feed, title=TITLE, public_url=url),
+            console_router(_console_settings(settings, url), operator, machines),
+            handover_router(
+                HandoverSettings(title=TITLE, public_key=read_public_key(home.keys), access=agent.access),
+                database,
+                StoreAccess(database, operator, starter=starter_rules_of(agent)),
+            ),
+        ]
+        routers.append(accounts_router(TITLE, database, functools.partial(connect_account, gateway)))
+        if settings.twilio:
+
+            async def check(url: str, params: Mapping[str, str], signature: str) -> bool:
+                return await verify(gateway, "twilio", {"url": url, "params": dict(params), "signature": signature})
+
+            reports = StoreReports(database)
+            routers.append(sms_router(intake=intake, reports=reports, check_signature=check, public_url=url))
+        app = make_app(routers, check=functools.partial(database.rows, "SELECT 1"))
+        server = _Server(app, on_shutdown=feed.end)
+        async with asyncio.TaskGroup() as group:
+            listening = group.create_task(feed.run())
+            await server.serve(sockets=[bind_unix(home.web_socket)])
+            listening.cancel()
+
+
+def _console_settings(settings: Settings, url: str) -> ConsoleSettings:
+    home = Home(settings.home)
+    return ConsoleSettings(
+        key_hash=read_key_hash(home.console_key_hash),
+        public_url=url,
+        title=TITLE,
+        model=str(settings.model),
+        channels=("web chat", *([f"SMS {settings.twilio.number}"] if settings.twilio else [])),
+        parts={
+            "Machine host": home.host_socket,
+            "Egress gateway": home.egress_socket,
+            "Router": home.caddy_socket,
+        },
+    )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which ends streams before it waits for them."""
+
+    def __init__(self, app: FastAPI, *, on_shutdown: Callable[[], None]) -> None:
+        super().__init__(uvicorn.Config(app, log_config=None, lifespan="off", access_log=False, server_header=False))
+        self._on_shutdown = on_shutdown
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._on_shutdown()
+        await super().shutdown(sockets)

@@ -1,0 +1,150 @@
+"""The worker: turns, the outbox, reminders, and the router's routes."""
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+
+from subclaw.agent_file import read_agent
+from subclaw.app.addresses import caddy_settings, database_address, public_url, site_address
+from subclaw.app.channels import READ_IN_PLACE, goes_out
+from subclaw.channels.sms import STATUS_PATH
+from subclaw.channels.sms_channel import SmsChannel
+from subclaw.channels.sms_segments import count_segments
+from subclaw.channels.twilio_client import twilio_client
+from subclaw.config import Settings
+from subclaw.core.budget import Tariff
+from subclaw.core.channel import Channel
+from subclaw.core.secret import PLACEHOLDER
+from subclaw.core.turn import Conversation
+from subclaw.egress.control.client import BASE_URL, gateway_client
+from subclaw.egress.keys import read_public_key
+from subclaw.egress.process import room_for_connections
+from subclaw.egress.starter import starter_rules_of
+from subclaw.harness.system import system_text
+from subclaw.home import Home
+from subclaw.machines.host_client import HostClient
+from subclaw.models.prices import Prices
+from subclaw.models.providers import open_models
+from subclaw.routes.caddy import CaddyRoutes, keep_routes
+from subclaw.routes.hostname import site_hostname, site_url
+from subclaw.routes.publisher import SitePublisher
+from subclaw.routes.releases import Releases
+from subclaw.schedules.reminders import keep_time
+from subclaw.store.access import StoreAccess
+from subclaw.store.database import Role, open_database
+from subclaw.store.schedules import StoreSchedules
+from subclaw.store.secrets import placeholders
+from subclaw.store.sites import StoreSites
+from subclaw.tools.access import access_tools
+from subclaw.tools.machine import machine_tools
+from subclaw.tools.schedule import schedule_tools
+from subclaw.tools.site import site_tools
+from subclaw.tools.toolbox import BuiltInToolbox
+from subclaw.tools.undo import undo_tools
+from subclaw.turns.accounts import AccountLinks
+from subclaw.turns.approvals import keep_deadlines, require_known
+from subclaw.turns.outbox import deliver
+from subclaw.turns.run import Turns
+from subclaw.turns.worker import work
+
+TURNS_AT_ONCE = 2_048
+"""Most turns of a worker that are under way; nearly all of them wait for a model."""
+
+
+async def run_worker(settings: Settings, port: int) -> None:
+    """Run turns, send replies, keep time and the router's routes, until cancelled."""
+    room_for_connections(TURNS_AT_ONCE)
+    home, address = Home(settings.home), database_address(settings)
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(open_database(address, Role.APP))
+        operator = await stack.enter_async_context(open_database(address, Role.OPERATOR, size=1))
+        machines = await stack.enter_async_context(HostClient(home.host_socket))
+        gateway = await stack.enter_async_context(gateway_client(home.egress_socket, connections=TURNS_AT_ONCE))
+        routes = CaddyRoutes(caddy_settings(settings, port))
+        sites = site_address(settings, port)
+        publisher = SitePublisher(
+            releases=Releases(home.releases),
+            routes=routes,
+            sites=StoreSites(database, operator),
+            doors=machines,
+            address=sites,
+        )
+
+        def url_of(tenant_name: str) -> str:
+            return site_url(site_hostname(tenant_name, sites.domain), port=sites.port)
+
+        def instructions(conversation: Conversation) -> str:
+            name = conversation.tenant_name
+            return system_text(name=name, url=url_of(name), today=utc_now().date())
+
+        agent = read_agent(home.agent_file)
+        access = StoreAccess(database, operator, starter=starter_rules_of(agent))
+        links = AccountLinks(database=database, public_key=read_public_key(home.keys), site_url=url_of)
+        toolbox = BuiltInToolbox(
+            [
+                *machine_tools(machines, functools.partial(placeholders, database)),
+                *access_tools(
+                    access, access=agent.access, public_url=public_url(settings, port), start_account=links.start
+                ),
+                *undo_tools(machines),
+                *site_tools(machines, publisher),
+                *schedule_tools(StoreSchedules(database), utc_now),
+            ]
+        )
+        prices = Prices(own=agent.prices, windows=agent.windows)
+        models = open_models(settings.model, agent, gateway, settings.upstreams)
+        require_known(agent.approve, toolbox.definitions())
+        turns = Turns(
+            database=database,
+            model=models.chosen,
+            cheaper=models.cheaper,
+            tariff=Tariff(price=prices.price_of, model=str(settings.model), cheaper=agent.cheaper),
+            toolbox=toolbox,
+            instructions=instructions,
+            agent=agent,
+            sends=goes_out,
+            files=machines,
+            window_tokens=models.window_tokens,
+        )
+        channels = await stack.enter_async_context(_channels(settings, home, port))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(work(turns, address, limit=TURNS_AT_ONCE))
+            group.create_task(deliver(database, address, channels, count=_segments))
+            group.create_task(keep_time(database, address, read_in_place=READ_IN_PLACE))
+            group.create_task(keep_deadlines(database, read_in_place=READ_IN_PLACE))
+            group.create_task(keep_routes(routes, publisher.restore_routes))
+
+
+def utc_now() -> datetime:
+    """Return the time."""
+    return datetime.now(UTC)
+
+
+def _segments(channel: str, parts: Sequence[str]) -> int:
+    """Return how many segments a reply has: text messages are charged by those."""
+    return sum(map(count_segments, parts)) if channel == SmsChannel.name else 0
+
+
+@asynccontextmanager
+async def _channels(settings: Settings, home: Home, port: int) -> AsyncIterator[Mapping[str, Channel]]:
+    """Open the channels whose replies go out by a provider."""
+    if settings.twilio is None:
+        yield {}
+        return
+    async with twilio_client(
+        account_sid=settings.twilio.account_sid,
+        auth_token=PLACEHOLDER,
+        base_url=f"{BASE_URL}/twilio",
+        socket=home.egress_socket,
+    ) as client:
+        status_url = _status_url(settings, port)
+        yield {"sms": SmsChannel(client=client, from_number=settings.twilio.number, status_url=status_url)}
+
+
+def _status_url(settings: Settings, port: int) -> str | None:
+    """Return where Twilio is to send receipts; None if it cannot reach this host by name, and so would refuse to."""
+    if not settings.public_url and settings.domain.rpartition(".")[2] == "localhost":
+        return None
+    return public_url(settings, port).rstrip("/") + STATUS_PATH
