@@ -16,6 +16,7 @@ from pathlib import Path
 
 from subclaw.core.errors import Corrupt, Invalid, SubclawError
 from subclaw.core.tenant import TenantId
+from subclaw.egress.http.serving import as_refusal
 from subclaw.egress.http.wire import Wire
 from subclaw.egress.machines.connections import serve_machine_connection
 from subclaw.egress.machines.machine import Machine
@@ -25,6 +26,7 @@ from subclaw.sockets import bind_unix
 
 MESSAGE_LIMIT_BYTES = 4_096
 FIRST_WORD_S = 5.0
+ACCEPT_PAUSE_S = 0.1
 _SOCKETS = 2
 _SO_ORIGINAL_DST = 80
 """From the kernel's netfilter_ipv4.h and netfilter_ipv6/ip6_tables.h; the same number in both."""
@@ -41,7 +43,12 @@ async def serve_handovers(path: Path, group_id: int, host_user: int, machines: M
     try:
         async with asyncio.TaskGroup() as group:
             while True:
-                connection, _ = await loop.sock_accept(listener)
+                try:
+                    connection, _ = await loop.sock_accept(listener)
+                except OSError as error:  # no descriptor is free, or whoever connected is gone again
+                    _log.warning("a connection of the host's is not accepted: %s", type(error).__name__)
+                    await asyncio.sleep(ACCEPT_PAUSE_S)
+                    continue
                 group.create_task(_serve_handover(connection, host_user, machines))
     finally:
         listener.close()
@@ -66,6 +73,8 @@ async def _serve_handover(connection: socket.socket, host_user: int, machines: M
             _log.warning("a machine was not taken over: %s", type(error).__name__)
             with contextlib.suppress(OSError):
                 await loop.sock_sendall(connection, json.dumps({"error": error.public}).encode() + b"\n")
+        except Exception as error:  # one machine must not end the others
+            _log.error("a machine is served no more: %s", as_refusal(error).internal)
 
 
 async def _serve_machine(
@@ -76,6 +85,9 @@ async def _serve_machine(
     async with asyncio.TaskGroup() as group:
 
         def accept(wire: Wire) -> None:
+            if not server.is_serving():  # accepted while the machine is let go
+                wire.abort()
+                return
             try:
                 address, port = original_destination(wire.descriptor)
             except OSError:  # gone already
@@ -86,8 +98,9 @@ async def _serve_machine(
         server = await loop.create_server(lambda: Wire(accept), sock=listener)
         datagrams = await serve_dns(names, machine.name_key, machine.name_rate)
         try:
-            while await loop.sock_recv(connection, MESSAGE_LIMIT_BYTES):
-                pass  # there is nothing more to be said
+            with contextlib.suppress(ConnectionError):  # a host that was killed may not have read its answer
+                while await loop.sock_recv(connection, MESSAGE_LIMIT_BYTES):
+                    pass  # there is nothing more to be said
         finally:
             server.close()
             datagrams.close()
@@ -112,7 +125,7 @@ def _received(connection: socket.socket, host_user: int) -> tuple[TenantId, sock
             raise Invalid("only the machine host hands machines over")
         try:
             tenant_id = TenantId(int(json.loads(data)["tenant"]))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             raise Invalid("that is no machine") from None
         if len(descriptors) != _SOCKETS:
             raise Invalid("a listener and a socket for names are needed")
