@@ -1,12 +1,13 @@
 """A link: the upstream's side of a call, over a connection that may have carried calls before."""
 
+import asyncio
 from http import HTTPStatus
 
 from subclaw.egress.http.framing import EMPTY, UNTIL_END, IncomingBody, OutgoingBody, framing_of
 from subclaw.egress.http.head import read_headers, response_problem, sound_request
 from subclaw.egress.http.headers import Headers
 from subclaw.egress.http.message import Response, read_response, write_head
-from subclaw.egress.http.reading import Malformed, read_head, read_piece
+from subclaw.egress.http.reading import Malformed, Unfinished, read_head, read_piece
 from subclaw.egress.http.stream import Stream
 from subclaw.egress.limits import Limits
 from subclaw.egress.refusal import Refusal
@@ -34,6 +35,7 @@ class Link:
         self._body = IncomingBody(EMPTY)
         self._closes = False
         self._read_before = 0
+        self._sent_at_s = 0.0
 
     async def send_head(self, method: bytes, target: str, headers: Headers, first: bytes, *, ended: bool) -> None:
         """Send the head, and with it the first piece of the body, or all of it if it has `ended`.
@@ -103,7 +105,7 @@ class Link:
 
     async def _head(self, *, upgrade: bool = False) -> Response:
         try:
-            head = await read_head(self.wire, self._limits, self._limits.idle_s)
+            head = await self._raw_head()
         except TimeoutError:
             raise _slow() from None
         except ConnectionError:
@@ -119,6 +121,18 @@ class Link:
             raise _bad(problem)
         return read_response(head, headers)
 
+    async def _raw_head(self) -> bytes | None:
+        """Read a head. An upstream may say nothing for as long as the request's body still goes out."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                return await read_head(self.wire, self._limits, self._limits.idle_s)
+            except Unfinished:
+                raise
+            except TimeoutError:
+                if loop.time() - self._sent_at_s >= self._limits.idle_s:
+                    raise
+
     def _begin(self, response: Response) -> Response:
         """Make ready for the body of an answer."""
         without_body = self._method == b"HEAD" or response.status in _WITHOUT_BODY
@@ -130,6 +144,7 @@ class Link:
     async def _write(self, data: bytes) -> None:
         try:
             await self.wire.write(data, self._limits.idle_s)
+            self._sent_at_s = asyncio.get_running_loop().time()
         except TimeoutError:
             raise _slow() from None
 
