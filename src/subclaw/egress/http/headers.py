@@ -44,7 +44,7 @@ def returned(headers: Iterable[tuple[bytes, bytes]], forms: tuple[bytes, ...], *
     kept = [(name, value) for name, value in received if name not in dropped]
     if not forms and not authorised:
         return kept
-    if any(name == b"content-encoding" and value.lower() not in (b"", b"identity") for name, value in kept):
+    if any(name == b"content-encoding" and value.lower() not in (b"", b"identity") for name, value in received):
         raise Refusal(502, "the upstream's answer cannot be used: it is encoded, which was not asked for")
     together = b"\n".join([value for _, value in kept])
     found = [form for form in forms if form in together]
