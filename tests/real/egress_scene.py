@@ -96,6 +96,11 @@ async def fine(_: Seen, connection: Connection) -> None:
     await connection.write(simple(b"fine"))
 
 
+async def echo_target(seen: Seen, connection: Connection) -> None:
+    """Give back what was asked for."""
+    await connection.write(simple(seen.target.encode()))
+
+
 @asynccontextmanager
 async def scene(
     answer: Answer = fine,
