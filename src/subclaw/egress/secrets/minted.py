@@ -42,6 +42,7 @@ _NAMES = frozenset(
 )
 """Names of keys, in small letters and without what is between words."""
 _HINT = re.compile(r"token|secret|key|jwt|credential|passw|value|access|refresh|bearer", re.IGNORECASE)
+_HINT_IN_BYTES = re.compile(_HINT.pattern.encode(), re.IGNORECASE)
 _IDENTIFIERS = frozenset({"an AWS key", "a Twilio key"})
 """Shapes of what only names a key."""
 _BETWEEN_WORDS = re.compile(r"[^a-z]")
@@ -195,6 +196,8 @@ def _is_key(name: str, value: str) -> bool:
 
 
 def _json(body: bytes, found: _Found) -> bytes:
+    if _without_hints(body):
+        return body
     doubled = False
 
     def taken(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -210,6 +213,11 @@ def _json(body: bytes, found: _Found) -> bytes:
         return _text(body, found)
     # A name that is given twice would be read by others as it is not read here.
     return json.dumps(document, separators=(",", ":")).encode() if doubled or found.minted else body
+
+
+def _without_hints(body: bytes) -> bool:
+    """Return whether nothing could be the name of a key, however it is read: most answers are done with that."""
+    return body.isascii() and b"\\u" not in body and b"\0" not in body and not _HINT_IN_BYTES.search(body)
 
 
 def _replaced(found: _Found, name: str, value: Any, life_s: float) -> Any:
