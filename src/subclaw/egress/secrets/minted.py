@@ -41,8 +41,9 @@ _NAMES = frozenset(
     """.split()
 )
 """Names of keys, in small letters and without what is between words."""
-_HINT = re.compile(r"token|secret|key|jwt|credential|passw|value|access|refresh|bearer", re.IGNORECASE)
-_HINT_IN_BYTES = re.compile(_HINT.pattern.encode(), re.IGNORECASE)
+_HINTS = ("token", "secret", "key", "jwt", "credential", "passw", "value", "access", "refresh", "bearer")
+_HINT = re.compile("|".join(_HINTS), re.IGNORECASE)
+_HINTS_IN_BYTES = tuple(hint.encode() for hint in _HINTS)
 _IDENTIFIERS = frozenset({"an AWS key", "a Twilio key"})
 """Shapes of what only names a key."""
 _BETWEEN_WORDS = re.compile(r"[^a-z]")
@@ -217,7 +218,10 @@ def _json(body: bytes, found: _Found) -> bytes:
 
 def _without_hints(body: bytes) -> bool:
     """Return whether nothing could be the name of a key, however it is read: most answers are done with that."""
-    return body.isascii() and b"\\u" not in body and b"\0" not in body and not _HINT_IN_BYTES.search(body)
+    if not body.isascii() or b"\\u" in body or b"\0" in body:
+        return False
+    text = body.lower()
+    return not any(hint in text for hint in _HINTS_IN_BYTES)
 
 
 def _replaced(found: _Found, name: str, value: Any, life_s: float) -> Any:
