@@ -137,6 +137,8 @@ class _Connection:
             try:
                 data = await self._stream.read(self.limits.idle_s if self._clients else self.limits.client_idle_s)
             except TimeoutError:
+                if self._clients:  # each has limits of its own; a client that listens may have nothing to say
+                    continue
                 return ()
             if not data:
                 return ()
