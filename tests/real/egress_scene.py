@@ -28,7 +28,16 @@ from subclaw.testing.egress_machine import (
     pinned,
     upstream_authority,
 )
-from subclaw.testing.upstream import Answer, Connection, FakeUpstream, Seen, http_upstream, simple
+from subclaw.testing.upstream import (
+    Answer,
+    Connection,
+    Conversation,
+    FakeUpstream,
+    Seen,
+    http_upstream,
+    raw_upstream,
+    simple,
+)
 
 SECRET = "sk-live-0123456789abcdefghij"
 PLACEHOLDER = "sk-live-PLACEHOLDERxxxxxxxxx"
@@ -105,6 +114,8 @@ async def echo_target(seen: Seen, connection: Connection) -> None:
 async def scene(
     answer: Answer = fine,
     *,
+    conversation: Conversation | None = None,
+    mute: bool = False,
     binding: Mapping[str, object] | None = None,
     rules: Sequence[Rule] = (),
     api_rules: Sequence[Mapping[str, object]] | None = None,
@@ -118,7 +129,8 @@ async def scene(
     """Open the way out for a block, in which a connection seems to be to `address` and `port` (api.test's own).
 
     The secret is bound by `binding` to api.test, which is pinned to loopback; `api_rules` are further fields of rules
-    about it. Without `tls` the hosts speak plain HTTP.
+    about it. Without `tls` the hosts speak plain HTTP. api.test answers by `answer`, or does as `conversation` does; if
+    it is `mute`, it does not even shake hands.
     """
     authority = upstream_authority()
     before = _connections()
@@ -126,7 +138,9 @@ async def scene(
         resolver = HostResolver([names.address])
         contexts = [authority.context(host) if tls else None for host in ("api.test", "evil.test")]
         try:
-            async with http_upstream(answer, tls=contexts[0]) as api, http_upstream(fine, tls=contexts[1]) as evil:
+            own, converse = (None, _say_nothing) if mute else (contexts[0], conversation)
+            upstream = raw_upstream(converse, tls=own) if converse else http_upstream(answer, tls=own)
+            async with upstream as api, http_upstream(fine, tls=contexts[1]) as evil:
                 about_api = [_api_rule(api.port, fields) for fields in api_rules or [{}]]
                 bound = Binding(**{"hosts": ("api.test",), "ports": (api.port,), **(binding or {})})  # type: ignore[arg-type]
                 access = access_of([*about_api, *rules], {"key": (PLACEHOLDER, value, bound)})
@@ -144,6 +158,11 @@ async def scene(
         finally:
             await resolver.close()
     await _until_as_before(before)
+
+
+async def _say_nothing(connection: Connection) -> None:
+    while await connection.read():
+        pass
 
 
 def _api_rule(port: int, fields: Mapping[str, object]) -> Rule:

@@ -102,13 +102,13 @@ class Http2Client:
         """Make a request, and return the answer."""
         return await self.answer(self.ask(headers, body))
 
-    async def upload(self, stream: int, size_bytes: int, piece: bytes) -> None:
-        """Send a body of repeated pieces as fast as the windows allow, and end it."""
+    async def upload(self, stream: int, size_bytes: int, piece: bytes, *, ends: bool = True) -> None:
+        """Send a body of repeated pieces as fast as the windows allow, and end it unless told otherwise."""
         left = size_bytes
         while left and not self.over and not self.answers[stream].over:
             room = min(self.http.local_flow_control_window(stream), self.http.max_outbound_frame_size, left, len(piece))
             if room:
-                self.http.send_data(stream, piece[:room], end_stream=room == left)
+                self.http.send_data(stream, piece[:room], end_stream=ends and room == left)
                 left -= room
                 await self.flush()
             else:
