@@ -29,6 +29,8 @@ AGAIN_AT = 7
 """The second process dies at one of its first points, up to this."""
 
 NEVER = 0
+OF_THE_GATEWAY = {FaultPoint.ACCOUNT_GIVEN, FaultPoint.ACCOUNT_RENEWED}
+"""No worker passes these: `test_accounts_killed.py` does."""
 SCENARIO = (
     Said(id="a1", channel="web", address="a", text="please a1"),
     Said(id="a2", channel="web", address="a", text="please a2 once"),
@@ -77,8 +79,8 @@ def test_a_worker_may_die_anywhere(address: DatabaseAddress, tmp_path: Path) -> 
             if not killed[0]:
                 break
             forget(address, twilio)
-    assert points == set(FaultPoint), "a point that nothing reaches is a mistake"
-    assert kills > len(FaultPoint)
+    assert points == set(FaultPoint) - OF_THE_GATEWAY, "a point that nothing reaches is a mistake"
+    assert kills > len(points)
 
 
 def forget(address: DatabaseAddress, twilio: FakeTwilio) -> None:
