@@ -19,6 +19,7 @@ from subclaw.core.policy import Mode, Rule
 from subclaw.core.quota import Quota
 from subclaw.core.secret import Binding
 from subclaw.egress.limits import Limits
+from subclaw.egress.machines.certificates import Authority
 from subclaw.egress.names.resolver import HostResolver
 from subclaw.testing.egress_machine import (
     ELSEWHERE,
@@ -55,6 +56,8 @@ class Scene:
     evil: FakeUpstream
     names: NameServer
     logs: "LogKeeper"
+    authority: Authority
+    """Who has signed the certificates of the hosts outside."""
 
     @property
     def api_host(self) -> str:
@@ -153,7 +156,7 @@ async def scene(
                     resolver=resolver,
                     address=address,
                 ) as door:
-                    yield Scene(door=door, api=api, evil=evil, names=names, logs=logs)
+                    yield Scene(door=door, api=api, evil=evil, names=names, logs=logs, authority=authority)
                 _check(door, evil, names, logs, value)
         finally:
             await resolver.close()
