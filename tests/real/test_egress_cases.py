@@ -427,6 +427,38 @@ def test_odd_connects_fail_closed(head: str) -> None:
     run(scenario)
 
 
+def test_a_connect_within_a_tunnel() -> None:
+    async def scenario() -> None:
+        for host in ("evil.test:443", "{api}"):
+            async with scene() as at:
+                asked = host.replace("{api}", at.api_host)
+                await refused(at, f"CONNECT {asked} HTTP/1.1\r\nHost: {asked}\r\n\r\n".encode(), 400, 405)
+            async with scene(port=PROXY[1], address=PROXY[0]) as at:
+                asked = host.replace("{api}", at.api_host)
+                connect = f"CONNECT {at.api_host} HTTP/1.1\r\nHost: {at.api_host}\r\n\r\n".encode()
+                answer = await at.door.talk(connect + connect.replace(at.api_host.encode(), asked.encode()))
+                assert answer.startswith(b"HTTP/1.1 200 Connection established\r\n\r\nHTTP/1.1 405 ")
+                assert at.api.connections == []
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [("X: " + "a" * 65_536,), tuple(f"X-{number}: a" for number in range(101)), ("a" * 20_000 + ": b",)],
+    ids=["a large header", "many headers", "a long name"],
+)
+def test_too_many_and_too_large_headers(lines: tuple[str, ...]) -> None:
+    async def scenario() -> None:
+        async with scene() as at:
+            await refused(at, at.get("/", *lines), 431)
+            await refused(at, at.get("/" + "a" * 20_000), 431)
+        async with scene(tls=False, port=80) as at:
+            await refused(at, at.get("/", *lines), 431, host=None)
+
+    run(scenario)
+
+
 # Where secrets go, and whether they come back
 
 
@@ -765,6 +797,48 @@ def test_an_upload_by_http2_is_cut_at_the_quota() -> None:
             assert answer.status == 429
             assert len(at.api.received) < 1_800_000
             assert at.api.requests == []
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_upload_that_takes_longer_than_a_silence_may(version: int) -> None:
+    limits = Limits(idle_s=0.3, gathered_bytes=10)
+
+    async def scenario() -> None:
+        async with scene(limits=limits) as at:
+            ends_at_s = asyncio.get_running_loop().time() + 3 * limits.idle_s
+            if version == 1:
+                reader, writer = await at.door.connect_tls("api.test")
+                writer.write(at.get("/", "Transfer-Encoding: chunked", "Connection: close", method="POST"))
+                while asyncio.get_running_loop().time() < ends_at_s:
+                    writer.write(b"14\r\n" + b"x" * 20 + b"\r\n")
+                    await asyncio.sleep(limits.idle_s / 10)  # what is slow has to be slow
+                writer.write(b"0\r\n\r\n")
+                assert status(await reader.read()) == 200
+                writer.close()
+            else:
+                async with http2_client(at.door, "api.test") as client:
+                    stream = client.ask(headers(at.api_host, method="POST"), ends=False)
+                    while asyncio.get_running_loop().time() < ends_at_s:
+                        await client.upload(stream, 20, b"x" * 20, ends=False)
+                        await asyncio.sleep(limits.idle_s / 10)
+                    client.http.end_stream(stream)
+                    assert (await client.answer(stream)).status == 200
+            assert len(at.api.requests[0].body) > 100
+
+    run(scenario)
+
+
+def test_an_upstream_that_says_nothing_to_a_whole_request() -> None:
+    async def never(_: Seen, connection: Connection) -> None:
+        while await connection.read():
+            pass
+
+    async def scenario() -> None:
+        async with scene(never, limits=Limits(idle_s=0.2)) as at:
+            assert status(await at.ask()) == 504
+            assert (await at.ask_http2()).status == 504
 
     run(scenario)
 
