@@ -16,9 +16,8 @@ from subclaw.egress.secrets.placeholders import Filled, Usable, bound_to, fill
 VALUE, PLACEHOLDER = "sk-live-0123456789/+", "sk-live-PLACEHOLDER0"
 BASIC = "Basic " + base64.b64encode(f"user:{PLACEHOLDER}".encode()).decode()
 
-_TEXTS = st.lists(
-    st.sampled_from([PLACEHOLDER, "Bearer ", "a", "b=", " ", ",", "key", BASIC, PLACEHOLDER[:-1]]), max_size=4
-).map("".join)
+_WORDS = st.sampled_from([PLACEHOLDER, "Bearer ", "a", "b=", " ", ",", "key", BASIC, PLACEHOLDER[:-1]])
+_TEXTS = st.lists(_WORDS, max_size=4).map(lambda words: "".join(words).strip())
 _NAMES = st.sampled_from(["authorization", "Authorization", "x-api-key", "X-Api-Key", "cookie", "referer"])
 _HEADERS = st.lists(st.tuples(_NAMES, _TEXTS), max_size=5)
 _FIELDS = st.lists(st.tuples(st.sampled_from(["key", "KEY", "k%65y", "other"]), _TEXTS), max_size=4)
