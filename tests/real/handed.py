@@ -45,7 +45,7 @@ async def gateway(
             group.create_task(serve_handovers(path, os.getgid(), user, machines)),
             group.create_task(machines.keep()),
         ]
-        while not (await asyncio.to_thread(path.exists) and book.heard):
+        while not await asyncio.to_thread(path.exists):
             await asyncio.sleep(0.001)
         try:
             yield machines

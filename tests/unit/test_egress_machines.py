@@ -40,7 +40,7 @@ async def keeping(book: MemoryEgressBook) -> AsyncIterator[Machines]:
     )
     async with asyncio.TaskGroup() as group:
         task = group.create_task(machines.keep())
-        await until(lambda: book.heard)
+        await until(lambda: book.prunings > 0)  # it has begun
         try:
             yield machines
         finally:

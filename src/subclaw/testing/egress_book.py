@@ -18,6 +18,7 @@ class MemoryEgressBook:
         self.used: list[int] = []
         self.down = False
         self.reads = 0
+        self.prunings = 0
         self.open = asyncio.Event()
         """While it is not set, whoever asks what was used today waits."""
         self.open.set()
@@ -29,11 +30,6 @@ class MemoryEgressBook:
         self._policies[tenant_id] = policy
         for tell in self._told:
             tell(tenant_id)
-
-    @property
-    def heard(self) -> bool:
-        """Whether anybody hears of changes."""
-        return bool(self._told)
 
     async def policy(self, tenant_id: TenantId) -> TenantPolicy:
         """See `EgressBook.policy`."""
@@ -64,6 +60,7 @@ class MemoryEgressBook:
 
     async def prune(self) -> None:
         """See `EgressBook.prune`."""
+        self.prunings += 1
         self._answer()
 
     async def changes(self, on_change: Callable[[TenantId | None], None]) -> None:

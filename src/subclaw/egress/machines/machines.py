@@ -67,6 +67,7 @@ class Machines:
         self._changed: set[TenantId] = set()
         self._changes = 0
         self._change = asyncio.Event()
+        self._present, self._absent = asyncio.Event(), asyncio.Event()
 
     @asynccontextmanager
     async def opened(self, tenant_id: TenantId) -> AsyncIterator[Machine]:
@@ -87,22 +88,45 @@ class Machines:
             name_key=hashlib.blake2s(b"names %d" % tenant_id, key=self._key).digest(),
             name_rate=name_rate(),
         )
-        self._machines.add(machine)
+        self._enter(machine)
         if self._changes != changes:  # perhaps of what was read before
             self._note_change(tenant_id)
         try:
             yield machine
         finally:
-            self._machines.discard(machine)
+            self._leave(machine)
             self._journal.note_traffic(tenant_id, machine.meter.report())
             machine.close()
 
     async def keep(self) -> None:
         """Have changes hold as soon as they are known, and write down what was decided and used, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._book.changes(self._note_change))
+            group.create_task(self._hear_of_changes())
             group.create_task(self._follow_changes())
             group.create_task(self._journal.keep(self._gather))
+
+    def _enter(self, machine: Machine) -> None:
+        self._machines.add(machine)
+        self._absent.clear()
+        self._present.set()
+
+    def _leave(self, machine: Machine) -> None:
+        self._machines.discard(machine)
+        if not self._machines:
+            self._present.clear()
+            self._absent.set()
+
+    async def _hear_of_changes(self) -> None:
+        """Hear of changes while there are machines: whoever listens costs the database a little at every notification.
+
+        What changed before is known then: the book says that everything may have.
+        """
+        while True:
+            await self._present.wait()
+            async with asyncio.TaskGroup() as group:
+                hearing = group.create_task(self._book.changes(self._note_change))
+                await self._absent.wait()
+                hearing.cancel()
 
     def _access(self, policy: TenantPolicy) -> Access:
         rules = (*policy.rules, *(self._starter if policy.starter else ()))
