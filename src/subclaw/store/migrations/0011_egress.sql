@@ -23,7 +23,8 @@ CREATE TABLE egress_rule (
 );
 CREATE INDEX egress_rule_tenant ON egress_rule (tenant_id);
 
--- A secret for machines as `core.secret.BoundSecret` has it.
+-- A secret for machines as `core.secret.BoundSecret` has it. A minted one came in an answer to a request with minted_by in
+-- it, and goes with that.
 CREATE TABLE bound_secret (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name         text NOT NULL CHECK (name ~ '^[A-Z_][A-Z0-9_]{0,63}$'),
@@ -35,10 +36,14 @@ CREATE TABLE bound_secret (
     created_at   timestamptz NOT NULL DEFAULT now(),
     updated_at   timestamptz NOT NULL DEFAULT now(),
     last_used_at timestamptz,
-    CHECK ((scope = 'tenant') = (tenant_id IS NOT NULL))
+    minted_by    bigint REFERENCES bound_secret ON DELETE CASCADE,
+    expires_at   timestamptz,
+    CHECK ((scope = 'tenant') = (tenant_id IS NOT NULL)),
+    CHECK (minted_by IS NULL OR (scope = 'tenant' AND expires_at IS NOT NULL))
 );
 CREATE UNIQUE INDEX bound_secret_name ON bound_secret (scope, coalesce(tenant_id, 0), name);
 CREATE INDEX bound_secret_tenant ON bound_secret (tenant_id);
+CREATE INDEX bound_secret_minted_by ON bound_secret (minted_by) WHERE minted_by IS NOT NULL;
 
 -- Whether the list of hosts that subclaw comes with is allowed.
 CREATE TABLE egress_setting (
@@ -110,11 +115,11 @@ CREATE POLICY forgotten ON bound_secret FOR DELETE TO subclaw_app USING (tenant_
 
 -- Seals are read by the gateway alone.
 GRANT SELECT, INSERT, DELETE ON egress_rule TO subclaw_app, subclaw_operator;
-GRANT SELECT (id, name, scope, tenant_id, placeholder, binding, created_at, updated_at, last_used_at),
+GRANT SELECT (id, name, scope, tenant_id, placeholder, binding, created_at, updated_at, last_used_at, minted_by, expires_at),
     INSERT (name, scope, tenant_id, placeholder, binding, sealed), UPDATE (binding, sealed, updated_at), DELETE
     ON bound_secret TO subclaw_app, subclaw_operator;
-GRANT SELECT, INSERT (name, scope, tenant_id, placeholder, binding, sealed),
-    UPDATE (binding, sealed, updated_at, last_used_at) ON bound_secret TO subclaw_egress;
+GRANT SELECT, INSERT (name, scope, tenant_id, placeholder, binding, sealed, minted_by, expires_at),
+    UPDATE (binding, sealed, updated_at, last_used_at), DELETE ON bound_secret TO subclaw_egress;
 GRANT SELECT, INSERT, UPDATE, DELETE ON egress_quota TO subclaw_operator;
 GRANT SELECT, UPDATE ON egress_setting TO subclaw_operator;
 GRANT SELECT ON egress_decision, egress_usage TO subclaw_app, subclaw_operator;
@@ -134,32 +139,14 @@ CREATE TRIGGER tell_egress AFTER INSERT OR UPDATE OR DELETE ON egress_quota FOR 
     EXECUTE FUNCTION tell_egress();
 CREATE TRIGGER tell_egress AFTER UPDATE ON egress_setting FOR EACH ROW EXECUTE FUNCTION tell_egress();
 
--- All that the gateway goes by for a tenant. Of secrets of one name the tenant's own hides the agent's, and that the
--- operator's.
-CREATE FUNCTION tenant_egress(p_tenant bigint) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+-- What a secret is bound to holds for those that were minted with it.
+CREATE FUNCTION forget_minted() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 BEGIN
-    RETURN jsonb_build_object(
-        'starter', (SELECT starter FROM egress_setting),
-        'rules', (
-            SELECT coalesce(jsonb_agg(to_jsonb(r) ORDER BY r.id), '[]')
-            FROM egress_rule r WHERE r.tenant_id IS NULL OR r.tenant_id = p_tenant),
-        'secrets', (
-            SELECT coalesce(jsonb_agg(jsonb_build_object(
-                'id', s.id, 'name', s.name, 'scope', s.scope, 'tenant_id', s.tenant_id, 'placeholder', s.placeholder,
-                'binding', s.binding, 'sealed', encode(s.sealed, 'base64')) ORDER BY s.id), '[]')
-            FROM (
-                SELECT DISTINCT ON (b.name) b.* FROM bound_secret b
-                WHERE b.tenant_id IS NULL OR b.tenant_id = p_tenant ORDER BY b.name, b.scope DESC
-            ) s),
-        'quota', (
-            SELECT jsonb_build_object(
-                'requests_per_minute', coalesce(max(q.requests_per_minute) FILTER (WHERE q.tenant_id IS NOT NULL),
-                                                max(q.requests_per_minute)),
-                'connections', coalesce(max(q.connections) FILTER (WHERE q.tenant_id IS NOT NULL), max(q.connections)),
-                'bytes_per_day', coalesce(max(q.bytes_per_day) FILTER (WHERE q.tenant_id IS NOT NULL),
-                                          max(q.bytes_per_day)))
-            FROM egress_quota q WHERE q.tenant_id IS NULL OR q.tenant_id = p_tenant));
+    DELETE FROM bound_secret s WHERE s.minted_by = NEW.id;
+    RETURN NULL;
 END $$;
+CREATE TRIGGER forget_minted AFTER UPDATE OF binding ON bound_secret FOR EACH ROW
+    WHEN (OLD.binding IS DISTINCT FROM NEW.binding) EXECUTE FUNCTION forget_minted();
 
 -- Returns NULL if there are p_limit rules of that scope and tenant already.
 CREATE FUNCTION add_egress_rule(
@@ -207,7 +194,8 @@ BEGIN
 END $$;
 
 -- Keep a secret, in place of the value of one of the same scope and name, whose placeholder stays: the seal is bound to
--- that. Returns NULL if it has another placeholder, 0 if there are p_limit of that scope and tenant already.
+-- that. Returns NULL if it has another placeholder, 0 if there are p_limit of that scope and tenant already, without those
+-- that were minted.
 CREATE FUNCTION keep_bound_secret(
     p_scope egress_scope, p_tenant bigint, p_name text, p_placeholder text, p_binding jsonb, p_sealed bytea,
     p_limit integer
@@ -219,7 +207,8 @@ BEGIN
         SELECT FROM bound_secret s
         WHERE s.scope = p_scope AND coalesce(s.tenant_id, 0) = coalesce(p_tenant, 0) AND s.name = p_name
     ) AND (
-        SELECT count(*) FROM bound_secret s WHERE s.scope = p_scope AND s.tenant_id IS NOT DISTINCT FROM p_tenant
+        SELECT count(*) FROM bound_secret s
+        WHERE s.scope = p_scope AND s.tenant_id IS NOT DISTINCT FROM p_tenant AND s.minted_by IS NULL
     ) >= p_limit THEN
         RETURN 0;
     END IF;
@@ -263,10 +252,35 @@ BEGIN
         ORDER BY s.scope, t.name, s.name LIMIT p_limit;
 END $$;
 
-CREATE FUNCTION placeholders_of(p_tenant bigint) RETURNS TABLE (name text, placeholder text) LANGUAGE plpgsql AS $$
+-- Commands have placeholders but for what was minted: those are in the answer that it came in.
+CREATE FUNCTION placeholders_of(p_tenant bigint) RETURNS TABLE (name text, placeholder text)
+LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM be_tenant(p_tenant);
-    RETURN QUERY SELECT DISTINCT ON (s.name) s.name, s.placeholder FROM bound_secret s ORDER BY s.name, s.scope DESC;
+    RETURN QUERY SELECT DISTINCT ON (s.name) s.name, s.placeholder FROM bound_secret s
+        WHERE s.minted_by IS NULL ORDER BY s.name, s.scope DESC;
+END $$;
+
+-- Keep what was minted with a secret, and of the tenant's only the newest p_limit; returns ids, in the order given, or
+-- nothing if that secret is gone.
+CREATE FUNCTION keep_minted(p_tenant bigint, p_minted_by bigint, p_secrets jsonb, p_limit integer)
+RETURNS SETOF bigint LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM FROM bound_secret s WHERE s.id = p_minted_by AND (s.tenant_id IS NULL OR s.tenant_id = p_tenant)
+        FOR KEY SHARE;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    RETURN QUERY
+        INSERT INTO bound_secret (name, scope, tenant_id, placeholder, binding, sealed, minted_by, expires_at)
+        SELECT m.name, 'tenant', p_tenant, m.placeholder, m.binding, decode(m.sealed, 'base64'), p_minted_by,
+            now() + make_interval(secs => m.lives_s)
+        FROM ROWS FROM (jsonb_to_recordset(p_secrets)
+            AS (name text, placeholder text, binding jsonb, sealed text, lives_s double precision)) WITH ORDINALITY m
+        ORDER BY m.ordinality RETURNING id;
+    DELETE FROM bound_secret s WHERE s.id IN (
+        SELECT o.id FROM bound_secret o WHERE o.tenant_id = p_tenant AND o.minted_by IS NOT NULL
+        ORDER BY o.id DESC OFFSET p_limit);
 END $$;
 
 CREATE FUNCTION decision_key(
@@ -339,24 +353,13 @@ BEGIN
             received_bytes = u.received_bytes + excluded.received_bytes;
 END $$;
 
--- Decisions are kept for p_days, and what was used for a year.
-CREATE FUNCTION prune_egress(p_days integer) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = public, pg_temp AS $$
-DECLARE v_count bigint;
-BEGIN
-    DELETE FROM egress_decision d WHERE d.hour < now() - make_interval(days => p_days);
-    GET DIAGNOSTICS v_count = ROW_COUNT;
-    DELETE FROM egress_usage u WHERE u.day < (now() AT TIME ZONE 'UTC')::date - 366;
-    RETURN v_count;
-END $$;
-
-REVOKE ALL ON FUNCTION tell_egress, tenant_egress, add_egress_rule, remove_egress_rule, egress_rules,
+REVOKE ALL ON FUNCTION tell_egress, forget_minted, keep_minted, add_egress_rule, remove_egress_rule, egress_rules,
     replace_agent_rules, keep_bound_secret, existing_placeholder, forget_bound_secret, bound_secrets, placeholders_of,
-    record_decisions, decision_key, record_egress_usage, prune_egress FROM PUBLIC;
+    record_decisions, decision_key, record_egress_usage FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION be_tenant TO subclaw_operator, subclaw_egress;
 GRANT EXECUTE ON FUNCTION add_egress_rule, remove_egress_rule, egress_rules, forget_bound_secret, bound_secrets
     TO subclaw_app, subclaw_operator;
 GRANT EXECUTE ON FUNCTION keep_bound_secret, existing_placeholder TO subclaw_app, subclaw_operator, subclaw_egress;
 GRANT EXECUTE ON FUNCTION placeholders_of TO subclaw_app;
 GRANT EXECUTE ON FUNCTION replace_agent_rules TO subclaw_operator;
-GRANT EXECUTE ON FUNCTION tenant_egress, record_decisions, record_egress_usage, prune_egress TO subclaw_egress;
+GRANT EXECUTE ON FUNCTION keep_minted, record_decisions, record_egress_usage TO subclaw_egress;

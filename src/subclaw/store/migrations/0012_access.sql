@@ -154,14 +154,15 @@ BEGIN
     INSERT INTO event (conversation_id, seq, tenant_id, at, type, body)
         SELECT v.id, p_first + i.seq - v.drained_seq - 1, v.tenant_id, i.received_at,
                CASE s.parts[1] WHEN 'schedule' THEN 'schedule.due' WHEN 'secret' THEN 'secret.set'
-                   ELSE 'message.received' END,
-               CASE s.parts[1]
-                   WHEN 'schedule' THEN jsonb_build_object('text', i.text, 'schedule_id', s.parts[2]::bigint)
-                   WHEN 'secret' THEN i.text::jsonb
+                   WHEN 'account' THEN 'account.lost' ELSE 'message.received' END,
+               CASE
+                   WHEN s.parts[1] = 'schedule' THEN
+                       jsonb_build_object('text', i.text, 'schedule_id', s.parts[2]::bigint)
+                   WHEN s.parts[1] IN ('secret', 'account') THEN i.text::jsonb
                    ELSE jsonb_build_object('text', i.text, 'provider_id', i.provider_id)
                         || CASE WHEN i.removed IS NULL THEN '{}' ELSE jsonb_build_object('removed', i.removed) END
                END
-        FROM inbox i, regexp_match(i.provider_id, '^(schedule|secret):([0-9]+)$') AS s (parts)
+        FROM inbox i, regexp_match(i.provider_id, '^(schedule|secret|account):([0-9]+)$') AS s (parts)
         WHERE i.conversation_id = v.id AND i.seq > v.drained_seq AND i.seq <= v.inbox_seq;
     GET DIAGNOSTICS v_count = ROW_COUNT;
     IF EXISTS (
@@ -184,14 +185,14 @@ BEGIN
     RETURN v_count;
 END $$;
 
--- As before, without secrets that were set: nobody said those.
+-- As before, without what nobody said: secrets that were set, accounts that were lost.
 CREATE OR REPLACE FUNCTION waiting_messages(p_tenant bigint, p_conversation bigint, p_epoch bigint)
 RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE v conversation := hold(p_tenant, p_conversation, p_epoch);
 BEGIN
     RETURN QUERY SELECT i.text FROM inbox i
         WHERE i.conversation_id = v.id AND i.seq > v.drained_seq AND i.provider_id NOT LIKE 'schedule:%'
-            AND i.provider_id NOT LIKE 'secret:%' ORDER BY i.seq;
+            AND i.provider_id NOT LIKE 'secret:%' AND i.provider_id NOT LIKE 'account:%' ORDER BY i.seq;
 END $$;
 
 REVOKE ALL ON FUNCTION ask_secret, present_token, find_secret_request, set_secret, receive FROM PUBLIC;

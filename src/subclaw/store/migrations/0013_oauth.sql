@@ -1,22 +1,4 @@
--- Keys that the gateway gets for machines by itself: those that come in an answer to a request with a secret in it, and
--- those that a provider gives for a person's account (OAuth, RFC 6749), which are renewed.
-
--- A minted secret came in an answer to a request with minted_by in it, and goes with that.
-ALTER TABLE bound_secret
-    ADD COLUMN minted_by bigint REFERENCES bound_secret ON DELETE CASCADE, ADD COLUMN expires_at timestamptz,
-    ADD CHECK (minted_by IS NULL OR (scope = 'tenant' AND expires_at IS NOT NULL));
-CREATE INDEX bound_secret_minted_by ON bound_secret (minted_by) WHERE minted_by IS NOT NULL;
-GRANT SELECT (minted_by, expires_at) ON bound_secret TO subclaw_app, subclaw_operator;
-GRANT INSERT (minted_by, expires_at), DELETE ON bound_secret TO subclaw_egress;
-
--- What a secret is bound to holds for those that were minted with it.
-CREATE FUNCTION forget_minted() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
-BEGIN
-    DELETE FROM bound_secret s WHERE s.minted_by = NEW.id;
-    RETURN NULL;
-END $$;
-CREATE TRIGGER forget_minted AFTER UPDATE OF binding ON bound_secret FOR EACH ROW
-    WHEN (OLD.binding IS DISTINCT FROM NEW.binding) EXECUTE FUNCTION forget_minted();
+-- Accounts of persons at providers (OAuth, RFC 6749): the gateway gets their tokens, and renews them; and what it goes by.
 
 -- A provider as `core.oauth.Provider` has it. sealed is our own key there, if it has given us one.
 CREATE TABLE oauth_provider (
@@ -129,8 +111,9 @@ CREATE TRIGGER leave_account AFTER UPDATE OF sealed ON bound_secret FOR EACH ROW
 CREATE FUNCTION grant_label(p_tenant bigint, p_provider text) RETURNS text LANGUAGE sql IMMUTABLE AS
     $$ SELECT 'oauth grant of ' || p_provider || ' for tenant ' || p_tenant $$;
 
--- As before, without what has expired; and it says which secrets were minted, and which are an account's.
-CREATE OR REPLACE FUNCTION tenant_egress(p_tenant bigint) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+-- All that the gateway goes by for a tenant, without what has expired. Of secrets of one name the tenant's own hides the
+-- agent's, and that the operator's.
+CREATE FUNCTION tenant_egress(p_tenant bigint) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
 BEGIN
     RETURN jsonb_build_object(
         'starter', (SELECT starter FROM egress_setting),
@@ -161,64 +144,8 @@ BEGIN
             FROM egress_quota q WHERE q.tenant_id IS NULL OR q.tenant_id = p_tenant));
 END $$;
 
--- As before; what was minted is not counted.
-CREATE OR REPLACE FUNCTION keep_bound_secret(
-    p_scope egress_scope, p_tenant bigint, p_name text, p_placeholder text, p_binding jsonb, p_sealed bytea,
-    p_limit integer
-) RETURNS bigint LANGUAGE plpgsql AS $$
-DECLARE v_id bigint;
-BEGIN
-    PERFORM be_tenant(p_tenant);
-    IF NOT EXISTS (
-        SELECT FROM bound_secret s
-        WHERE s.scope = p_scope AND coalesce(s.tenant_id, 0) = coalesce(p_tenant, 0) AND s.name = p_name
-    ) AND (
-        SELECT count(*) FROM bound_secret s
-        WHERE s.scope = p_scope AND s.tenant_id IS NOT DISTINCT FROM p_tenant AND s.minted_by IS NULL
-    ) >= p_limit THEN
-        RETURN 0;
-    END IF;
-    INSERT INTO bound_secret AS s (name, scope, tenant_id, placeholder, binding, sealed)
-        VALUES (p_name, p_scope, p_tenant, p_placeholder, p_binding, p_sealed)
-        ON CONFLICT (scope, coalesce(tenant_id, 0), name) DO UPDATE
-            SET binding = p_binding, sealed = p_sealed, updated_at = now() WHERE s.placeholder = p_placeholder
-        RETURNING s.id INTO v_id;
-    RETURN v_id;
-END $$;
-
--- As before, without what was minted: commands have it from the answer that it came in.
-CREATE OR REPLACE FUNCTION placeholders_of(p_tenant bigint) RETURNS TABLE (name text, placeholder text)
-LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM be_tenant(p_tenant);
-    RETURN QUERY SELECT DISTINCT ON (s.name) s.name, s.placeholder FROM bound_secret s
-        WHERE s.minted_by IS NULL ORDER BY s.name, s.scope DESC;
-END $$;
-
--- Keep what was minted with a secret, and of the tenant's only the newest p_limit; returns ids, in the order given, or
--- nothing if that secret is gone.
-CREATE FUNCTION keep_minted(p_tenant bigint, p_minted_by bigint, p_secrets jsonb, p_limit integer)
-RETURNS SETOF bigint LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM FROM bound_secret s WHERE s.id = p_minted_by AND (s.tenant_id IS NULL OR s.tenant_id = p_tenant)
-        FOR KEY SHARE;
-    IF NOT FOUND THEN
-        RETURN;
-    END IF;
-    RETURN QUERY
-        INSERT INTO bound_secret (name, scope, tenant_id, placeholder, binding, sealed, minted_by, expires_at)
-        SELECT m.name, 'tenant', p_tenant, m.placeholder, m.binding, decode(m.sealed, 'base64'), p_minted_by,
-            now() + make_interval(secs => m.lives_s)
-        FROM ROWS FROM (jsonb_to_recordset(p_secrets)
-            AS (name text, placeholder text, binding jsonb, sealed text, lives_s double precision)) WITH ORDINALITY m
-        ORDER BY m.ordinality RETURNING id;
-    DELETE FROM bound_secret s WHERE s.id IN (
-        SELECT o.id FROM bound_secret o WHERE o.tenant_id = p_tenant AND o.minted_by IS NOT NULL
-        ORDER BY o.id DESC OFFSET p_limit);
-END $$;
-
--- As before; and what was minted goes when it has expired, and links that are over for a day.
-CREATE OR REPLACE FUNCTION prune_egress(p_days integer) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
+-- Decisions are kept for p_days, what was used for a year, what was minted until it expires, links for a day after.
+CREATE FUNCTION prune_egress(p_days integer) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = public, pg_temp AS $$
 DECLARE v_count bigint;
 BEGIN
@@ -248,59 +175,6 @@ BEGIN
     ELSE
         PERFORM pg_notify('subclaw_inbox', v.id::text);
     END IF;
-END $$;
-
--- As before; and an account that was lost is told apart.
-CREATE OR REPLACE FUNCTION drain(v conversation, p_first bigint) RETURNS bigint LANGUAGE plpgsql AS $$
-DECLARE
-    v_count bigint;
-    v_notices bigint;
-BEGIN
-    IF v.inbox_seq = v.drained_seq THEN
-        RETURN 0;
-    END IF;
-    INSERT INTO event (conversation_id, seq, tenant_id, at, type, body)
-        SELECT v.id, p_first + i.seq - v.drained_seq - 1, v.tenant_id, i.received_at,
-               CASE s.parts[1] WHEN 'schedule' THEN 'schedule.due' WHEN 'secret' THEN 'secret.set'
-                   WHEN 'account' THEN 'account.lost' ELSE 'message.received' END,
-               CASE
-                   WHEN s.parts[1] = 'schedule' THEN
-                       jsonb_build_object('text', i.text, 'schedule_id', s.parts[2]::bigint)
-                   WHEN s.parts[1] IN ('secret', 'account') THEN i.text::jsonb
-                   ELSE jsonb_build_object('text', i.text, 'provider_id', i.provider_id)
-                        || CASE WHEN i.removed IS NULL THEN '{}' ELSE jsonb_build_object('removed', i.removed) END
-               END
-        FROM inbox i, regexp_match(i.provider_id, '^(schedule|secret|account):([0-9]+)$') AS s (parts)
-        WHERE i.conversation_id = v.id AND i.seq > v.drained_seq AND i.seq <= v.inbox_seq;
-    GET DIAGNOSTICS v_count = ROW_COUNT;
-    IF EXISTS (
-        SELECT FROM inbox i WHERE i.conversation_id = v.id AND i.seq > v.drained_seq AND i.seq <= v.inbox_seq
-            AND i.notice IS NOT NULL
-    ) THEN
-        INSERT INTO event (conversation_id, seq, tenant_id, type, body)
-            SELECT v.id, p_first + v_count + row_number() OVER (ORDER BY i.seq) - 1, v.tenant_id, 'reply.queued',
-                   jsonb_build_object('text', i.notice)
-            FROM inbox i WHERE i.conversation_id = v.id AND i.seq > v.drained_seq AND i.seq <= v.inbox_seq
-                AND i.notice IS NOT NULL;
-        GET DIAGNOSTICS v_notices = ROW_COUNT;
-        v_count := v_count + v_notices;
-        INSERT INTO outbox (tenant_id, conversation_id, channel, address, text)
-            SELECT v.tenant_id, v.id, v.channel, v.address, i.notice
-            FROM inbox i WHERE i.conversation_id = v.id AND i.seq > v.drained_seq AND i.seq <= v.inbox_seq
-                AND i.notice IS NOT NULL AND i.send_notice ORDER BY i.seq;
-        NOTIFY subclaw_outbox;
-    END IF;
-    RETURN v_count;
-END $$;
-
--- As before, without accounts that were lost.
-CREATE OR REPLACE FUNCTION waiting_messages(p_tenant bigint, p_conversation bigint, p_epoch bigint)
-RETURNS SETOF text LANGUAGE plpgsql AS $$
-DECLARE v conversation := hold(p_tenant, p_conversation, p_epoch);
-BEGIN
-    RETURN QUERY SELECT i.text FROM inbox i
-        WHERE i.conversation_id = v.id AND i.seq > v.drained_seq AND i.provider_id NOT LIKE 'schedule:%'
-            AND i.provider_id NOT LIKE 'secret:%' AND i.provider_id NOT LIKE 'account:%' ORDER BY i.seq;
 END $$;
 
 -- The operator sets a provider, or its settings anew; without p_sealed our key there stays as it is.
@@ -475,10 +349,10 @@ END $$;
 
 CREATE FUNCTION forget_revocation(p_id bigint) RETURNS void LANGUAGE sql AS $$ DELETE FROM oauth_revocation r WHERE r.id = p_id $$;
 
-REVOKE ALL ON FUNCTION forget_minted, revoke_grant, leave_account, grant_label, keep_minted, tell_of_account,
+REVOKE ALL ON FUNCTION tenant_egress, prune_egress, revoke_grant, leave_account, grant_label, tell_of_account,
     set_oauth_provider, remove_oauth_provider, oauth_offer, begin_oauth, present_flow, flow_to_finish, connect_account, hold_grant,
     renew_grant, let_go_of_grant, end_grant, take_revocations, forget_revocation FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION set_oauth_provider, remove_oauth_provider TO subclaw_operator;
 GRANT EXECUTE ON FUNCTION oauth_offer, begin_oauth, present_flow TO subclaw_app;
-GRANT EXECUTE ON FUNCTION keep_minted, flow_to_finish, connect_account, hold_grant, renew_grant, let_go_of_grant, end_grant,
+GRANT EXECUTE ON FUNCTION tenant_egress, prune_egress, flow_to_finish, connect_account, hold_grant, renew_grant, let_go_of_grant, end_grant,
     take_revocations, forget_revocation TO subclaw_egress;
