@@ -17,8 +17,16 @@ class Lease:
 
 @dataclass(frozen=True, kw_only=True)
 class Conversation:
-    """What a turn needs to know of the conversation it runs in."""
+    """What a turn needs to know of the conversation it runs in, and of its tenant.
+
+    `model` is the one that the tenant has instead of the operator's, and `time_zone` (an IANA name) the person's: empty
+    if nobody has said so. `house_revision` counts the changes of the tenant's house; it is 0 for one as it comes.
+    """
 
     lease: Lease
     tenant_name: str
     reply_to: Address
+    model: str = ""
+    time_zone: str = ""
+    house_revision: int = 0
+    is_awake: bool = False

@@ -29,7 +29,8 @@ _OPEN_TURN = """
     SELECT o.name, o.channel, o.address, o.failures, o.resumed, o.age_s, has_budgets(),
         transcript_from_summary(%s, %s, %s),
         CASE WHEN EXISTS (SELECT FROM approval a WHERE a.conversation_id = %s AND a.state = 'open')
-            THEN open_approvals(%s, %s) END
+            THEN open_approvals(%s, %s) END,
+        o.model, o.time_zone, o.house_revision, o.is_awake
     FROM open_turn(%s, %s, %s) o
 """
 
@@ -113,9 +114,9 @@ async def open_turn(database: Database, lease: Lease) -> OpenTurn:
     looked_at = id, EVENT_LIMIT, EVENT_LIMIT_BYTES, id, lease.tenant_id, id
     (row,) = await database.rows(_OPEN_TURN, *looked_at, *_key(lease))
     reached(FaultPoint.TURN_OPENED)
-    name, channel, address, failures, resumed, age_s, has_budgets, events, waiting = row
+    name, channel, address, failures, resumed, age_s, has_budgets, events, waiting, *settings = row
     return OpenTurn(
-        conversation=Conversation(lease=lease, tenant_name=name, reply_to=Address(channel=channel, address=address)),
+        conversation=_conversation(lease, name, Address(channel=channel, address=address), *settings),
         failures=failures,
         resumed=resumed,
         age_s=age_s,
@@ -165,6 +166,26 @@ async def fail_turn(database: Database, lease: Lease) -> tuple[int, str]:
 async def release(database: Database, lease: Lease, delay_s: float) -> None:
     """Give the lease back with the turn unfinished; it is taken up again after `delay_s`."""
     await database.rows("SELECT release(%s, %s, %s, make_interval(secs => %s))", *_key(lease), delay_s)
+
+
+def _conversation(
+    lease: Lease,
+    name: str,
+    reply_to: Address,
+    model: str | None,
+    time_zone: str | None,
+    house_revision: int | None,
+    is_awake: bool,
+) -> Conversation:
+    return Conversation(
+        lease=lease,
+        tenant_name=name,
+        reply_to=reply_to,
+        model=model or "",
+        time_zone=time_zone or "",
+        house_revision=house_revision or 0,
+        is_awake=is_awake,
+    )
 
 
 def _told(removal: Removal) -> tuple[object, ...]:
