@@ -34,11 +34,13 @@ from subclaw.routes.releases import Releases
 from subclaw.schedules.reminders import keep_time
 from subclaw.store.access import StoreAccess
 from subclaw.store.database import Role, open_database
+from subclaw.store.notifications import StoreNotifications
 from subclaw.store.schedules import StoreSchedules
 from subclaw.store.secrets import placeholders
 from subclaw.store.sites import StoreSites
 from subclaw.tools.access import access_tools
 from subclaw.tools.machine import machine_tools
+from subclaw.tools.notify import notify_tools
 from subclaw.tools.schedule import schedule_tools
 from subclaw.tools.site import site_tools
 from subclaw.tools.toolbox import BuiltInToolbox
@@ -90,6 +92,7 @@ async def run_worker(settings: Settings, port: int) -> None:
                 ),
                 *undo_tools(machines),
                 *site_tools(machines, publisher),
+                *notify_tools(StoreNotifications(database, goes_out)),
                 *schedule_tools(StoreSchedules(database), utc_now),
             ]
         )

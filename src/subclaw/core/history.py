@@ -133,6 +133,8 @@ def _said(event: Event, results: Mapping[str, str], kept: Mapping[str, MessageKe
         case ReplyQueued(text=text, schedule_id=int(id)):
             # Not as the model's own words: a history that ends with those has nothing to answer.
             return (UserSaid(text=f"[Nobody wrote. Schedule {id} was due; the person got its text:]\n{text}"),)
+        case ReplyQueued(text=text, from_conversation_id=int()):
+            return (UserSaid(text=f"[Nobody wrote. You sent the person this from another conversation:]\n{text}"),)
         case ModelReplied(text=text, calls=calls):
             answers = (ToolSaid(call=call, content=results.get(call.id, OUTCOME_UNKNOWN)) for call in calls)
             return (ModelSaid(text=text, calls=calls), *answers)

@@ -167,11 +167,13 @@ class ToolFinished:
 class ReplyQueued:
     """A reply was put in the outbox, in the same transaction as this event.
 
-    `schedule_id` is set if it is no turn's, but the text of a schedule that came due.
+    `schedule_id` is set if it is no turn's, but the text of a schedule that came due; `from_conversation_id` if the
+    agent sent it from another conversation with the same person.
     """
 
     text: str
     schedule_id: int | None = None
+    from_conversation_id: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
