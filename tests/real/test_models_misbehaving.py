@@ -13,8 +13,9 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from tests.real.model_scene import HELLO, PATHS, QUICK, opened
 
 from subclaw.core.errors import Exhausted, SubclawError, Unavailable
+from subclaw.core.manners import CUT_OFF
 from subclaw.core.model import ModelReply, TooLong
-from subclaw.models.answers import CALL_CUT_OFF, CUT_OFF, REFUSED
+from subclaw.models.answers import CALL_CUT_OFF, REFUSED
 from subclaw.models.bounds import ANSWER_LIMIT_BYTES
 from subclaw.models.patience import Patience
 from subclaw.models.pydantic_ai import NUDGE

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from subclaw.core.agent import AgentSettings
 from subclaw.core.channel import Address, InboundMessage
 from subclaw.core.errors import SubclawError, Unauthenticated, Unavailable
+from subclaw.core.manners import CUT_OFF
 from subclaw.core.model import ModelReply, Prompt, ToolSaid, UserSaid
 from subclaw.core.tool import Caller, ToolDefinition
 from subclaw.core.transcript import OUTCOME_UNKNOWN
@@ -294,3 +296,100 @@ def test_a_worker_that_is_told_to_end_lets_a_tool_finish_and_hands_the_turn_over
             await asyncio.gather(second, return_exceptions=True)
 
     asyncio.run(scenario())
+
+
+LOG = "\n".join(f"compiling module {n} of 20, with all warnings" for n in range(20))
+RAW = words(f"Built:\n{LOG}")
+
+
+async def log_lines(caller: Caller, arguments: Mapping[str, Any]) -> str:
+    return LOG
+
+
+def types(address: DatabaseAddress) -> list[str]:
+    with psycopg.connect(address.conninfo(Role.OWNER)) as connection:
+        return [type for (type,) in connection.execute("SELECT type FROM event ORDER BY seq")]
+
+
+def test_an_answer_with_raw_output_is_asked_for_again_and_never_seen(address: DatabaseAddress) -> None:
+    model = ScriptedModel([calls(("act", "{}")), RAW, words("It is built."), words("Thanks.")])
+    assert asyncio.run(answer(address, model, "go", "nice", tools=toolbox(log_lines))) == ["It is built.", "Thanks."]
+    asked = model.prompts[2].history[-1]
+    assert isinstance(asked, UserSaid)
+    assert asked.text.startswith("[Nobody wrote. Your last answer was not shown. It contains raw output (20 lines).")
+    assert types(address).count("answer.sent_back") == 1
+    assert model.prompts[3].history[: len(model.prompts[2].history)] == model.prompts[2].history, "for caches"
+
+
+def test_a_model_that_insists_has_its_output_cut_out_and_knows_of_it(address: DatabaseAddress) -> None:
+    model = ScriptedModel([calls(("act", "{}")), RAW, RAW, words("Thanks.")])
+    first, _ = asyncio.run(answer(address, model, "go", "nice", tools=toolbox(log_lines)))
+    assert first == 'Built:\n(20 lines of raw output left out here. Say "show me" if you want to see it.)'
+    assert len(model.prompts) == 4, "it is asked again once"
+    told = [said.text for said in model.prompts[3].history if isinstance(said, UserSaid)]
+    assert told[-2:] == ["[Nobody wrote. The person was shown your answer without 20 lines of raw output.]", "nice"]
+
+
+def test_a_person_who_asks_for_the_log_gets_it(address: DatabaseAddress) -> None:
+    model = ScriptedModel([calls(("act", "{}")), RAW])
+    assert asyncio.run(answer(address, model, "build it and show me the log", tools=toolbox(log_lines))) == [RAW.text]
+
+
+def test_the_mending_of_an_answer_outlives_its_worker(address: DatabaseAddress) -> None:
+    async def scenario() -> None:
+        asked = asyncio.Event()
+
+        class Hangs(ScriptedModel):
+            async def ask(self, prompt: Prompt) -> ModelReply:
+                if len(self.prompts) == 2:
+                    asked.set()
+                    await asyncio.Event().wait()
+                return await super().ask(prompt)
+
+        async with open_database(address, Role.APP) as database:
+            hangs = Hangs([calls(("act", "{}")), RAW])
+            first = asyncio.create_task(work(turns(database, hangs, toolbox(log_lines)), address, limit=8))
+            await say(database, "go", "1")
+            async with asyncio.timeout(DEADLINE_S):
+                await asked.wait()
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
+            model = ScriptedModel([RAW])
+            second = asyncio.create_task(work(turns(database, model, toolbox(log_lines)), address, limit=8))
+            (reply,) = await until_replies(address, 1)
+            second.cancel()
+            await asyncio.gather(second, return_exceptions=True)
+            assert "20 lines of raw output" in reply
+            assert len(model.prompts) == 1, "it was sent back before"
+
+    asyncio.run(scenario())
+    assert types(address).count("answer.sent_back") == 1
+
+
+def test_a_channel_of_short_messages_has_a_long_answer_shortened_or_cut(address: DatabaseAddress) -> None:
+    async def converse(model: ScriptedModel) -> list[str]:
+        async with open_database(address, Role.APP) as database:
+            limited = replace(
+                turns(database, model, toolbox(done)), limit_characters=lambda name: 300 if name == "sms" else None
+            )
+            worker = asyncio.create_task(work(limited, address, limit=8))
+            for number in range(2):
+                await say(database, "tell me a story", str(number), "sms")
+                await until_replies(address, number + 1)
+            await say(database, "tell me a story", "web")
+            await until_replies(address, 3)
+            worker.cancel()
+            await asyncio.gather(worker, return_exceptions=True)
+            return replies(address)
+
+    story = words("Once upon a time there was a fox. " * 30)
+    model = ScriptedModel([story, words("A fox won. Shall I go on?"), story, story, story])
+    found = asyncio.run(converse(model))
+    assert "A fox won. Shall I go on?" in found
+    assert story.text.strip() in [reply.strip() for reply in found]
+    (cut,) = [reply for reply in found if reply.endswith(f"there was a fox.\n\n{CUT_OFF}")]
+    assert len(cut) <= 300
+    assert len(model.prompts) == 5
+    with psycopg.connect(address.conninfo(Role.OWNER)) as connection:
+        sent = connection.execute("SELECT text FROM outbox ORDER BY id").fetchall()
+    assert sent == [("A fox won. Shall I go on?",), (cut,)]

@@ -13,9 +13,10 @@ import pytest
 from subclaw.config import load_settings
 from subclaw.core.agent import AgentSettings
 from subclaw.core.channel import Address, InboundMessage
+from subclaw.core.manners import CUT_OFF
 from subclaw.core.tool import Caller, ToolDefinition
 from subclaw.egress.control.client import gateway_client
-from subclaw.models.answers import CALL_LIMIT, CUT_OFF, REFUSED
+from subclaw.models.answers import CALL_LIMIT, REFUSED
 from subclaw.models.patience import Patience
 from subclaw.models.providers import open_model
 from subclaw.store.database import DatabaseAddress, Role, open_database
@@ -177,3 +178,26 @@ def test_trouble_that_does_not_pass_is_said_in_words(address: DatabaseAddress, t
     reply, _, _, provider = went(address, tmp_path, call("act", what="a"), trouble)
     assert "model" in reply
     assert provider.requests <= 1 + PATIENCE.attempts
+
+
+TRACE = """\
+Traceback (most recent call last):
+  File "/home/agent/site.py", line 12, in <module>
+    main()
+ValueError: no prices"""
+
+
+def test_a_model_that_pastes_a_trace_says_it_in_words_at_the_second_try(
+    address: DatabaseAddress, tmp_path: Path
+) -> None:
+    pasted = Words(text=f"It failed:\n```\n{TRACE}\n```\nSorry.")
+    reply, done, _, provider = went(address, tmp_path, call("act", what="a"), pasted, FINE)
+    assert (reply, done) == (FINE.text, ["a"])
+    assert provider.requests == 3
+
+
+def test_a_model_that_refuses_to_say_it_in_words_has_it_cut_out(address: DatabaseAddress, tmp_path: Path) -> None:
+    pasted = Words(text=f"It failed:\n```\n{TRACE}\n```\nI try again tomorrow.")
+    reply, _, _, _ = went(address, tmp_path, call("act", what="a"), pasted, Declined(text="No."))
+    assert reply.startswith("It failed:\n(4 lines of raw output left out here.")
+    assert reply.endswith("\nI try again tomorrow.")

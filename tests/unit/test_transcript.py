@@ -3,6 +3,7 @@
 import pytest
 
 from subclaw.core.history import history
+from subclaw.core.manners import AnswerCut, AnswerSentBack
 from subclaw.core.model import ModelSaid, ToolSaid, Usage, UserSaid
 from subclaw.core.tool import ToolCall
 from subclaw.core.transcript import (
@@ -15,6 +16,7 @@ from subclaw.core.transcript import (
     CancelCalls,
     Event,
     FinishTurn,
+    MendAnswer,
     MessageReceived,
     ModelFailed,
     ModelReplied,
@@ -177,3 +179,112 @@ def test_history_tells_what_schedules_did_as_what_nobody_wrote() -> None:
         assert note.startswith("[Nobody wrote.")
         assert f"Schedule {id}" in note
         assert kept == text
+
+
+LOG = "\n".join(f"compiling module {n} of 20, with all warnings" for n in range(20))
+RAW = replied(f"Built:\n{LOG}")
+BUILT: list[Event] = [TurnStarted(), HELLO, replied("", ONE), finished("1", LOG)]
+SENT_BACK = AnswerSentBack(request="again")
+
+
+def mended(*events: Event, step_limit: int = STEP_LIMIT, limit_characters: int | None = None) -> Event:
+    """Return the event that is to be appended because of an answer."""
+    step = next_step(events, step_limit, limit_characters)
+    assert isinstance(step, MendAnswer)
+    return step.event
+
+
+def test_an_answer_with_raw_output_goes_back_to_the_model_once_and_then_is_cut() -> None:
+    asked = mended(*BUILT, RAW)
+    assert isinstance(asked, AnswerSentBack)
+    assert next_step([*BUILT, RAW, asked], STEP_LIMIT) == AskModel()
+    fine = [*BUILT, RAW, asked, replied("It is built.")]
+    assert next_step(fine, STEP_LIMIT) == FinishTurn(reply="It is built.", outcome=TurnOutcome.ANSWERED)
+    cut = mended(*BUILT, RAW, asked, RAW)
+    assert isinstance(cut, AnswerCut)
+    assert next_step([*BUILT, RAW, asked, RAW, cut], STEP_LIMIT) == FinishTurn(
+        reply=cut.text, outcome=TurnOutcome.ANSWERED
+    )
+    assert cut.text.startswith("Built:\n(20 lines of raw output left out here.")
+
+
+def test_results_that_are_written_for_people_may_be_passed_on() -> None:
+    link = ToolCall(id="1", name="ask_for_access", arguments="{}")
+    events: list[Event] = [TurnStarted(), HELLO, replied("", link), finished("1", LOG), RAW]
+    assert next_step(events, STEP_LIMIT) == FinishTurn(reply=RAW.text, outcome=TurnOutcome.ANSWERED)
+
+
+def test_results_of_the_turn_before_and_what_the_person_asks_to_see_may_be_shown() -> None:
+    before: list[Event] = [*BUILT, replied("It is built."), TurnFinished(outcome=TurnOutcome.ANSWERED)]
+    again: list[Event] = [*before, TurnStarted(), HELLO, RAW]
+    assert next_step(again, STEP_LIMIT) == FinishTurn(reply=RAW.text, outcome=TurnOutcome.ANSWERED)
+    show: list[Event] = [*BUILT, MessageReceived(text="show me the log", provider_id="2"), RAW]
+    assert next_step(show, STEP_LIMIT) == FinishTurn(reply=RAW.text, outcome=TurnOutcome.ANSWERED)
+    offered: list[Event] = [
+        TurnStarted(),
+        HELLO,
+        replied("Shall I show the log?"),
+        TurnFinished(outcome=TurnOutcome.ANSWERED),
+    ]
+    yes: list[Event] = [*offered, TurnStarted(), MessageReceived(text="yes", provider_id="2"), *BUILT[2:], RAW]
+    assert next_step(yes, STEP_LIMIT) == FinishTurn(reply=RAW.text, outcome=TurnOutcome.ANSWERED)
+
+
+@pytest.mark.parametrize(
+    "instead",
+    [
+        ModelFailed(public="no model"),
+        BudgetReached(public="no money"),
+        TurnOverdue(),
+        replied(""),
+        ModelReplied(text="I won't.", calls=(), usage=USAGE, refused=True),
+    ],
+)
+def test_if_no_better_answer_comes_the_first_one_is_cut(instead: Event) -> None:
+    cut = mended(*BUILT, RAW, SENT_BACK, instead)
+    assert isinstance(cut, AnswerCut)
+    assert cut.text.startswith("Built:\n(20 lines")
+    events = [*BUILT, RAW, SENT_BACK, instead, cut]
+    assert next_step(events, STEP_LIMIT) == FinishTurn(reply=cut.text, outcome=TurnOutcome.ANSWERED)
+
+
+def test_what_a_person_says_after_an_answer_was_sent_back_is_answered_for_itself() -> None:
+    said: list[Event] = [*BUILT, RAW, SENT_BACK, MessageReceived(text="and?", provider_id="9")]
+    assert next_step(said, STEP_LIMIT) == AskModel()
+    failed = [*said, ModelFailed(public="no model")]
+    assert next_step(failed, STEP_LIMIT) == FinishTurn(reply="no model", outcome=TurnOutcome.MODEL_FAILED)
+    assert isinstance(mended(*said, RAW), AnswerCut), "once a turn"
+    assert next_step([*said, STOP], STEP_LIMIT) == FinishTurn(reply="Stopped.", outcome=TurnOutcome.STOPPED)
+
+
+def test_calls_after_an_answer_was_sent_back_are_performed() -> None:
+    events = [*BUILT, RAW, SENT_BACK, replied("", TWO)]
+    assert next_step(events, STEP_LIMIT) == PerformCalls(calls=(TWO,), interrupted=frozenset())
+    assert next_step([*events, finished("2")], STEP_LIMIT) == AskModel()
+
+
+def test_a_turn_without_steps_left_has_its_answer_cut_at_once() -> None:
+    assert isinstance(mended(*BUILT, RAW, step_limit=2), AnswerCut)
+
+
+def test_a_channel_bounds_an_answer_and_what_is_added_to_it_is_no_part_of_that() -> None:
+    long = replied("word " * 100)
+    assert isinstance(next_step([TurnStarted(), HELLO, long], STEP_LIMIT), FinishTurn)
+    asked = mended(TurnStarted(), HELLO, long, limit_characters=200)
+    assert isinstance(asked, AnswerSentBack)
+    events: list[Event] = [TurnStarted(), HELLO, WARNED, long, asked, long]
+    cut = mended(*events, limit_characters=200)
+    assert isinstance(cut, AnswerCut)
+    assert next_step([*events, cut], STEP_LIMIT, 200) == FinishTurn(
+        reply=f"{cut.text}\n\nnearly used", outcome=TurnOutcome.ANSWERED
+    )
+
+
+def test_the_model_is_told_why_it_is_asked_again_and_what_was_not_shown() -> None:
+    cut = AnswerCut(text="Built.", left_out="The person was shown less.")
+    told = history([TurnStarted(), HELLO, replied("Built: …"), SENT_BACK, replied("Built: …"), cut])
+    assert told[-3:] == (
+        UserSaid(text="[Nobody wrote. again]"),
+        ModelSaid(text="Built: …"),
+        UserSaid(text="[Nobody wrote. The person was shown less.]"),
+    )

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from subclaw.agent_file import read_agent
 from subclaw.app.addresses import caddy_settings, database_address, public_url, site_address
-from subclaw.app.channels import READ_IN_PLACE, goes_out
+from subclaw.app.channels import READ_IN_PLACE, goes_out, limit_characters
 from subclaw.channels.sms import STATUS_PATH
 from subclaw.channels.sms_channel import SmsChannel
 from subclaw.channels.sms_segments import count_segments
@@ -110,6 +110,7 @@ async def run_worker(settings: Settings, port: int) -> None:
             sends=goes_out,
             files=machines,
             window_tokens=models.window_tokens,
+            limit_characters=limit_characters,
         )
         channels = await stack.enter_async_context(_channels(settings, home, port))
         async with asyncio.TaskGroup() as group:

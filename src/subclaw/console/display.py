@@ -30,6 +30,8 @@ EVENTS: Mapping[str, str] = {
     "approval.decided": "Approval decided",
     "approval.lapsed": "Approval lapsed",
     "decision.refused": "Decision not taken",
+    "answer.sent_back": "Answer sent back to the model",
+    "answer.cut": "Answer cut",
 }
 """What events are called. A type that is not here is shown as it is."""
 

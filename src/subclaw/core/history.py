@@ -14,6 +14,7 @@ from subclaw.core.approval import (
     lapsed_words,
     waiting_words,
 )
+from subclaw.core.manners import AnswerCut, AnswerSentBack
 from subclaw.core.model import ModelSaid, ToolSaid, UserSaid, Utterance
 from subclaw.core.transcript import (
     OUTCOME_UNKNOWN,
@@ -150,6 +151,8 @@ def _said(event: Event, results: Mapping[str, str], kept: Mapping[str, MessageKe
             return (UserSaid(text=lapsed_words(event)),)
         case DecisionRefused(public=public) | BudgetReached(public=public):
             return (UserSaid(text=f"[Nobody wrote. The person was told: {public}]"),)
+        case AnswerSentBack(request=words) | AnswerCut(left_out=words):
+            return (UserSaid(text=f"[Nobody wrote. {words}]"),)
         case HistorySummarised(text=text):
             return (UserSaid(text=f"[Nobody wrote. This is your own summary of what was said before:]\n{text}"),)
         case _:

@@ -16,6 +16,7 @@ from subclaw.core.approval import (
     approved_call,
     ask_words,
 )
+from subclaw.core.manners import WORDED_TOOLS, AnswerCut, AnswerEvent, AnswerSentBack, Occasion, mend_answer
 from subclaw.core.message import is_stop
 from subclaw.core.model import Usage
 from subclaw.core.secret import Binding
@@ -228,6 +229,7 @@ Event = (
     | ReplySent
     | TurnFinished
     | ApprovalEvent
+    | AnswerEvent
 )
 
 
@@ -252,6 +254,13 @@ class CancelCalls:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MendAnswer:
+    """Append this: the model's answer is not fit to be shown as it is."""
+
+    event: AnswerEvent
+
+
+@dataclass(frozen=True, kw_only=True)
 class FinishTurn:
     """Queue the reply and end the turn."""
 
@@ -264,24 +273,26 @@ class Rest:
     """Nothing is to be done until somebody says something."""
 
 
-Step = AskModel | PerformCalls | CancelCalls | FinishTurn | Rest
+Step = AskModel | PerformCalls | CancelCalls | MendAnswer | FinishTurn | Rest
 
 
-def next_step(events: Sequence[Event], step_limit: int) -> Step:
+def next_step(events: Sequence[Event], step_limit: int, limit_characters: int | None = None) -> Step:
     """Decide what the worker does next, from the transcript alone. A turn has at most `step_limit` model calls.
 
     Calls that were not performed come first, unless the turn was ended after they were made. If a person has to approve
     one, the turn ends then; otherwise whatever was said and not answered goes to the model, and a model's words without
-    calls are the reply.
+    calls are the reply: once they have manners, and no more than `limit_characters`, if that is not None.
     """
     turn = current_turn(events)
     if turn is None:
         return Rest()
-    step = _step_of_turn(turn, step_limit)
+    step = _step_of_turn(events, turn, step_limit, limit_characters)
     return replace(step, reply=_with_notices(turn, step.reply)) if isinstance(step, FinishTurn) else step
 
 
-def _step_of_turn(turn: Sequence[Event], step_limit: int) -> Step:
+def _step_of_turn(
+    events: Sequence[Event], turn: Sequence[Event], step_limit: int, limit_characters: int | None
+) -> Step:
     if ended := open_calls(_until_ended(turn)):
         return CancelCalls(calls=ended)
     if to_do := open_calls(turn):
@@ -290,6 +301,10 @@ def _step_of_turn(turn: Sequence[Event], step_limit: int) -> Step:
         return FinishTurn(reply=ask_words(asked), outcome=TurnOutcome.WAITING)
     stuck = _why_stuck(turn, step_limit)
     last = _last_of_weight(turn)
+    if (answer := _answer(turn, last)) is not None:
+        may_send_back = not stuck and _sent_back(turn) is None
+        mended = mend_answer(answer, _occasion(events, turn, limit_characters), may_send_back=may_send_back)
+        return MendAnswer(event=mended) if mended else _answered(turn, answer or "I have nothing to add.")
     match last:
         case None if _notices(turn):
             return FinishTurn(reply="", outcome=TurnOutcome.ANSWERED)
@@ -301,12 +316,50 @@ def _step_of_turn(turn: Sequence[Event], step_limit: int) -> Step:
             return FinishTurn(reply=OVERDUE, outcome=TurnOutcome.STUCK)
         case MessageReceived(text=text) if is_stop(text):
             return FinishTurn(reply=_stopped(turn), outcome=TurnOutcome.STOPPED)
-        case ModelReplied(text=text, calls=()):
-            return FinishTurn(reply=_warned(turn, text or "I have nothing to add."), outcome=TurnOutcome.ANSWERED)
+        case AnswerCut(text=text):
+            return _answered(turn, text)
         case _ if stuck:
             return FinishTurn(reply=_warned(turn, stuck), outcome=TurnOutcome.STUCK)
         case _:
             return AskModel()
+
+
+def _answered(turn: Sequence[Event], answer: str) -> FinishTurn:
+    return FinishTurn(reply=_warned(turn, answer), outcome=TurnOutcome.ANSWERED)
+
+
+def _sent_back(turn: Sequence[Event]) -> int | None:
+    """Return where an answer of the turn was sent back, or None."""
+    return next((index for index, event in enumerate(turn) if isinstance(event, AnswerSentBack)), None)
+
+
+def _answer(turn: Sequence[Event], last: Event | None) -> str | None:
+    """Return the model's answer, if the turn has come to one: the first one, if a better one was asked for in vain."""
+    sent_back = _sent_back(turn)
+    if sent_back is not None and not any(isinstance(event, Prompting) for event in turn[sent_back:]):
+        match last:
+            case ModelFailed() | BudgetReached() | TurnOverdue() | ModelReplied(text="", calls=()):
+                return _last_text(turn[:sent_back])
+            case ModelReplied(calls=(), refused=True):
+                return _last_text(turn[:sent_back])
+    return last.text if isinstance(last, ModelReplied) and not last.calls else None
+
+
+def _last_text(events: Sequence[Event]) -> str:
+    """Return the words of the model's last reply."""
+    return next((event.text for event in reversed(events) if isinstance(event, ModelReplied)), "")
+
+
+def _occasion(events: Sequence[Event], turn: Sequence[Event], limit_characters: int | None) -> Occasion:
+    """Return what an answer of the turn is held against."""
+    worded = {call.id for call in _made_calls(turn) if call.name in WORDED_TOOLS}
+    finished = (event for event in turn if isinstance(event, ToolFinished))
+    return Occasion(
+        results=[event.content for event in finished if event.call_id not in worded],
+        said="\n".join(event.text for event in turn if isinstance(event, MessageReceived | ScheduleDue)),
+        before=_last_text(events[: len(events) - len(turn)]),
+        limit_characters=limit_characters,
+    )
 
 
 def turn_id(events: Sequence[Event]) -> str:
@@ -385,7 +438,7 @@ def _interrupted(turn: Sequence[Event], open_calls: Sequence[ToolCall]) -> froze
 
 def _last_of_weight(turn: Sequence[Event]) -> Event | None:
     """Return what is to be answered, or the answer. A message that could decide nothing is answered by itself."""
-    weighty = Prompting | ModelReplied | ModelFailed | TurnOverdue | BudgetReached | ApprovalDecided
+    weighty = Prompting | ModelReplied | ModelFailed | TurnOverdue | BudgetReached | ApprovalDecided | AnswerEvent
     answered = {event.provider_id for event in turn if isinstance(event, DecisionRefused)}
     for event in reversed(turn):
         away = isinstance(event, MessageReceived) and (event.turned_away or event.provider_id in answered)

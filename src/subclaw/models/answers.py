@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pydantic_ai import messages as said
 
 from subclaw.core.errors import Unavailable
+from subclaw.core.manners import CUT_OFF
 from subclaw.core.model import ModelReply, Prompt, Usage
 from subclaw.core.tokens import prompt_tokens, text_tokens
 from subclaw.core.tool import ToolCall
@@ -19,7 +20,6 @@ COUNT_LIMIT = 1_000_000_000
 """Most tokens that a provider is believed to have counted in one call."""
 
 REFUSED = "My model declined to answer that. Please put it another way."
-CUT_OFF = "(My answer got too long and ends here. Tell me to go on, and I will.)"
 CALL_CUT_OFF = (
     "Not performed: your reply reached its limit of length within this call. "
     "Write less at once, for example a long file in parts."

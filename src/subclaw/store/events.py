@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from subclaw.core import approval, transcript
+from subclaw.core import approval, manners, transcript
 from subclaw.core.errors import Corrupt
 from subclaw.core.transcript import Event
 
@@ -35,6 +35,8 @@ _TYPES: Mapping[str, type[Event]] = {
     "approval.decided": approval.ApprovalDecided,
     "approval.lapsed": approval.ApprovalLapsed,
     "decision.refused": approval.DecisionRefused,
+    "answer.sent_back": manners.AnswerSentBack,
+    "answer.cut": manners.AnswerCut,
 }
 _NAMES = {kind: name for name, kind in _TYPES.items()}
 _ADAPTERS: Mapping[str, TypeAdapter[Event]] = {name: TypeAdapter(kind) for name, kind in _TYPES.items()}

@@ -28,6 +28,7 @@ from subclaw.core.transcript import (
     CancelCalls,
     Event,
     FinishTurn,
+    MendAnswer,
     ModelFailed,
     ModelReplied,
     PerformCalls,
@@ -70,6 +71,10 @@ BUSY = "I am still at work on what you asked before. Please write again when I a
 GIVEN_UP = "Something keeps going wrong on my side with this, so I have stopped. Please write again, in other words."
 
 
+def unlimited(channel: str) -> None:
+    """Say that a reply may be of any length."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Turns:
     """What a turn needs of the world.
@@ -77,7 +82,8 @@ class Turns:
     `instructions` makes the agent's system text for a conversation; `sends` says whether a channel's replies go out by
     the outbox (others are read from the transcript). `cheaper` is the model for when money gets short, if there is one;
     `window_tokens` is the model's window; `files` takes messages that are too long for it, which are cut if it is None;
-    `tariff` says what calls cost; `clock` tells the time, with an offset.
+    `tariff` says what calls cost; `clock` tells the time, with an offset; `limit_characters` says how long a reply in a
+    channel may be, None for as long as it likes.
     """
 
     database: Database
@@ -91,6 +97,7 @@ class Turns:
     files: Files | None = None
     window_tokens: int = WINDOW_TOKENS
     clock: Callable[[], datetime] = utc_now
+    limit_characters: Callable[[str], int | None] = unlimited
 
 
 async def run_turn(turns: Turns, lease: Lease, notice: Notice) -> bool:
@@ -107,9 +114,10 @@ async def run_turn(turns: Turns, lease: Lease, notice: Notice) -> bool:
     journal = Journal(turns.database, lease, with_older_requests(opened.waiting, opened.events))
     spending = Spending(database=turns.database, tariff=turns.tariff, agent=turns.agent, has_budgets=opened.has_budgets)
     model = BudgetedModel(usual=turns.model, cheaper=turns.cheaper, spending=spending, lease=lease, journal=journal)
+    limit_characters = turns.limit_characters(conversation.reply_to.channel)
     while True:
         take_decisions(journal, lease.tenant_id, turns.clock())
-        match next_step(journal.events(), turns.agent.step_limit):
+        match next_step(journal.events(), turns.agent.step_limit, limit_characters):
             case AskModel():
                 if await journal.write(drain=turns.agent.on_busy is OnBusy.FOLD):
                     continue
@@ -118,6 +126,9 @@ async def run_turn(turns: Turns, lease: Lease, notice: Notice) -> bool:
                 happened = await _perform(turns, lease, attention, journal, call, interrupted=call.id in interrupted)
             case CancelCalls(calls=calls):
                 _cancel(journal, calls)
+                continue
+            case MendAnswer(event=mended):
+                journal.add(mended)
                 continue
             case FinishTurn(reply=reply, outcome=outcome):
                 last = [*journal.unwritten, ReplyQueued(text=reply), TurnFinished(outcome=outcome)]
