@@ -40,7 +40,7 @@ def utterance_tokens(utterance: Utterance) -> int:
 
 def tool_tokens(tool: ToolDefinition) -> int:
     """Return an estimate of what the definition of a tool takes."""
-    return UTTERANCE_TOKENS + text_tokens(tool.name + tool.description + tool.parameters_json)
+    return UTTERANCE_TOKENS + text_tokens(tool.name + tool.description + tool.told_json)
 
 
 def prompt_tokens(prompt: Prompt) -> int:

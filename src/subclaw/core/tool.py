@@ -11,6 +11,9 @@ from subclaw.core.tenant import TenantId
 RESULT_LIMIT_CHARACTERS = 16_000
 """Longest tool result that a model is shown."""
 
+BOUNDS = frozenset({"minLength", "maxLength", "minItems", "maxItems", "minimum", "maximum", "additionalProperties"})
+"""Keywords of JSON schemas that calls are checked by and models are not told."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ToolDefinition:
@@ -25,9 +28,14 @@ class ToolDefinition:
     idempotent: bool
 
     @cached_property
-    def parameters_json(self) -> str:
-        """The parameters as JSON text."""
-        return json.dumps(self.parameters)
+    def told_parameters(self) -> Mapping[str, Any]:
+        """The parameters as a model is told them, without the bounds that hardly any call comes near."""
+        return without_bounds(self.parameters)
+
+    @cached_property
+    def told_json(self) -> str:
+        """The parameters as a model is told them, as JSON text."""
+        return json.dumps(self.told_parameters)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +71,17 @@ class Caller:
     conversation_id: int
     call_id: str
     turn_id: str
+
+
+def without_bounds(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a JSON schema without the bounds of lengths and numbers: a call beyond them is told so."""
+
+    def inner(key: str, value: Any) -> Any:
+        if key == "properties":
+            return {name: without_bounds(of_one) for name, of_one in value.items()}
+        return without_bounds(value) if key == "items" else value
+
+    return {key: inner(key, value) for key, value in schema.items() if key not in BOUNDS}
 
 
 class Toolbox(Protocol):

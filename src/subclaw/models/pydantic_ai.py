@@ -96,7 +96,7 @@ def _together(one: Usage, other: Usage) -> Usage:
 
 def _tool(tool: ToolDefinition) -> ProviderTool:
     return ProviderTool(
-        name=tool.name, description=tool.description, parameters_json_schema=dict(tool.parameters), strict=False
+        name=tool.name, description=tool.description, parameters_json_schema=dict(tool.told_parameters), strict=False
     )
 
 
