@@ -11,7 +11,8 @@ from subclaw.core.errors import NotFound
 from subclaw.core.machine import Command, CommandResult, Ended, FileSlice
 from subclaw.core.tenant import TenantId
 from subclaw.core.tool import RESULT_LIMIT_CHARACTERS, Caller, ToolCall, ToolDefinition, ToolResult
-from subclaw.tools.machine import describe_command, describe_file
+from subclaw.tools.commands import describe_command
+from subclaw.tools.machine import describe_file
 from subclaw.tools.toolbox import BuiltInToolbox, Tool
 
 CALLER = Caller(tenant_id=TenantId(1), conversation_id=1, call_id="1", turn_id="1")

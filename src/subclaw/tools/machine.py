@@ -1,21 +1,13 @@
 """The tools that use the tenant's machine: a shell, and files."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from subclaw.core.errors import Invalid
-from subclaw.core.machine import (
-    ENVIRONMENT_LIMIT,
-    ENVIRONMENT_LIMIT_BYTES,
-    Command,
-    CommandResult,
-    Ended,
-    FileSlice,
-    Machines,
-    SearchResult,
-)
-from subclaw.core.tenant import TenantId
-from subclaw.core.tool import Caller
+from subclaw.core.machine import Command, FileSlice, Machines, SearchResult
+from subclaw.core.tool import Caller, ToolDefinition
+from subclaw.tools.background import list_background, start_background, stop_background
+from subclaw.tools.commands import Placeholders, describe_command, fitting
 from subclaw.tools.toolbox import Tool, define
 from subclaw.tools.undo import keep_files
 
@@ -25,20 +17,27 @@ READ_LIMIT_BYTES = 15_000
 WRITE_LIMIT_CHARACTERS = 1_000_000
 SEARCH_LIMIT = 100
 
-Placeholders = Callable[[TenantId], Awaitable[Mapping[str, str]]]
-"""Returns what a tenant's commands have in place of secrets, by the names of environment variables."""
-
 
 def machine_tools(machines: Machines, placeholders: Placeholders) -> tuple[Tool, ...]:
     """Return the tools `shell_exec`, `read_file`, `write_file` and `search_files`."""
 
     async def shell_exec(caller: Caller, arguments: Mapping[str, Any]) -> str:
+        text, stop = arguments.get("command", ""), arguments.get("stop", "")
+        background = arguments.get("background", False)
+        if text and stop:
+            raise Invalid("Run a command or stop one, not both in one call.")
+        if background and not (text or stop):
+            return await list_background(machines, caller.tenant_id)
+        if not (text or stop):
+            raise Invalid("The command is missing.")
         await keep_files(machines, caller)
-        command = Command(
-            text=arguments["command"],
-            timeout_s=arguments.get("timeout_s", COMMAND_TIME_S),
-            environment=fitting(await placeholders(caller.tenant_id)),
-        )
+        if stop:
+            return await stop_background(machines, caller.tenant_id, stop)
+        variables = await placeholders(caller.tenant_id)
+        if background:
+            return await start_background(machines, caller.tenant_id, text, variables)
+        timeout_s = arguments.get("timeout_s", COMMAND_TIME_S)
+        command = Command(text=text, timeout_s=timeout_s, environment=fitting(variables))
         return describe_command(await machines.run(caller.tenant_id, command), command)
 
     async def read_file(caller: Caller, arguments: Mapping[str, Any]) -> str:
@@ -64,32 +63,6 @@ def machine_tools(machines: Machines, placeholders: Placeholders) -> tuple[Tool,
     )
 
 
-def fitting(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that a command can be given, the first by their names if they are too many."""
-    fit: dict[str, str] = {}
-    left_bytes = ENVIRONMENT_LIMIT_BYTES
-    for name in sorted(variables):
-        size_bytes = len(name) + len(variables[name])
-        if size_bytes <= left_bytes and len(fit) < ENVIRONMENT_LIMIT:
-            fit[name] = variables[name]
-            left_bytes -= size_bytes
-    return fit
-
-
-def describe_command(result: CommandResult, command: Command) -> str:
-    """Say what became of a command: its output first, then its end if there is more to say than success."""
-    text = result.output.decode("utf-8", "replace")
-    left_out = result.output_bytes - len(result.output)
-    notes = [f"{left_out:,} of {result.output_bytes:,} bytes of output were left out in the middle"] if left_out else []
-    if result.ended is Ended.TIMED_OUT:
-        notes.append(f"ended after {command.timeout_s:g} s, because it had not finished")
-    elif result.exit_status:
-        notes.append(f"exit status {result.exit_status}")
-    elif not text:
-        notes.append("done, no output")
-    return "\n".join([*([text.rstrip("\n")] if text else []), *(f"[{note}]" for note in notes)])
-
-
 def describe_file(part: FileSlice) -> str:
     """Return a file's text, and where to go on if there is more. Errors: `Invalid` for a binary file."""
     if b"\0" in part.content:
@@ -107,12 +80,23 @@ def describe_search(result: SearchResult) -> str:
 
 _PATH = {"type": "string", "minLength": 1, "maxLength": 4096}
 
-_SHELL_EXEC = define(
-    "shell_exec",
-    "Run a shell command on your machine (Debian, root, starts in /home/agent). Output is cut in the middle.",
+_SHELL_EXEC = ToolDefinition(
+    name="shell_exec",
+    description=(
+        "Run a shell command on your machine (Debian, root, in /home/agent). Output is cut in the middle. background:"
+        " it goes on after your turn; without command, lists all with ids."
+    ),
+    parameters={
+        "type": "object",
+        "properties": {
+            "command": {"type": "string", "maxLength": 100_000},
+            "timeout_s": {"type": "number", "minimum": 1, "maximum": COMMAND_TIME_LIMIT_S, "default": COMMAND_TIME_S},
+            "background": {"type": "boolean"},
+            "stop": {"type": "string", "description": "id"},
+        },
+        "additionalProperties": False,
+    },
     idempotent=False,
-    command={"type": "string", "minLength": 1, "maxLength": 100_000},
-    timeout_s={"type": "number", "minimum": 1, "maximum": COMMAND_TIME_LIMIT_S, "default": COMMAND_TIME_S},
 )
 _READ_FILE = define(
     "read_file",

@@ -5,7 +5,7 @@ import pytest
 from subclaw.core.errors import Invalid
 from subclaw.core.machine import ENVIRONMENT_LIMIT, ENVIRONMENT_LIMIT_BYTES
 from subclaw.machines.limits import check_environment
-from subclaw.tools.machine import fitting
+from subclaw.tools.commands import fitting
 
 MANY = {f"V{number:03}": "x" * 100 for number in range(200)}
 
