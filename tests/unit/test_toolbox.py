@@ -1,8 +1,10 @@
 """A model's calls are checked, and whatever goes wrong is a short, true error."""
 
 import asyncio
+import json
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +13,10 @@ from subclaw.core.errors import NotFound
 from subclaw.core.machine import Command, CommandResult, Ended, FileSlice
 from subclaw.core.tenant import TenantId
 from subclaw.core.tool import RESULT_LIMIT_CHARACTERS, Caller, ToolCall, ToolDefinition, ToolResult
+from subclaw.machines.host_client import HostClient
 from subclaw.tools.commands import describe_command
-from subclaw.tools.machine import describe_file
-from subclaw.tools.toolbox import BuiltInToolbox, Tool
+from subclaw.tools.machine import describe_file, machine_tools
+from subclaw.tools.toolbox import DEPTH_LIMIT, BuiltInToolbox, Tool
 
 CALLER = Caller(tenant_id=TenantId(1), conversation_id=1, call_id="1", turn_id="1")
 
@@ -117,6 +120,36 @@ def test_an_unknown_tool_is_told_with_the_known_ones() -> None:
     assert "echo" in result.content
 
 
+def named(name: str) -> Tool:
+    return Tool(definition=replace(TOOLBOX.definitions()[0], name=name), perform=echo)
+
+
+def test_a_toolbox_joined_with_tools_of_which_none_takes_the_place_of_another() -> None:
+    joined = TOOLBOX.joined([named("weather"), named("echo"), named("ECHO"), named("WEATHER"), named("news")])
+    assert [definition.name for definition in joined.definitions()] == ["echo", "weather", "news"]
+    assert TOOLBOX.definitions() == joined.definitions()[:1]
+    call = ToolCall(id="1", name="weather", arguments='{"text": "hi"}')
+    assert asyncio.run(joined.perform(CALLER, call)) == ToolResult(content="hi")
+    assert TOOLBOX.check(call) is not None
+
+
+def test_what_would_take_long_to_check_is_not_checked() -> None:
+    alternatives: Any = {"anyOf": [{"type": "string"}] * 100}
+    parameters = {"type": "object", "properties": {"a": {"type": "array", "items": alternatives}}}
+    tool = Tool(
+        definition=ToolDefinition(name="a", description="", parameters=parameters, idempotent=True), perform=echo
+    )
+    assert tool.problem({"a": ["x"] * 500}) is None
+    assert "values" in str(tool.problem({"a": [5] * 10_000}))
+
+
+def test_arguments_that_are_nested_too_deeply() -> None:
+    assert "not of type 'object'" in perform("[" * DEPTH_LIMIT + "]" * DEPTH_LIMIT).content
+    deeper = DEPTH_LIMIT + 1
+    assert "nested too deeply" in perform("[" * deeper + "]" * deeper).content
+    assert "nested too deeply" in perform('{"text": ' + "[" * 500 + "]" * 500 + "}").content
+
+
 def test_a_long_result_keeps_its_ends() -> None:
     content = perform(f'{{"text": "a{"x" * 100_000}z"}}').content
     assert content.startswith("ax")
@@ -140,6 +173,17 @@ def test_a_long_result_keeps_its_ends() -> None:
 )
 def test_a_commands_end_in_words(result: CommandResult, told: str) -> None:
     assert describe_command(result, Command(text="x", timeout_s=5)) == told
+
+
+async def no_placeholders(tenant_id: TenantId) -> Mapping[str, str]:
+    return {}
+
+
+def test_the_shell_is_told_of_in_few_bytes() -> None:
+    tools = machine_tools(HostClient(Path("/nowhere")), no_placeholders)
+    (shell,) = [tool.definition for tool in tools if tool.definition.name == "shell_exec"]
+    function = {"name": shell.name, "description": shell.description, "parameters": shell.parameters}
+    assert len(json.dumps({"type": "function", "function": function}, separators=(",", ":"))) < 520
 
 
 def test_a_long_file_says_where_to_go_on() -> None:

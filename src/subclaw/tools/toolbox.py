@@ -2,16 +2,25 @@
 
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from subclaw.core.errors import SubclawError
+from subclaw.core.errors import Invalid, SubclawError
+from subclaw.core.tenant_tool import alike
 from subclaw.core.tool import RESULT_LIMIT_CHARACTERS, Caller, ToolCall, ToolDefinition, ToolResult
+from subclaw.core.tool_schema import count_values, require_depth
 
 log = logging.getLogger(__name__)
+
+DEPTH_LIMIT = 64
+"""How many levels of JSON arguments may have."""
+
+WORK_LIMIT = 200_000
+"""Most values of arguments times values of the schema by which they are checked: at worst that takes half a second."""
 
 Arguments = Mapping[str, Any]
 Perform = Callable[[Caller, Arguments], Awaitable[str]]
@@ -39,6 +48,28 @@ class Tool:
     must_be_approved: Callable[[Arguments], bool] = never
     settle: Settle = nothing
 
+    @cached_property
+    def _validator(self) -> Draft202012Validator:
+        return Draft202012Validator(dict(self.definition.parameters))
+
+    @cached_property
+    def _most_values(self) -> int:
+        return WORK_LIMIT // count_values(dict(self.definition.parameters))
+
+    def problem(self, arguments: object) -> str | None:
+        """Return in words what of some arguments does not fit, if anything. Bounded, whoever wrote the schema."""
+        try:
+            require_depth(arguments, DEPTH_LIMIT, "they are")
+        except Invalid as error:
+            return error.public
+        if (count := count_values(arguments)) > self._most_values:
+            return f"they have {count:,} values, and {self._most_values:,} are possible"
+        problem = next(self._validator.iter_errors(arguments), None)
+        if problem is None:
+            return None
+        where = "".join(f".{step}" for step in problem.absolute_path) or " itself"
+        return f"{where[1:]}: {problem.message[:300]}"
+
 
 def define(name: str, description: str, *, idempotent: bool, **properties: Mapping[str, Any]) -> ToolDefinition:
     """Define a tool whose arguments are these properties (JSON schemas); those without a default must be given."""
@@ -52,10 +83,20 @@ class BuiltInToolbox:
 
     def __init__(self, tools: Sequence[Tool]) -> None:
         self._tools = {tool.definition.name: tool for tool in tools}
-        self._validators = {
-            name: Draft202012Validator(dict(tool.definition.parameters)) for name, tool in self._tools.items()
-        }
         self._definitions = tuple(tool.definition for tool in tools)
+
+    def joined(self, tools: Iterable[Tool]) -> "BuiltInToolbox":
+        """Return a toolbox that has these tools, too, but for those whose name, or one like it, is taken.
+
+        It is cheap: what arguments are checked by is made once for each `Tool`.
+        """
+        names = {alike(name) for name in self._tools}
+        added: list[Tool] = []
+        for tool in tools:
+            if (name := alike(tool.definition.name)) not in names:
+                names.add(name)
+                added.append(tool)
+        return BuiltInToolbox([*self._tools.values(), *added])
 
     def definitions(self) -> tuple[ToolDefinition, ...]:
         """See `core.tool.Toolbox.definitions`."""
@@ -94,12 +135,10 @@ class BuiltInToolbox:
             arguments = json.loads(call.arguments or "{}")
         except (ValueError, RecursionError):  # the latter for what is nested too deeply
             return _error(f"The arguments of {call.name} were not JSON.")
-        problem = next(self._validators[call.name].iter_errors(arguments), None)
-        if problem is None:
-            assert isinstance(arguments, dict)
-            return arguments
-        where = "".join(f".{step}" for step in problem.absolute_path) or " itself"
-        return _error(f"The arguments of {call.name} do not fit: {where[1:]}: {problem.message[:300]}")
+        if problem := self._tools[call.name].problem(arguments):
+            return _error(f"The arguments of {call.name} do not fit: {problem}")
+        assert isinstance(arguments, dict)
+        return arguments
 
 
 async def _result(call: ToolCall, doing: Awaitable[str | None]) -> ToolResult | None:
