@@ -20,6 +20,7 @@ from subclaw.egress.control.destination import destination
 from subclaw.egress.keys import ensure_key
 from subclaw.home import Home, held, prepare_home
 from subclaw.machines.images.image import current_image
+from subclaw.models.choice import usable_providers
 from subclaw.ports import reserved_port
 from subclaw.routes.process import caddy_command, spare_waiting_connections, wait_ready, write_caddy_files
 from subclaw.store.cluster import cluster_command, make_cluster
@@ -86,7 +87,8 @@ async def box_up(settings: Settings, environ: Mapping[str, str], on_step: OnStep
 
 
 def _make_ready(settings: Settings, home: Home, port: int) -> None:
-    """Make what the gateway and the router need before they start."""
+    """Make what the gateway and the router need before they start, and note for commands which models can be asked."""
+    home.providers_file.write_text(" ".join(usable_providers(settings.upstreams)), encoding="utf-8")
     ensure_key(home.keys, user_id(EGRESS_USER), group_id(EGRESS_USER))
     spare_waiting_connections()
     write_caddy_files(caddy_settings(settings, port), user_id=user_id(CADDY_USER), group_id=group_id(CONTROL_USER))

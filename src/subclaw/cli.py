@@ -13,6 +13,7 @@ from rich.console import Console
 from subclaw.cli_egress import policy, secrets
 from subclaw.cli_oauth import oauth
 from subclaw.cli_run import AsJson, console, run, settings
+from subclaw.cli_tenants import tenants
 from subclaw.core.errors import SubclawError
 
 cli = typer.Typer(
@@ -32,6 +33,7 @@ approvals = typer.Typer(help="Calls that a person has to approve.", no_args_is_h
 cli.add_typer(approvals, name="approvals")
 outbox = typer.Typer(help="Replies that did not go out.", no_args_is_help=True)
 cli.add_typer(outbox, name="outbox")
+cli.add_typer(tenants, name="tenants")
 cli.add_typer(policy, name="policy")
 cli.add_typer(secrets, name="secrets")
 cli.add_typer(oauth, name="oauth")
@@ -81,16 +83,6 @@ def chat(text: Annotated[str | None, typer.Argument(help="One message; without i
     from subclaw.commands.chat import converse, say_once
 
     run(converse(settings(), console) if text is None else say_once(settings(), console, text))
-
-
-@cli.command()
-def tenants(
-    as_json: AsJson = False, limit: Annotated[int, typer.Option(min=1, max=10_000, help="Show the newest N.")] = 50
-) -> None:
-    """List tenants: names, channels and figures, never their words."""
-    from subclaw.commands.lists import list_tenants
-
-    run(list_tenants(settings(), console, limit=limit, as_json=as_json))
 
 
 @cli.command()

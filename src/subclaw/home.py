@@ -118,6 +118,11 @@ class Home:
         return self.path / "host-name"
 
     @property
+    def providers_file(self) -> Path:
+        """The names of the model providers that this folder's box could ask when it was started last."""
+        return self.path / "providers"
+
+    @property
     def chat_file(self) -> Path:
         """Who `subclaw chat` is, and what it has shown."""
         return self.path / "chat.json"

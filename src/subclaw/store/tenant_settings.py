@@ -1,0 +1,45 @@
+"""What is set for one tenant alone: its model, its time zone. The database is open in the operator's role."""
+
+from dataclasses import dataclass
+
+from subclaw.core.errors import NotFound
+from subclaw.core.tenant import TenantId
+from subclaw.store.database import Database
+
+
+@dataclass(frozen=True, kw_only=True)
+class TenantSettings:
+    """What a tenant has of its own: `model` (`provider:model`) and `time_zone` (an IANA name); empty is as usual."""
+
+    id: TenantId
+    model: str
+    time_zone: str
+
+
+async def tenant_settings(operator: Database, name: str) -> TenantSettings:
+    """Return a tenant's settings, by its name. Errors: `NotFound`, `Unavailable`."""
+    for id, model, time_zone in await operator.rows("SELECT id, model, time_zone FROM tenant WHERE name = %s", name):
+        return TenantSettings(id=TenantId(id), model=model or "", time_zone=time_zone or "")
+    raise NotFound(f"There is no tenant {name}.")
+
+
+async def set_model(operator: Database, tenant_id: TenantId, model: str) -> None:
+    """Give a tenant a model of its own from its next turn on; "" is the operator's. Errors: `Unavailable`."""
+    await operator.rows("UPDATE tenant SET model = %s WHERE id = %s", model or None, tenant_id)
+
+
+async def set_time_zone(operator: Database, tenant_id: TenantId, time_zone: str) -> None:
+    """Say in which time zone (an IANA name) a tenant's person is. Errors: `Unavailable`."""
+    await operator.rows("UPDATE tenant SET time_zone = %s WHERE id = %s", time_zone or None, tenant_id)
+
+
+async def latest_conversation(operator: Database, tenant_id: TenantId) -> int:
+    """Return the conversation in which a tenant's person wrote last. Errors: `NotFound`, `Unavailable`."""
+    query = """
+        SELECT c.id FROM conversation c
+        LEFT JOIN inbox i ON i.conversation_id = c.id AND i.seq = c.inbox_seq
+        WHERE c.tenant_id = %s ORDER BY i.received_at DESC NULLS LAST, c.id DESC LIMIT 1
+    """
+    for (id,) in await operator.rows(query, tenant_id):
+        return int(id)
+    raise NotFound("There is no conversation yet: the person has to write first.")
