@@ -1,9 +1,10 @@
 """A strict reader of tar streams that nobody vouches for. Bytes in, entries out; it touches no disk.
 
 It knows regular files and folders in ustar (POSIX.1-2017, pax, "ustar Interchange Format"), with the two usual ways to
-write a long name: pax extended headers and GNU's `L`. Everything else is refused: links, devices, sparse files, sizes
-in base 256, names that lead out of the folder. The standard library's reader takes headers of any size and any of
-these, so it is not used. What is held in memory is bounded by `EXTENSION_LIMIT_BYTES` and the chunk that is fed.
+write a long name: pax extended headers and GNU's `L`. Everything else is refused: links and devices (unless they are to
+be passed over), sparse files, sizes in base 256, names that lead out of the folder. The standard library's reader takes
+headers of any size and any of these, so it is not used. What is held in memory is bounded by `EXTENSION_LIMIT_BYTES`
+and the chunk that is fed.
 """
 
 from collections.abc import Iterator
@@ -21,9 +22,11 @@ DEPTH_LIMIT = 20
 _FILE_TYPES = (b"0", b"\0", b"7")
 _FOLDER_TYPE = b"5"
 _LINK_TYPES = (b"1", b"2")
+_OTHER_TYPES = (*_LINK_TYPES, b"3", b"4", b"6")
 _PAX_TYPE = b"x"
 _PAX_GLOBAL_TYPE = b"g"
 _GNU_LONG_NAME_TYPE = b"L"
+_GNU_LONG_LINK_TYPE = b"K"
 _PAX_REFUSED = ("GNU.sparse.", "linkpath")
 
 Parts = tuple[str, ...]
@@ -57,7 +60,14 @@ class FileEnd:
     """The file that began last is complete."""
 
 
-TarEvent = Folder | FileStart | FileData | FileEnd
+@dataclass(frozen=True, kw_only=True)
+class PassedOver:
+    """A link or a device, of which nothing is read."""
+
+    parts: Parts
+
+
+TarEvent = Folder | FileStart | FileData | FileEnd | PassedOver
 
 
 class _Reading(Enum):
@@ -69,9 +79,13 @@ class _Reading(Enum):
 
 
 class TarReader:
-    """One tar, read as it comes. Errors: `Invalid`, in words for whoever made the folder; then the reader is spent."""
+    """One tar, read as it comes. Errors: `Invalid`, in words for whoever made the folder; then the reader is spent.
 
-    def __init__(self) -> None:
+    A link or a device is refused, or passed over if `others_pass`: then it is told of, and whatever it names is not.
+    """
+
+    def __init__(self, *, others_pass: bool = False) -> None:
+        self._others_pass = others_pass
         self._reading = _Reading.HEADER
         self._held = bytearray()
         self._left = BLOCK_BYTES
@@ -104,7 +118,7 @@ class TarReader:
         if self._reading is _Reading.HEADER:
             yield from self._header(held)
         elif self._reading is _Reading.EXTENSION:
-            self._extended.update(_extension(self._extension, held))
+            self._extended.update(_extension(self._extension, held, links_pass=self._others_pass))
             self._pad()
         elif self._reading is _Reading.FILE:
             yield FileEnd()
@@ -119,7 +133,9 @@ class TarReader:
         if self._zero_blocks:
             raise _bad("a header follows a block of zeros")
         kind, size = _checked(block)
-        if kind in (_PAX_TYPE, _PAX_GLOBAL_TYPE, _GNU_LONG_NAME_TYPE):
+        if kind in (_PAX_TYPE, _PAX_GLOBAL_TYPE, _GNU_LONG_NAME_TYPE) or (
+            kind == _GNU_LONG_LINK_TYPE and self._others_pass
+        ):
             self._begin_extension(kind, size)
             return
         extended, self._extended = self._extended, {}
@@ -129,6 +145,9 @@ class TarReader:
             self._expect_no_content(size)
         elif kind in _FILE_TYPES:
             yield from self._begin_file(parts, _decimal(extended["size"]) if "size" in extended else size)
+        elif kind in _OTHER_TYPES and self._others_pass:
+            yield PassedOver(parts=parts)
+            self._expect_no_content(size)
         else:
             raise _refused(kind)
 
@@ -152,7 +171,7 @@ class TarReader:
 
     def _expect_no_content(self, size: int) -> None:
         if size:
-            raise _bad("a folder has content")
+            raise _bad("what is no file has content")
         self._expect(_Reading.HEADER, BLOCK_BYTES)
 
     def _pad(self) -> None:
@@ -208,11 +227,14 @@ def _text(raw: bytes) -> str:
         raise Invalid("A file's name is not UTF-8. Rename it, and publish again.") from error
 
 
-def _extension(kind: bytes, content: bytes) -> dict[str, str]:
+def _extension(kind: bytes, content: bytes, *, links_pass: bool) -> dict[str, str]:
+    if kind == _GNU_LONG_LINK_TYPE:
+        return {"linkpath": ""}
     if kind == _GNU_LONG_NAME_TYPE:
         return {"path": _text(content.removesuffix(b"\0"))}
     records = dict(_pax_records(content))
-    if any(key.startswith(_PAX_REFUSED) for key in records):
+    refused = _PAX_REFUSED[:1] if links_pass else _PAX_REFUSED
+    if any(key.startswith(refused) for key in records):
         raise _bad("an extended header tells of a link or a sparse file")
     found: dict[str, str] = {key: records[key] for key in ("path", "size") if key in records}
     if kind == _PAX_GLOBAL_TYPE and found:
