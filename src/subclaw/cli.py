@@ -11,6 +11,7 @@ import uvloop
 from rich.console import Console
 
 from subclaw.cli_egress import policy, secrets
+from subclaw.cli_house import house
 from subclaw.cli_oauth import oauth
 from subclaw.cli_run import AsJson, console, run, settings
 from subclaw.cli_tenants import tenants
@@ -34,6 +35,7 @@ cli.add_typer(approvals, name="approvals")
 outbox = typer.Typer(help="Replies that did not go out.", no_args_is_help=True)
 cli.add_typer(outbox, name="outbox")
 cli.add_typer(tenants, name="tenants")
+cli.add_typer(house, name="house")
 cli.add_typer(policy, name="policy")
 cli.add_typer(secrets, name="secrets")
 cli.add_typer(oauth, name="oauth")
