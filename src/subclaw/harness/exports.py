@@ -22,6 +22,9 @@ from subclaw.harness.imports.jobs import JOBS_LIMIT, known_zone
 ORIGIN = "an exported house"
 FORMAT = "subclaw-house"
 VERSION = 1
+YEARS = 6
+"""How many years away a reminder may be."""
+
 MANIFEST, REMINDERS, HOUSE_FOLDER = "manifest.json", "reminders.json", "house/"
 
 
@@ -87,6 +90,8 @@ def _put_reminder(draft: Draft, source: str, fields: Any, now: datetime) -> None
         reminder = ImportedReminder(**{**fields, "mode": ScheduleMode(fields["mode"])})
         when = datetime.fromisoformat(reminder.when)
         known_zone(reminder.time_zone)
+        if abs(when.year - now.year) > YEARS:
+            raise ValueError("it is in no time of ours")
         is_past = reminder.repeat is None and when.tzinfo is not None and when <= now
         texts = (reminder.text, reminder.repeat or "")
         if not all(isinstance(text, str) and len(text) <= TEXT_LIMIT_CHARACTERS for text in texts):

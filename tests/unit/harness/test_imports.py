@@ -95,6 +95,7 @@ def test_a_state_folder_has_its_workspace_its_skills_its_jobs_and_a_time_zone() 
             "backup/.openclaw/openclaw.json": SETTINGS,
             "backup/.openclaw/workspace/SOUL.md": "Be warm.",
             "backup/.openclaw/skills/tea/SKILL.md": SKILL,
+            "backup/.openclaw/skills/tea/old.md": "Cold water.",
             "backup/.openclaw/workspace/skills/tea/SKILL.md": SKILL,
             "backup/.openclaw/cron/jobs.json": json.dumps(
                 {"jobs": [openclaw_job(schedule={"kind": "cron", "expr": "0 9 * * *"})]}
@@ -103,7 +104,9 @@ def test_a_state_folder_has_its_workspace_its_skills_its_jobs_and_a_time_zone() 
     )
     assert (result.origin, result.time_zone) == ("an OpenClaw workspace", "Europe/Paris")
     assert [reminder.time_zone for reminder in result.reminders] == ["Europe/Paris"]
-    assert why(result, "workspace/skills/tea/SKILL.md") == "there is another skills/tea/SKILL.md already"
+    assert targets(result)["workspace/skills/tea/SKILL.md"] == "skills/tea/SKILL.md"
+    for path in ("skills/tea/SKILL.md", "skills/tea/old.md"):
+        assert why(result, path) == "there is another skill of this name in workspace/skills/tea"
     assert TOKEN not in repr(result)
 
 
@@ -124,7 +127,7 @@ def test_a_hermes_home_becomes_a_house() -> None:
     assert set(result.files) == {"system.md", "memory.md", "skills/tea/SKILL.md"}
     assert "Ann.\n\nLikes tea." in result.files["memory.md"].decode()
     assert "§" not in result.files["memory.md"].decode()
-    assert "come with Hermes" in why(result, "1 skills")
+    assert "not the person's" in why(result, "1 skills of Hermes")
     assert not [left for left in result.left_out if "arxiv" in left.source]
 
 

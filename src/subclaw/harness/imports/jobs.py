@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from subclaw.core.errors import Invalid
 from subclaw.core.house import HOUSE, SKILLS
@@ -110,9 +110,10 @@ def known_zone(name: object) -> str:
     """Return the name of a time zone if it is one; "" if nothing is said. Errors: `Invalid`."""
     if not name:
         return ""
-    if not isinstance(name, str) or name not in available_timezones():
-        raise Invalid(f"there is no time zone {str(name)[:40]!r}")
-    return name
+    try:
+        return ZoneInfo(str(name)).key
+    except (KeyError, ValueError, OSError):  # a name of nothing, of a file that is none, of a folder
+        raise Invalid(f"there is no time zone {str(name)[:40]!r}") from None
 
 
 def _name(job: Job) -> str:

@@ -52,7 +52,7 @@ def import_openclaw(draft: Draft, now: datetime, time_zone: str = "") -> Brought
     put_system(draft, [workspace + name for name in PERSONA], origin=ORIGIN)
     notes = sorted(path for path in draft.found if _NOTE.fullmatch(path.removeprefix(workspace)))
     put_memory(draft, [workspace + name for name in KNOWLEDGE], notes)
-    put_skills(draft, below=dict.fromkeys([f"{workspace}skills", "skills"]))
+    put_skills(draft, below=list(dict.fromkeys([f"{workspace}skills", "skills"])))
     for name, why in NOT_HERE.items():
         if workspace + name in draft.found:
             draft.leave_out(workspace + name, why)

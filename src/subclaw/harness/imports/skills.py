@@ -1,7 +1,7 @@
 """Skills: folders with a `SKILL.md`, which load as they are, and the small text files beside it."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from subclaw.core.house import SKILLS
 from subclaw.harness.imports.draft import Draft
@@ -9,21 +9,31 @@ from subclaw.harness.imports.draft import Draft
 _SKILL = re.compile(r"(?P<folder>(?:.+/)?(?P<name>[^/]+))/SKILL\.md")
 
 
-def put_skills(draft: Draft, *, below: Collection[str], shipped: Collection[str] = (), program: str = "") -> None:
+def put_skills(draft: Draft, *, below: Sequence[str], shipped: Collection[str] = (), program: str = "") -> None:
     """Put the skills that lie in the folders `below` into the house, but for those that were `shipped` with a program.
 
-    A file that several skills' folders hold belongs to the innermost. All skills come before all other files of theirs.
+    Of two with one name, that in the earlier folder is taken. A file that several skills' folders hold belongs to the
+    innermost. All skills come before all other files of theirs.
     """
-    found = sorted(path for path in draft.found if path.startswith(tuple(f"{folder}/" for folder in below)))
-    folders = {match["folder"]: match["name"] for path in found if (match := _SKILL.fullmatch(path))}
-    owners = {path: owner for path in found if (owner := _owner(path, folders))}
-    theirs = [path for path, owner in owners.items() if folders[owner] in shipped]
-    count = len({owners[path] for path in theirs})
-    draft.leave_out_all(theirs, f"they come with {program}, and are not the person's", named=f"{count} skills")
-    own = [path for path in owners if path not in set(theirs)]
+    ranked = [
+        (rank, path) for rank, folder in enumerate(below) for path in draft.found if path.startswith(f"{folder}/")
+    ]
+    found = [path for _, path in sorted(ranked)]
+    names = {match["folder"]: match["name"] for path in found if (match := _SKILL.fullmatch(path))}
+    owners = {path: owner for path in found if (owner := _owner(path, names))}
+    theirs = [path for path, owner in owners.items() if names[owner] in shipped]
+    named = f"{len({owners[path] for path in theirs})} skills of {program}"
+    draft.leave_out_all(theirs, "they come with it, and are not the person's", named=named)
+    taken: dict[str, str] = {}
+    for folder, name in names.items():
+        taken.setdefault(name, folder)
+    own = [path for path in owners if names[owners[path]] not in shipped]
     for path in sorted(own, key=lambda path: path != f"{owners[path]}/SKILL.md"):
-        if (text := draft.text(path)) is not None:
-            draft.put(f"{SKILLS}/{folders[owners[path]]}{path[len(owners[path]) :]}", text, sources=[path])
+        folder = owners[path]
+        if taken[names[folder]] != folder:
+            draft.leave_out(path, f"there is another skill of this name in {taken[names[folder]]}")
+        elif (text := draft.text(path)) is not None:
+            draft.put(f"{SKILLS}/{names[folder]}{path[len(folder) :]}", text, sources=[path])
 
 
 def _owner(path: str, folders: Collection[str]) -> str:
