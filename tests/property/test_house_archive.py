@@ -83,7 +83,7 @@ def test_what_cannot_be_any_more_is_told_of() -> None:
     assert [(left.source[:20], left.why[:20]) for left in result.left_out] == [
         ("house/" + "a" * 14, "its name, or how dee"),
         ("reminders.json: 1", "its time is past"),
-        ("the time zone", "there is no time zon"),
+        ("the time zone", "There is no time zon"),
     ]
     assert [found.kind for found in result.secrets] == ["a GitHub token"]
     assert token.encode() not in result.files["memory.md"]

@@ -14,7 +14,7 @@ from subclaw.harness.imports.recognise import import_found
 
 NOW = datetime(2026, 11, 22, 1, 40, tzinfo=UTC)
 
-numbers = st.one_of(st.integers(), st.integers(-(10**400), 10**400), st.floats())
+numbers = st.one_of(st.integers(), st.just(10**400), st.floats())
 words = st.sampled_from(
     [
         *("", "0 9 * * 1", "*/5 * * * *", "0 0 9 * * *", "@daily", "2026-12-01T09:00", "0001-01-01T00:00+14:00"),

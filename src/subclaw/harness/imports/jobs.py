@@ -113,7 +113,7 @@ def known_zone(name: object) -> str:
     try:
         return ZoneInfo(str(name)).key
     except (KeyError, ValueError, OSError):  # a name of nothing, of a file that is none, of a folder
-        raise Invalid(f"there is no time zone {str(name)[:40]!r}") from None
+        raise Invalid(f"There is no time zone {str(name)[:40]!r}.") from None
 
 
 def _name(job: Job) -> str:
