@@ -27,8 +27,8 @@ from subclaw.egress.keys import ensure_key, read_private_key, read_public_key
 from subclaw.egress.limits import MACHINE_LIMITS
 from subclaw.egress.machines.connections import serve_machine_connection
 from subclaw.egress.machines.machines import Machines
-from subclaw.egress.names.outside import Outside
 from subclaw.egress.names.resolver import HostResolver
+from subclaw.egress.outside import Outside
 from subclaw.egress.seal import seal
 from subclaw.testing.egress_machine import ELSEWHERE
 

@@ -25,7 +25,7 @@ from subclaw.core.tenant import TenantId
 from subclaw.egress.oauth.accounts import Accounts
 from subclaw.egress.gateway import EgressSettings, ForControl, serve_egress
 from subclaw.egress.keys import read_private_key
-from subclaw.egress.names.outside import Outside
+from subclaw.egress.outside import Outside
 from subclaw.egress.names.resolver import HostResolver
 from subclaw.store.account_book import StoreAccountBook
 from subclaw.store.database import DatabaseAddress, Role, open_database

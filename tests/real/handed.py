@@ -13,8 +13,8 @@ from subclaw.egress.limits import Limits
 from subclaw.egress.machines.certificates import Authority
 from subclaw.egress.machines.handover import serve_handovers
 from subclaw.egress.machines.machines import Machines
-from subclaw.egress.names.outside import Outside
 from subclaw.egress.names.resolver import HostResolver
+from subclaw.egress.outside import Outside
 from subclaw.testing.egress_book import MemoryEgressBook
 from subclaw.testing.egress_machine import trusting, upstream_authority
 

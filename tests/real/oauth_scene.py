@@ -30,9 +30,9 @@ from subclaw.egress.limits import MACHINE_LIMITS
 from subclaw.egress.machines.certificates import Authority
 from subclaw.egress.machines.machine import Machine
 from subclaw.egress.machines.machines import Machines
-from subclaw.egress.names.outside import Outside
 from subclaw.egress.names.resolver import HostResolver
 from subclaw.egress.oauth.accounts import Accounts
+from subclaw.egress.outside import Outside
 from subclaw.egress.seal import seal
 from subclaw.handover.accounts import accounts_router
 from subclaw.store import conversations

@@ -21,8 +21,8 @@ from subclaw.egress.limits import MACHINE_LIMITS
 from subclaw.egress.machines.certificates import Authority
 from subclaw.egress.machines.machine import Machine
 from subclaw.egress.machines.machines import Machines
-from subclaw.egress.names.outside import Outside
 from subclaw.egress.names.resolver import HostResolver
+from subclaw.egress.outside import Outside
 from subclaw.egress.refusal import Refusal
 from subclaw.egress.seal import seal
 from subclaw.egress.secrets.minted import Minted

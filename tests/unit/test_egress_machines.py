@@ -16,8 +16,8 @@ from subclaw.egress.limits import Limits
 from subclaw.egress.machines import machines as module
 from subclaw.egress.machines.machine import Machine
 from subclaw.egress.machines.machines import Machines
-from subclaw.egress.names.outside import Outside
 from subclaw.egress.names.resolver import HostResolver
+from subclaw.egress.outside import Outside
 from subclaw.testing.egress import run
 from subclaw.testing.egress_book import MemoryEgressBook
 from subclaw.testing.egress_machine import trusting, upstream_authority

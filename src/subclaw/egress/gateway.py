@@ -18,9 +18,9 @@ from subclaw.egress.keys import read_private_key
 from subclaw.egress.limits import MACHINE_LIMITS, Limits
 from subclaw.egress.machines.handover import serve_handovers
 from subclaw.egress.machines.machines import Machines
-from subclaw.egress.names.outside import Outside
 from subclaw.egress.names.resolver import HostResolver
 from subclaw.egress.oauth.accounts import Accounts
+from subclaw.egress.outside import Outside
 from subclaw.egress.process import forbid_core_dumps, room_for_connections
 from subclaw.egress.vault import LoadSecrets, Vault
 from subclaw.sockets import bind_unix

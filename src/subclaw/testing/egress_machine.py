@@ -25,9 +25,9 @@ from subclaw.egress.machines.certificates import Authority
 from subclaw.egress.machines.connections import serve_machine_connection
 from subclaw.egress.machines.machine import Machine, Noted
 from subclaw.egress.machines.meter import Meter
-from subclaw.egress.names.outside import Outside
 from subclaw.egress.names.resolver import HostResolver, Resolver
 from subclaw.egress.names.server import name_rate
+from subclaw.egress.outside import Outside
 from subclaw.egress.secrets.minted import Minted, as_bound, minted_binding
 from subclaw.egress.secrets.opened import Opened
 

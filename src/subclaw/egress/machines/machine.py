@@ -14,8 +14,8 @@ from subclaw.egress.limits import Limits
 from subclaw.egress.machines.access import MINTED_LIMIT, Access
 from subclaw.egress.machines.certificates import Authority
 from subclaw.egress.machines.meter import Meter
-from subclaw.egress.names.outside import Outside, dial_host
 from subclaw.egress.names.server import Rate
+from subclaw.egress.outside import Outside, dial_host
 from subclaw.egress.secrets.minted import Minted
 
 POOLS_LIMIT = 128

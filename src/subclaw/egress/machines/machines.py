@@ -20,9 +20,9 @@ from subclaw.egress.machines.certificates import Authority
 from subclaw.egress.machines.journal import Journal
 from subclaw.egress.machines.machine import Machine
 from subclaw.egress.machines.meter import Meter
-from subclaw.egress.names.outside import Outside
 from subclaw.egress.names.server import name_rate
 from subclaw.egress.oauth.accounts import Accounts
+from subclaw.egress.outside import Outside
 from subclaw.egress.refusal import Refusal
 from subclaw.egress.seal import seal
 from subclaw.egress.secrets.minted import Minted, as_bound, minted_binding

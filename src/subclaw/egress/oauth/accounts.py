@@ -28,9 +28,9 @@ from subclaw.core.placeholder import placeholder_for
 from subclaw.core.policy import Scope
 from subclaw.core.secret import Binding, Grant, label
 from subclaw.core.tenant import TenantId
-from subclaw.egress.names.outside import Outside
 from subclaw.egress.oauth.answer import Declined, Tokens, read_tokens
 from subclaw.egress.oauth.call import Client, Reply, host_of, post_form
+from subclaw.egress.outside import Outside
 from subclaw.egress.seal import seal
 from subclaw.egress.secrets.opened import Opened
 from subclaw.egress.vault import open_seal

@@ -12,7 +12,7 @@ from subclaw.core.policy import HTTPS_PORT
 from subclaw.egress.http.headers import Headers
 from subclaw.egress.http.link import Link, Unanswered
 from subclaw.egress.limits import Limits
-from subclaw.egress.names.outside import Outside, dial_host
+from subclaw.egress.outside import Outside, dial_host
 from subclaw.egress.secrets.opened import Opened
 
 CALL_S = 15.0
