@@ -3,13 +3,12 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import lru_cache, partial
 
 from subclaw.core.errors import Denied, Invalid, Unavailable
 from subclaw.core.hostname import full_hostname
 from subclaw.core.policy import HTTPS_PORT, Opening, Refused, decide_request
-from subclaw.core.secret import BoundSecret, Grant
+from subclaw.core.secret import BoundSecret
 from subclaw.egress.http.door import Door
 from subclaw.egress.http.exchange import Call, Client, Record, forward
 from subclaw.egress.http.headers import HOP_BY_HOP, OVERRIDES, Headers, named_by_connection
@@ -17,7 +16,8 @@ from subclaw.egress.http.paths import Path, read_target
 from subclaw.egress.http.request import Request
 from subclaw.egress.http.websocket import bridge
 from subclaw.egress.machines.machine import Machine, Noted
-from subclaw.egress.oauth.freshness import is_expired, is_stale, is_worth_renewing, lost
+from subclaw.egress.oauth.freshness import lost
+from subclaw.egress.oauth.renewal import accounts_among, renew_rejected, renew_stale
 from subclaw.egress.refusal import Refusal
 from subclaw.egress.secrets.placeholders import fill
 
@@ -27,9 +27,6 @@ _AUTHORITY = re.compile(r"([A-Za-z0-9.-]+)(?::([0-9]{1,5}))?")
 _DROPPED = (HOP_BY_HOP - {b"transfer-encoding"}) | OVERRIDES | {b"expect"}
 _DROPPED_TO_SEARCH = _DROPPED | {b"accept-encoding", b"range"}
 _ASK = " If it is needed, ask for it with the tool ask_for_access."
-
-
-Accounts = Sequence[tuple[BoundSecret, Grant]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,39 +128,21 @@ class Requests:
     async def _call(self, request: Request, target: str, path: Path, opening: Opening) -> Call:
         """Make the request that goes out, with secrets as they are to be now. Errors: as `_filled` and `Renew`."""
         used, call = self._filled(request, target, path, opening)
-        accounts = [(secret, secret.grant) for secret in used if secret.grant is not None]
+        accounts = accounts_among(used)
         if not accounts:
             return call
-        if await self._freshened(accounts):
-            call = self._filled(request, target, path, opening)[1]
+        renew = partial(self.machine.renew, self.machine)
+
+        def again() -> Call:
+            return self._filled(request, target, path, opening)[1]
 
         async def renewed() -> Call | None:
             try:
-                return self._filled(request, target, path, opening)[1] if await self._renewed(accounts) else None
+                return again() if await renew_rejected(accounts, renew) else None
             except Unavailable:
                 return None  # then the machine is told what the upstream said
 
-        return replace(call, renewed=renewed)
-
-    async def _freshened(self, accounts: Accounts) -> bool:
-        """Have those renewed that are about to expire; return whether there were any. Errors: as `Renew`."""
-        now = datetime.now(UTC)
-        stale = [(secret, grant) for secret, grant in accounts if is_stale(grant, now)]
-        for secret, grant in stale:
-            try:
-                await self.machine.renew(self.machine, secret)
-            except Unavailable:
-                if is_expired(grant, now):
-                    raise
-        return bool(stale)
-
-    async def _renewed(self, accounts: Accounts) -> bool:
-        """Have those renewed that may have been rejected; return whether there were any. Errors: as `Renew`."""
-        now = datetime.now(UTC)
-        rejected = [secret for secret, grant in accounts if is_worth_renewing(grant, now)]
-        for secret in rejected:
-            await self.machine.renew(self.machine, secret)
-        return bool(rejected)
+        return replace(again() if await renew_stale(accounts, renew) else call, renewed=renewed)
 
     def _filled(
         self, request: Request, target: str, path: Path, opening: Opening
