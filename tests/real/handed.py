@@ -11,8 +11,8 @@ from nacl.public import PrivateKey
 
 from subclaw.egress.limits import Limits
 from subclaw.egress.machines.certificates import Authority
-from subclaw.egress.machines.handover import serve_handovers
 from subclaw.egress.machines.machines import Machines
+from subclaw.egress.machines.ways_out import serve_ways_out
 from subclaw.egress.names.resolver import HostResolver
 from subclaw.egress.outside import Outside
 from subclaw.testing.egress_book import MemoryEgressBook
@@ -42,7 +42,7 @@ async def gateway(
     async with asyncio.TaskGroup() as group:
         user = os.getuid() if host_user is None else host_user
         serving = [
-            group.create_task(serve_handovers(path, os.getgid(), user, machines)),
+            group.create_task(serve_ways_out(path, os.getgid(), user, machines)),
             group.create_task(machines.keep()),
         ]
         while not await asyncio.to_thread(path.exists):

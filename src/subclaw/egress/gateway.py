@@ -16,8 +16,8 @@ from subclaw.egress.control.door import ControlDoor, open_control_door
 from subclaw.egress.http.wire import Wire
 from subclaw.egress.keys import read_private_key
 from subclaw.egress.limits import MACHINE_LIMITS, Limits
-from subclaw.egress.machines.handover import serve_handovers
 from subclaw.egress.machines.machines import Machines
+from subclaw.egress.machines.ways_out import serve_ways_out
 from subclaw.egress.names.resolver import HostResolver
 from subclaw.egress.oauth.accounts import Accounts
 from subclaw.egress.outside import Outside
@@ -172,4 +172,4 @@ async def _serve_machines(settings: ForMachines, key_folder: Path, outside: Outs
     )
     async with asyncio.TaskGroup() as group:
         group.create_task(machines.keep())
-        group.create_task(serve_handovers(settings.socket_path, settings.socket_gid, settings.host_user, machines))
+        group.create_task(serve_ways_out(settings.socket_path, settings.socket_gid, settings.host_user, machines))

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from tests.real.handed import MESSAGE, answered, gateway, hand_over
 
-from subclaw.egress.machines import handover as module
+from subclaw.egress.machines import ways_out as module
 from subclaw.testing.egress import run
 from subclaw.testing.egress_book import MemoryEgressBook
 

@@ -1,4 +1,4 @@
-"""The hand-over: the host gives the gateway a machine's way out, as open sockets, for as long as the machine is awake.
+"""Ways out: the host gives the gateway a machine's, as open sockets, for as long as the machine is awake.
 
 The sockets were made in the machine's own network namespace: whatever comes by them comes from that machine, and no
 header or address has to be believed. One connection is one machine: `{"tenant": "7"}` and a newline, with a listener
@@ -35,7 +35,7 @@ _PEER = struct.Struct("3i")
 _log = logging.getLogger(__name__)
 
 
-async def serve_handovers(path: Path, group_id: int, host_user: int, machines: Machines) -> None:
+async def serve_ways_out(path: Path, group_id: int, host_user: int, machines: Machines) -> None:
     """Take machines over from the host, which runs as `host_user`, until cancelled. Errors: as `bind_unix`."""
     listener = bind_unix(path, group_id)
     listener.setblocking(False)
@@ -49,13 +49,13 @@ async def serve_handovers(path: Path, group_id: int, host_user: int, machines: M
                     _log.warning("a connection of the host's is not accepted: %s", type(error).__name__)
                     await asyncio.sleep(ACCEPT_PAUSE_S)
                     continue
-                group.create_task(_serve_handover(connection, host_user, machines))
+                group.create_task(_serve_way_out(connection, host_user, machines))
     finally:
         listener.close()
         await asyncio.to_thread(path.unlink, missing_ok=True)
 
 
-async def _serve_handover(connection: socket.socket, host_user: int, machines: Machines) -> None:
+async def _serve_way_out(connection: socket.socket, host_user: int, machines: Machines) -> None:
     loop = asyncio.get_running_loop()
     with connection:
         connection.setblocking(False)
