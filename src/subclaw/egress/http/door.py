@@ -154,7 +154,7 @@ class Door:
 
     def _begin(self, request: Request) -> Request:
         """Make ready for a request's body and its answer. Errors: `Refusal` for a body that is too large."""
-        framing = request.framing(EMPTY)
+        framing = framing_of(request.headers, EMPTY)
         if framing.length_bytes is not None and framing.length_bytes > self._limits.body_bytes:
             raise self._too_large()
         self.body_bytes = 0

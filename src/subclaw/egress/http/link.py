@@ -136,7 +136,7 @@ class Link:
     def _begin(self, response: Response) -> Response:
         """Make ready for the body of an answer."""
         without_body = self._method == b"HEAD" or response.status in _WITHOUT_BODY
-        self._body = IncomingBody(EMPTY if without_body else response.framing(UNTIL_END))
+        self._body = IncomingBody(EMPTY if without_body else framing_of(response.headers, UNTIL_END))
         self._closes = response.closes
         self.keep_s = min(self._limits.pooled_s, _keep_alive_s(response))
         return response

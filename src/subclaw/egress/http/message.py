@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from subclaw.egress.http.framing import CHUNKED, Framing
 from subclaw.egress.http.headers import Headers
 
 
@@ -21,13 +20,6 @@ class Message:
     def says_close(self) -> bool:
         """Whether the connection ends with this message (RFC 9112, section 9.6)."""
         return any(b"close" in map(bytes.strip, value.lower().split(b",")) for value in self.values(b"connection"))
-
-    def framing(self, otherwise: Framing) -> Framing:
-        """Return how long the body is; `otherwise` if the headers do not say it."""
-        if self.values(b"transfer-encoding"):
-            return CHUNKED
-        lengths = self.values(b"content-length")
-        return Framing(length_bytes=int(lengths[0])) if lengths else otherwise
 
     @cached_property
     def _by_name(self) -> dict[bytes, list[bytes]]:
