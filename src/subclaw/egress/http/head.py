@@ -1,6 +1,7 @@
 """The strict reading of HTTP/1.1 heads: what two parsers could understand differently is refused.
 
-These checks run on the raw bytes before h11 sees them, because h11 forgives (bare LF, folded lines, repeated lengths).
+These checks run on the raw bytes, so that nothing is forgiven before it is seen: a bare LF, a folded line, blanks
+before a colon, repeated lengths.
 Source: RFC 9112, sections 2.2, 3, 5, 6 and 11.2.
 """
 
