@@ -48,6 +48,11 @@ def read_headers(head: bytes) -> Fields:
     return headers
 
 
+def lowered(fields: Fields) -> Fields:
+    """Return headers with their names in small letters."""
+    return [(name.lower(), value) for name, value in fields]
+
+
 def request_problem(
     head: bytes, headers_limit: int, *, websockets: bool = False, headers: Fields | None = None
 ) -> tuple[int, str] | None:
@@ -61,7 +66,7 @@ def request_problem(
         return 400, "the request line is malformed"
     if not _REQUEST_FIELDS.fullmatch(head, line.end()):
         return 400, _why(head[line.end() :])
-    fields = _lowered(read_headers(head) if headers is None else headers)
+    fields = lowered(read_headers(head) if headers is None else headers)
     if len(fields) > headers_limit:
         return 431, "there are too many headers"
     hosts = [value for name, value in fields if name == b"host"]
@@ -101,7 +106,8 @@ def response_problem(
 ) -> str | None:
     """Return why a complete response head cannot be trusted, or None if it is sound.
 
-    `headers` are what `read_headers` says, if it was asked before. With `upgrade`, it may be 101: that was asked for.
+    `headers` are what `read_headers` says, `lowered`, if it was asked before. With `upgrade`, it may be 101: that was
+    asked for.
     """
     line = _STATUS_LINE.match(head)
     if line is None:
@@ -110,14 +116,10 @@ def response_problem(
         return "a change of protocol that nobody asked for"
     if not _RESPONSE_FIELDS.fullmatch(head, line.end()):
         return _why(head[line.end() :])
-    fields = _lowered(read_headers(head) if headers is None else headers)
+    fields = lowered(read_headers(head)) if headers is None else headers
     if len(fields) > headers_limit:
         return "there are too many headers"
     return framing_problem(fields)
-
-
-def _lowered(fields: Fields) -> Fields:
-    return [(name.lower(), value) for name, value in fields]
 
 
 def framing_problem(fields: Fields) -> str | None:

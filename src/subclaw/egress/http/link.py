@@ -4,7 +4,7 @@ import asyncio
 from http import HTTPStatus
 
 from subclaw.egress.http.framing import EMPTY, UNTIL_END, IncomingBody, OutgoingBody, framing_of
-from subclaw.egress.http.head import read_headers, response_problem, sound_request
+from subclaw.egress.http.head import lowered, read_headers, response_problem, sound_request
 from subclaw.egress.http.headers import Headers
 from subclaw.egress.http.message import Response, read_response, write_head
 from subclaw.egress.http.reading import Malformed, Unfinished, read_head, read_piece
@@ -116,7 +116,7 @@ class Link:
             if self.wire.bytes_read == self._read_before:
                 raise Unanswered
             raise _bad("it broke off")
-        headers = read_headers(head)
+        headers = lowered(read_headers(head))
         if problem := response_problem(head, self._limits.headers, upgrade=upgrade, headers=headers):
             raise _bad(problem)
         return read_response(head, headers)

@@ -38,9 +38,8 @@ class Response(Message):
 
 
 def read_response(head: bytes, headers: Headers) -> Response:
-    """Return what the sound head of an answer says."""
-    lowered = [(name.lower(), value) for name, value in headers]
-    response = Response(status=int(head[9:12]), headers=lowered, closes=head.startswith(b"HTTP/1.0"))
+    """Return what the sound head of an answer says. `headers` are its own, their names in small letters."""
+    response = Response(status=int(head[9:12]), headers=headers, closes=head.startswith(b"HTTP/1.0"))
     return replace(response, closes=True) if response.says_close else response
 
 
