@@ -160,7 +160,7 @@ class Door:
         self.body_bytes = 0
         self._request = request
         self._body = IncomingBody(framing)
-        self._awaits_word = any(value.lower() == b"100-continue" for value in request.values(b"expect"))
+        self._awaits_word = request.awaits_word
         self._closes = request.says_close
         return request
 

@@ -7,7 +7,6 @@ passing of bodies with back-pressure both ways: a window is only opened again wh
 import asyncio
 import contextlib
 import json
-import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -27,8 +26,8 @@ from h2.exceptions import H2Error, ProtocolError, StreamClosedError
 from h2.settings import SettingCodes
 
 from subclaw.egress.http.exchange import Client, Record
-from subclaw.egress.http.head import framing_problem
 from subclaw.egress.http.headers import Headers
+from subclaw.egress.http.http2_request import problem_of, read_request
 from subclaw.egress.http.request import Request
 from subclaw.egress.http.serving import Report, as_refusal
 from subclaw.egress.http.stream import Stream
@@ -44,8 +43,6 @@ RESETS_LIMIT = 500
 
 Answer = Callable[[Client, Request, Record], Awaitable[bool]]
 
-_VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
-_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
 _CONFIGURATION = H2Configuration(
     client_side=False,
     header_encoding=None,
@@ -53,7 +50,6 @@ _CONFIGURATION = H2Configuration(
     validate_outbound_headers=False,
     normalize_outbound_headers=False,
 )
-_METHOD = re.compile(rb"[A-Z]{1,32}")
 
 
 async def serve_http2(stream: Stream, limits: Limits, answer: Answer, report: Report) -> None:
@@ -82,7 +78,7 @@ async def _serve_stream(client: "_StreamClient", request: Request, answer: Answe
     """Serve one request, whatever happens."""
     record, started_s, reason = Record(), time.monotonic(), ""
     try:
-        problem = _problem(request, client.connection.limits)
+        problem = problem_of(request, client.connection.limits)
         if problem:
             raise Refusal(400, problem)
         await answer(client, request, record)
@@ -151,8 +147,8 @@ class _Connection:
         """Take one event; return a request that begins with it."""
         match event:
             case RequestReceived():
-                request = _request(event, ended=event.stream_ended is not None)
-                client = _StreamClient(self, event.stream_id, awaits_word=_awaits_word(request))
+                request = read_request(event.headers or (), ended=event.stream_ended is not None)
+                client = _StreamClient(self, event.stream_id, awaits_word=request.awaits_word)
                 self._clients[event.stream_id] = client
                 return client, request
             case DataReceived():
@@ -364,50 +360,3 @@ class _StreamClient:
                 await self._changed.wait()
         except TimeoutError:
             raise Refusal(408, reason) from None
-
-
-def _request(event: RequestReceived, *, ended: bool) -> Request:
-    """Bring a request into the shape that all have: the authority as Host, and a length or chunks said."""
-    pseudo: dict[bytes, bytes] = {}
-    headers: Headers = []
-    for raw_name, raw_value in event.headers or ():
-        name, value = bytes(raw_name), bytes(raw_value)
-        if name.startswith(b":"):
-            pseudo[name] = value
-        else:
-            headers.append((name, value))
-    if b":authority" in pseudo:
-        headers = [(b"host", pseudo[b":authority"]), *headers]
-    if not ended and not any(name == b"content-length" for name, _ in headers):
-        headers.append((b"transfer-encoding", b"chunked"))
-    return Request(method=pseudo.get(b":method", b""), target=pseudo.get(b":path", b""), headers=_joined(headers))
-
-
-def _awaits_word(request: Request) -> bool:
-    return any(value.lower() == b"100-continue" for value in request.values(b"expect"))
-
-
-def _joined(headers: Headers) -> Headers:
-    """Put cookies that came in pieces together again (RFC 9113, section 8.2.3)."""
-    cookies = [value for name, value in headers if name == b"cookie"]
-    if len(cookies) < 2:
-        return headers
-    return [*((name, value) for name, value in headers if name != b"cookie"), (b"cookie", b"; ".join(cookies))]
-
-
-def _problem(request: Request, limits: Limits) -> str:
-    """Say what of a request could be read in two ways, also once it goes on by HTTP/1.1."""
-    hosts = request.values(b"host")
-    if len(set(hosts)) != 1 or len(hosts) > 2:
-        return "there must be one authority with a host's name"
-    if len(hosts) == 2:
-        return "the host is named twice"
-    if not _METHOD.fullmatch(request.method) or request.method in (b"CONNECT", b"TRACE"):
-        return "that method is not allowed"
-    if len(request.headers) > limits.headers:
-        return "there are too many headers"
-    if not all(_NAME.fullmatch(name) and _VALUE.fullmatch(value) for name, value in request.headers):
-        return "a header is malformed"
-    if not hosts[0].isascii():
-        return "there must be one authority with a host's name"
-    return framing_problem(request.headers) or ""

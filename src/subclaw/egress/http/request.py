@@ -14,3 +14,8 @@ class Request(Message):
 
     method: bytes
     target: bytes
+
+    @property
+    def awaits_word(self) -> bool:
+        """Whether the body only comes once it is asked for (RFC 9110, section 10.1.1)."""
+        return any(value.lower() == b"100-continue" for value in self.values(b"expect"))
