@@ -6,6 +6,7 @@ import ssl
 from ipaddress import ip_address
 
 import pytest
+from h2.errors import ErrorCodes
 from tests.real.egress_scene import KEY, PLACEHOLDER, PROXY, SECRET, Scene, denied, scene
 from tests.real.http2_client import headers, http2_client
 
@@ -234,7 +235,13 @@ MALFORMED_HTTP2 = {
     "two paths": [(":path", "/admin")],
     "two methods": [(":method", "DELETE")],
     "TE": [("te", "trailers, chunked")],
+    "blank before a value": [("x", " a")],
+    "blank after a value": [("x", "a ")],
+    "tab after a value": [("x", "a\t")],
+    "status": [(":status", "200")],
 }
+LENGTHS_HTTP2 = frozenset(name for name in MALFORMED_HTTP2 if "length" in name)
+"""With those, the whole connection ends."""
 
 
 @pytest.mark.parametrize("others", MALFORMED_HTTP2.values(), ids=MALFORMED_HTTP2.keys())
@@ -245,6 +252,33 @@ def test_malformed_requests_by_http2_reach_nobody(others: list[tuple[str, str]])
             assert answer.status in (0, 400)
             assert client.over or answer.status or answer.reset is not None
             assert at.api.connections == []
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("name", sorted(MALFORMED_HTTP2.keys() - LENGTHS_HTTP2))
+def test_a_malformed_request_by_http2_ends_no_other(name: str) -> None:
+    async def scenario() -> None:
+        async with scene() as at, http2_client(at.door, "api.test") as client:
+            other = client.ask(headers(at.api_host, method="POST"), ends=False)
+            answer = await client.get([*headers(at.api_host, method="POST"), *MALFORMED_HTTP2[name]])
+            assert answer.status == 400
+            assert b"error" in answer.body
+            client.http.send_data(other, b"body", end_stream=True)
+            assert (await client.answer(other)).status == 200
+            assert [seen.body for seen in at.api.requests] == [b"body"]
+
+    run(scenario)
+
+
+def test_malformed_trailers_end_their_request_and_no_other() -> None:
+    async def scenario() -> None:
+        async with scene(mute=True) as at, http2_client(at.door, "api.test") as client:
+            stream = client.ask(headers(at.api_host, method="POST"), ends=False)
+            await client.upload(stream, 100_000, b"x" * 10_000, ends=False)
+            client.http.send_headers(stream, [(":path", "/admin")], end_stream=True)
+            assert (await client.answer(stream)).reset == ErrorCodes.PROTOCOL_ERROR
+            assert (await client.get(headers(at.evil_host))).status == 421
 
     run(scenario)
 

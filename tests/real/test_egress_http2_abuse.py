@@ -11,7 +11,7 @@ from tests.real.egress_scene import PLACEHOLDER, SECRET, Scene, scene
 from tests.real.http2_client import headers, http2_client
 
 from subclaw.core.quota import Quota
-from subclaw.egress.http.http2 import RESETS_LIMIT, STREAMS_LIMIT
+from subclaw.egress.http.http2 import STREAMS_LIMIT, WASTED_LIMIT
 from subclaw.egress.limits import Limits
 from subclaw.testing.egress import run
 from subclaw.testing.upstream import Connection, Seen, simple
@@ -45,12 +45,27 @@ def test_requests_that_are_taken_back_at_once() -> None:
     async def scenario() -> None:
         async with scene() as at:
             async with http2_client(at.door, "api.test") as client:
-                for _ in range(RESETS_LIMIT + 200):
+                for _ in range(WASTED_LIMIT + 200):
                     stream = client.ask(headers(at.api_host), ends=False)
                     client.http.reset_stream(stream, ErrorCodes.CANCEL)
                 await client.flush()
                 await client.until_over()
             assert len(at.api.requests) < 50
+            await served(at)
+
+    run(scenario)
+
+
+def test_malformed_requests_end_the_connection_when_there_are_too_many() -> None:
+    async def scenario() -> None:
+        async with scene() as at, http2_client(at.door, "api.test") as client:
+            asked = 0
+            while not client.over and asked <= WASTED_LIMIT:
+                await client.get([*headers(at.api_host), ("x", "a ")])
+                asked += 1
+            await client.until_over()
+            assert asked >= WASTED_LIMIT
+            assert at.api.connections == []
             await served(at)
 
     run(scenario)

@@ -19,7 +19,7 @@ _REQUEST_FIELDS = re.compile(rb"(?:" + _TOKEN + rb"++:[\t\x20-\x7e]*+\r\n)*+\r\n
 _RESPONSE_FIELDS = re.compile(rb"(?:" + _TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+\r\n")
 _SOUND = re.compile(_TOKEN + rb"{1,32} [\x21-\x7e]+ HTTP/1\.1\r\n" + _RESPONSE_FIELDS.pattern)
 _LENGTH = re.compile(rb"[0-9]{1,15}")
-_HOST = re.compile(rb"[A-Za-z0-9._-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
+HOST = re.compile(rb"[A-Za-z0-9._-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 
 _UPGRADES = frozenset((b"upgrade", b"http2-settings"))
@@ -70,7 +70,7 @@ def request_problem(
     if len(fields) > headers_limit:
         return 431, "there are too many headers"
     hosts = [value for name, value in fields if name == b"host"]
-    if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
+    if len(hosts) != 1 or not HOST.fullmatch(hosts[0]):
         return 400, "there must be one Host header with a host's name"
     if not _UPGRADES.isdisjoint([name for name, _ in fields]) and not (websockets and wants_websocket(head, fields)):
         return 400, "this connection cannot be upgraded"

@@ -1,6 +1,6 @@
 """HTTP/2, as a server: each stream's request is answered like one that came by HTTP/1.1.
 
-The states, the frames and HPACK are `h2`'s; it also refuses what RFC 9113 calls malformed. Here are the bounds, and the
+The states, the frames and HPACK are `h2`'s; what makes a request is in `http2_request`. Here are the bounds, and the
 passing of bodies with back-pressure both ways: a window is only opened again when what came in has gone on.
 """
 
@@ -20,6 +20,7 @@ from h2.events import (
     RequestReceived,
     StreamEnded,
     StreamReset,
+    TrailersReceived,
     WindowUpdated,
 )
 from h2.exceptions import H2Error, ProtocolError, StreamClosedError
@@ -27,7 +28,7 @@ from h2.settings import SettingCodes
 
 from subclaw.egress.http.exchange import Client, Record
 from subclaw.egress.http.headers import Headers
-from subclaw.egress.http.http2_request import problem_of, read_request
+from subclaw.egress.http.http2_request import fields_problem, read_request
 from subclaw.egress.http.request import Request
 from subclaw.egress.http.serving import Report, as_refusal
 from subclaw.egress.http.stream import Stream
@@ -38,14 +39,17 @@ STREAMS_LIMIT = 100
 """Requests of one connection at once."""
 WINDOW_BYTES = 262_144
 """How much of all bodies together may have come in without having gone on; and of one body. The way is short."""
-RESETS_LIMIT = 500
-"""Requests that a client may take back before its connection ends."""
+WASTED_LIMIT = 500
+"""Requests that a client may take back, or make malformed, before its connection ends."""
 
 Answer = Callable[[Client, Request, Record], Awaitable[bool]]
 
 _CONFIGURATION = H2Configuration(
     client_side=False,
     header_encoding=None,
+    # `read_request` checks what comes in, and a request that is malformed ends no other.
+    validate_inbound_headers=False,
+    normalize_inbound_headers=False,
     # What goes out was checked as it came in from the upstream, and has no headers that end at a hop.
     validate_outbound_headers=False,
     normalize_outbound_headers=False,
@@ -74,13 +78,12 @@ async def serve_http2(stream: Stream, limits: Limits, answer: Answer, report: Re
             connection.let_go()
 
 
-async def _serve_stream(client: "_StreamClient", request: Request, answer: Answer, report: Report) -> None:
+async def _serve_stream(client: "_StreamClient", request: Request | Refusal, answer: Answer, report: Report) -> None:
     """Serve one request, whatever happens."""
     record, started_s, reason = Record(), time.monotonic(), ""
     try:
-        problem = problem_of(request, client.connection.limits)
-        if problem:
-            raise Refusal(400, problem)
+        if isinstance(request, Refusal):
+            raise request
         await answer(client, request, record)
     except asyncio.CancelledError:
         reason = "cut"
@@ -109,7 +112,7 @@ class _Connection:
         self._stream = stream
         self._clients: dict[int, _StreamClient] = {}
         self._sending = asyncio.Lock()
-        self._resets = 0
+        self._wasted = 0
         self._over = False
 
     async def begin(self) -> None:
@@ -143,16 +146,15 @@ class _Connection:
             await self.flush()
         return ()
 
-    def take(self, event: Event) -> "tuple[_StreamClient, Request] | None":
-        """Take one event; return a request that begins with it."""
+    def take(self, event: Event) -> "tuple[_StreamClient, Request | Refusal] | None":
+        """Take one event; return a request that begins with it, or why there is none to be carried out."""
         match event:
             case RequestReceived():
-                request = read_request(event.headers or (), ended=event.stream_ended is not None)
-                client = _StreamClient(self, event.stream_id, awaits_word=request.awaits_word)
-                self._clients[event.stream_id] = client
-                return client, request
+                return self._begun(event)
             case DataReceived():
                 self._received(event)
+            case TrailersReceived():
+                self._trailed(event)
             case StreamEnded() | StreamReset():
                 self._ended(event)
             case WindowUpdated():
@@ -161,6 +163,27 @@ class _Connection:
             case ConnectionTerminated():
                 self._over = True
         return None
+
+    def _begun(self, event: RequestReceived) -> "tuple[_StreamClient, Request | Refusal]":
+        request = read_request(_fields(event), self.limits, ended=event.stream_ended is not None)
+        awaits_word = isinstance(request, Request) and request.awaits_word
+        client = _StreamClient(self, event.stream_id, awaits_word=awaits_word)
+        self._clients[event.stream_id] = client
+        if isinstance(request, Refusal):
+            self._waste()
+        return client, request
+
+    def _trailed(self, event: TrailersReceived) -> None:
+        """Trailers go nowhere; but a request that ends with malformed ones is none."""
+        client = self._clients.get(event.stream_id)
+        if client is not None and fields_problem(_fields(event)):
+            self._waste()
+            client.reset(ErrorCodes.PROTOCOL_ERROR)
+            client.cancel()
+
+    def _waste(self) -> None:
+        self._wasted += 1
+        self._over = self._over or self._wasted > WASTED_LIMIT
 
     def _received(self, event: DataReceived) -> None:
         client = self._clients.get(event.stream_id)
@@ -172,8 +195,7 @@ class _Connection:
     def _ended(self, event: StreamEnded | StreamReset) -> None:
         client = self._clients.get(event.stream_id)
         if isinstance(event, StreamReset):
-            self._resets += 1
-            self._over = self._over or self._resets > RESETS_LIMIT
+            self._waste()
             if client is not None:
                 client.cancel()
         elif client is not None:
@@ -360,3 +382,7 @@ class _StreamClient:
                 await self._changed.wait()
         except TimeoutError:
             raise Refusal(408, reason) from None
+
+
+def _fields(event: RequestReceived | TrailersReceived) -> Headers:
+    return [(bytes(name), bytes(value)) for name, value in event.headers or ()]
