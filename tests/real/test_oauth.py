@@ -14,14 +14,13 @@ import pytest
 from tests.budgets import owner_rows
 from tests.real.oauth_scene import DOMAIN, NAME, Scene, Way, play
 
-from subclaw.core.access import token_hash
+from subclaw.core.access import SecretSet, token_hash
 from subclaw.core.agent import Access
 from subclaw.core.errors import NotFound
-from subclaw.core.oauth import CALLBACK_PATH, client_label
+from subclaw.core.oauth import CALLBACK_PATH, AccountLost, client_label
 from subclaw.core.policy import Scope
 from subclaw.core.secret import label
 from subclaw.core.tool import ToolCall
-from subclaw.core.transcript import AccountLost, SecretSet
 from subclaw.egress.machines import machines as machines_module
 from subclaw.egress.oauth import accounts as accounts_module
 from subclaw.egress.seal import seal

@@ -4,6 +4,7 @@ import pytest
 
 from subclaw.core import key_shapes
 from subclaw.core.access import (
+    SecretSet,
     is_allowed,
     is_token,
     not_allowed,
@@ -21,7 +22,7 @@ from subclaw.core.model import UserSaid
 from subclaw.core.policy import Mode, Rule, Scope
 from subclaw.core.secret import Binding, Place
 from subclaw.core.secret_words import check_secret_name, checked_binding
-from subclaw.core.transcript import AskModel, Event, MessageReceived, SecretSet, TurnStarted, next_step
+from subclaw.core.transcript import AskModel, Event, MessageReceived, TurnStarted, next_step
 
 GITHUB = Binding(hosts=("api.github.com", "github.com"))
 OPEN = Rule(host="a.test")

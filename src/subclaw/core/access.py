@@ -53,6 +53,14 @@ class SecretRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SecretSet:
+    """A person handed over a secret, of which only the gateway knows more than its name and where it goes."""
+
+    name: str
+    binding: Binding
+
+
+@dataclass(frozen=True, kw_only=True)
 class Suggestion:
     """What a key of a known kind is usually called, and where it goes."""
 

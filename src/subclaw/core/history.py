@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from subclaw.core.access import SecretSet
 from subclaw.core.access_words import lost_words, removed_words, set_words
 from subclaw.core.approval import (
     ApprovalDecided,
@@ -16,9 +17,9 @@ from subclaw.core.approval import (
 )
 from subclaw.core.manners import AnswerCut, AnswerSentBack
 from subclaw.core.model import ModelSaid, ToolSaid, UserSaid, Utterance
+from subclaw.core.oauth import AccountLost
 from subclaw.core.transcript import (
     OUTCOME_UNKNOWN,
-    AccountLost,
     BudgetReached,
     Event,
     HistorySummarised,
@@ -29,7 +30,6 @@ from subclaw.core.transcript import (
     Prompting,
     ReplyQueued,
     ScheduleDue,
-    SecretSet,
     ToolFinished,
     TurnStarted,
     current_turn,

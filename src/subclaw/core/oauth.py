@@ -66,6 +66,14 @@ class Provider:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AccountLost:
+    """An account at a provider has to be connected anew; `name` is that of the secret which stands for it."""
+
+    provider: str
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class SealedClient:
     """A provider with our key there, sealed; None if it has given us none."""
 

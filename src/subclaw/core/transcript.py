@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from subclaw.core.access import SecretSet
 from subclaw.core.approval import (
     ApprovalDecided,
     ApprovalEvent,
@@ -19,7 +20,7 @@ from subclaw.core.approval import (
 from subclaw.core.manners import WORDED_TOOLS, AnswerCut, AnswerEvent, AnswerSentBack, Occasion, mend_answer
 from subclaw.core.message import is_stop
 from subclaw.core.model import Usage
-from subclaw.core.secret import Binding
+from subclaw.core.oauth import AccountLost
 from subclaw.core.tool import ToolCall
 
 SAME_CALL_LIMIT = 3
@@ -58,22 +59,6 @@ class ScheduleDue:
 
     schedule_id: int
     text: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class SecretSet:
-    """A person handed over a secret, of which only the gateway knows more than its name and where it goes."""
-
-    name: str
-    binding: Binding
-
-
-@dataclass(frozen=True, kw_only=True)
-class AccountLost:
-    """An account at a provider has to be connected anew; `name` is that of the secret which stands for it."""
-
-    provider: str
-    name: str
 
 
 @dataclass(frozen=True, kw_only=True)

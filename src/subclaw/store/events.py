@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from subclaw.core import approval, manners, transcript
+from subclaw.core import access, approval, manners, oauth, transcript
 from subclaw.core.errors import Corrupt
 from subclaw.core.transcript import Event
 
@@ -15,8 +15,8 @@ _TYPES: Mapping[str, type[Event]] = {
     "message.received": transcript.MessageReceived,
     "message.kept": transcript.MessageKept,
     "schedule.due": transcript.ScheduleDue,
-    "secret.set": transcript.SecretSet,
-    "account.lost": transcript.AccountLost,
+    "secret.set": access.SecretSet,
+    "account.lost": oauth.AccountLost,
     "turn.started": transcript.TurnStarted,
     "model.replied": transcript.ModelReplied,
     "model.failed": transcript.ModelFailed,
