@@ -207,6 +207,21 @@ def test_a_secret_that_cannot_be_is_refused_in_words(
     play(steps, address, ScriptedModel([calls(ask(**arguments)), words("I cannot")]))
 
 
+NAMES_OF_OTHERS = ("BASH_ENV", "HTTPS_PROXY", "NODE_OPTIONS", "PYTHONPATH", "LD_PRELOAD", "GIT_SSH_COMMAND")
+
+
+def test_a_secret_is_not_called_what_programs_go_by(address: DatabaseAddress) -> None:
+    async def steps(scene: Scene) -> None:
+        async with scene.worker():
+            assert await scene.ask("go") == "I cannot"
+        for name in NAMES_OF_OTHERS:
+            assert f"Programs go by the environment variable {name}" in scene.told()
+        assert await scene.look("SELECT 1 FROM secret_request") == []
+
+    wanted = calls(*(ask(secret=name, hosts=["a.test"]) for name in NAMES_OF_OTHERS))
+    play(steps, address, ScriptedModel([wanted, words("I cannot")]))
+
+
 def test_a_request_for_approval_that_is_far_back_can_still_be_decided(address: DatabaseAddress) -> None:
     async def steps(scene: Scene) -> None:
         async with scene.worker():

@@ -168,6 +168,10 @@ def test_a_key_that_was_taken_out_of_a_message_is_described_by_the_person(addres
             assert "address" in shown(refused)
             assert 'value="my_token"' in refused.text
             assert KEY not in refused.text
+            for name in ("bash_env", "HTTPS_PROXY", "NODE_OPTIONS", "PythonPath"):
+                refused = await browser.post(link, data={**typed, "name": name, "hosts": "api.github.com"})
+                assert refused.status_code == 422
+                assert f"environment variable {name.upper()}" in shown(refused)
             typed |= {"hosts": "api.github.com, uploads.github.com", "place": "basic", "field": "me"}
             assert (await browser.post(link, data=typed)).status_code == 200
             await scene.until_replies(3)

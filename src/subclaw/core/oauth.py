@@ -17,7 +17,7 @@ from urllib.parse import urlencode, urlsplit
 from subclaw.core.errors import Invalid
 from subclaw.core.hostname import full_hostname
 from subclaw.core.secret import Binding, Grant
-from subclaw.core.secret_words import checked_binding
+from subclaw.core.secret_words import check_secret_name, checked_binding
 from subclaw.core.tenant import TenantId
 
 LINK_LIFE_S = 600
@@ -247,6 +247,7 @@ def checked_provider(provider: Provider) -> Provider:
     """Return a provider in the form that is kept. Errors: `Invalid`, in words for the operator."""
     if not _NAME.fullmatch(provider.name):
         raise Invalid(f"{provider.name!r} cannot name a provider; use up to 32 small letters, digits and hyphens.")
+    check_secret_name(provider.secret_name)
     for url in (provider.authorize_url, provider.token_url, *filter(None, [provider.revoke_url])):
         _check_url(url)
     if provider.redirect_uri:
