@@ -8,6 +8,7 @@ from tests.hellos import client_hello
 from tests.real.egress_scene import Scene, scene
 
 from subclaw.core.policy import Mode
+from subclaw.core.quota import Quota
 from subclaw.egress.limits import Limits
 from subclaw.testing.egress import run
 
@@ -166,6 +167,24 @@ def test_whoever_says_nothing_or_half_is_let_go() -> None:
             writer.write(at.get()[:30])
             assert (await reader.read()).startswith(b"HTTP/1.1 408 ")
             writer.close()
+
+    run(scenario)
+
+
+def test_handshakes_that_come_at_once_and_never_end_hold_nobody_up() -> None:
+    async def scenario() -> None:
+        async with scene(quota=Quota(connections=200)) as at:
+
+            async def stall() -> asyncio.StreamWriter:
+                reader, writer = await at.door.connect()
+                writer.write(client_hello("api.test"))
+                assert await reader.read(1) == b"\x16"  # and nothing is said to what follows
+                return writer
+
+            stalled = await asyncio.gather(*(stall() for _ in range(150)))
+            assert (await at.ask()).startswith(b"HTTP/1.1 200 ")
+            for writer in stalled:
+                writer.close()
 
     run(scenario)
 

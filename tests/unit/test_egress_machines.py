@@ -68,6 +68,24 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.001)
 
 
+def test_a_machine_that_has_much_to_do_leaves_others_their_turn() -> None:
+    async def scenario(_: MemoryEgressBook, machines: Machines) -> None:
+        done: list[Machine] = []
+
+        async def work(machine: Machine) -> None:
+            async with machine.turn():
+                done.append(machine)
+
+        async with machines.opened(ONE) as one, machines.opened(OTHER) as other:
+            async with asyncio.TaskGroup() as group:
+                for machine in [one] * 100 + [other] * 3:
+                    group.create_task(work(machine))
+            assert len(done) == 103
+            assert done[:10].count(other) == 3
+
+    scenario_of(scenario)
+
+
 def test_a_change_holds_as_soon_as_it_is_known() -> None:
     async def scenario(book: MemoryEgressBook, machines: Machines) -> None:
         book.put(ONE, OPEN)

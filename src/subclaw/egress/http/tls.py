@@ -4,11 +4,15 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 
 from subclaw.egress.http.wire import READ_LIMIT_BYTES, Wire
 
 _RECORD_BYTES = 16_384
 """No read gives more (RFC 8446, section 5.1)."""
+
+Turn = Callable[[], AbstractAsyncContextManager[None]]
+"""Waits until something that takes the processor long may be done."""
 
 
 class TlsWire:
@@ -23,27 +27,24 @@ class TlsWire:
         self._over = False
         self.bytes_read = 0
 
-    async def shake_hands(self, timeout_s: float) -> str:
-        """Agree on keys; return the protocol that was chosen by ALPN, or nothing.
+    async def shake_hands(self, timeout_s: float, turn: Turn) -> str:
+        """Agree on keys; return the protocol that was chosen by ALPN, or nothing. Each step of it takes a `turn`.
 
         Errors: `ConnectionError` if there is no agreement (it was told to the client), `TimeoutError`.
         """
         async with asyncio.timeout(timeout_s):
-            while True:
+            agreed = False
+            while not agreed:
+                data = await self._wire.read(timeout_s)
+                if not data:
+                    raise ConnectionResetError("the client ended the handshake")
+                self._incoming.write(data)
                 try:
-                    self._tls.do_handshake()
-                except ssl.SSLWantReadError:
-                    await self._flush(timeout_s)
-                    data = await self._wire.read(timeout_s)
-                    if not data:
-                        raise ConnectionResetError("the client ended the handshake") from None
-                    self._incoming.write(data)
-                except ssl.SSLError as error:
-                    await self._flush(timeout_s)  # the alert that says why
-                    raise ConnectionResetError("no agreement on TLS") from error
-                else:
-                    await self._flush(timeout_s)
-                    return self._tls.selected_alpn_protocol() or ""
+                    async with turn():
+                        agreed = self._agreed()
+                finally:
+                    await self._flush(timeout_s)  # if need be, the alert that says why
+            return self._tls.selected_alpn_protocol() or ""
 
     async def read(self, timeout_s: float) -> bytes:
         """See `Wire.read`."""
@@ -103,6 +104,16 @@ class TlsWire:
     def abort(self) -> None:
         """See `Wire.abort`."""
         self._wire.abort()
+
+    def _agreed(self) -> bool:
+        """Go on with what has come; return whether the handshake is over. Errors: as `shake_hands`."""
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return False
+        except ssl.SSLError as error:
+            raise ConnectionResetError("no agreement on TLS") from error
+        return True
 
     def _decrypted(self) -> bytes:
         """Return what can be read now."""

@@ -80,8 +80,9 @@ async def _serve_tls(wire: Wire, machine: Machine, agreed: str | None, port: int
         await _splice(wire, machine, decision)
         return
     machine.bound_for(host, port)
-    stream = TlsWire(wire, machine.authority.context(host))
-    protocol = await stream.shake_hands(machine.limits.head_s)
+    async with asyncio.timeout(machine.limits.head_s), machine.turn():
+        stream = TlsWire(wire, machine.authority.context(host))
+    protocol = await stream.shake_hands(machine.limits.head_s, machine.turn)
     refused = decision.reason if isinstance(decision, Refused) else ""
     requests = Requests(machine=machine, tls=True, port=port, host=host, refused=refused)
     try:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from subclaw.core.policy import Opening
@@ -58,6 +58,7 @@ class Machine:
     """Decides which addresses names have for this machine (`dns.answer`)."""
     name_rate: Rate
     """How many names it may ask for."""
+    _turns: asyncio.Lock = field(default_factory=asyncio.Lock)
     _minted: list[tuple[float, BoundSecret]] = field(default_factory=list)
     _pools: dict[tuple[str, int, bool], Pool] = field(default_factory=dict)
     _open: dict[asyncio.Task[object], tuple[str, int] | None] = field(default_factory=dict)
@@ -96,6 +97,19 @@ class Machine:
             del self._open[task]
             if allowed:
                 self.meter.end_connection()
+
+    @contextlib.asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for this machine's turn to do what takes the processor long, such as a step of a TLS handshake.
+
+        Of one machine's connections only one has it at a time, and then those of the others go on: otherwise a machine
+        that opens hundreds at once would have all of the others wait.
+        """
+        async with self._turns:
+            try:
+                yield
+            finally:
+                await asyncio.sleep(0)
 
     def serving(self) -> list[asyncio.Task[object]]:
         """List the tasks that serve this machine's connections."""
