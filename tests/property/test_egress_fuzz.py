@@ -177,6 +177,101 @@ def _check_response(data: bytes) -> None:
     assert _folded(list(event.headers)) == _folded(_plain(head))
 
 
+_HANDSHAKE_LINES = [
+    *(b"Upgrade: websocket\r\n", b"Connection: Upgrade\r\n", b"Sec-WebSocket-Version: 13\r\n"),
+    *(
+        b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+        b"upgrade:WebSocket\r\n",
+        b"connection: keep-alive, UPGRADE\r\n",
+    ),
+    *(
+        b"Upgrade: h2c\r\n",
+        b"Upgrade: websocket, h2c\r\n",
+        b"HTTP2-Settings: AAMAAABk\r\n",
+        b"Sec-WebSocket-Version: 8\r\n",
+    ),
+    *(
+        b"Connection: close\r\n",
+        b"Content-Length: 0\r\n",
+        b"Transfer-Encoding: chunked\r\n",
+        b"Connection: upgrade, host\r\n",
+    ),
+]
+_HANDSHAKES = st.builds(
+    lambda method, lines: method + b" /chat HTTP/1.1\r\nHost: api.test\r\n" + b"".join(lines) + b"\r\n",
+    st.sampled_from([b"GET", b"GET", b"GET", b"POST"]),
+    st.one_of(st.permutations(_HANDSHAKE_LINES[:4]), st.lists(st.sampled_from(_HANDSHAKE_LINES), max_size=6)),
+)
+HANDSHAKES = [
+    b"GET /chat HTTP/1.1\r\nHost: api.test\r\n" + b"".join(_HANDSHAKE_LINES[:4]) + b"\r\n",
+    b"GET / HTTP/1.1\r\nhost: a\r\nsec-websocket-version: 13\r\n" + b"".join(_HANDSHAKE_LINES[4:6]) + b"\r\n",
+]
+NO_UPGRADE = (400, "this connection cannot be upgraded")
+
+
+def test_requests_that_ask_for_a_websocket() -> None:
+    for_a_while(_check_handshake, st.one_of(damaged(HANDSHAKES), _HANDSHAKES, damaged(REQUESTS)))
+
+
+def _check_handshake(data: bytes) -> None:
+    head = _head(data)
+    without, problem = request_problem(head, HEADERS_LIMIT), request_problem(head, HEADERS_LIMIT, websockets=True)
+    if problem is not None or without is None:
+        assert without in (problem, NO_UPGRADE)
+        return
+    assert without == NO_UPGRADE
+    fields = _plain(head)
+    assert [value.lower() for name, value in fields if name == b"upgrade"] == [b"websocket"]
+    assert [value for name, value in fields if name == b"sec-websocket-version"] == [b"13"]
+    http = h11.Connection(h11.SERVER)
+    http.receive_data(head + b"frames")
+    event = http.next_event()
+    assert isinstance(event, h11.Request)
+    assert (event.method, _folded(list(event.headers))) == (b"GET", _folded(fields))
+    assert isinstance(http.next_event(), h11.EndOfMessage)
+    assert http.next_event() is h11.PAUSED
+    assert http.trailing_data[0] == b"frames"
+    other = _OtherParser()
+    parser = httptools.HttpRequestParser(other)
+    try:
+        with contextlib.suppress(httptools.HttpParserUpgrade):
+            parser.feed_data(head)
+    except httptools.HttpParserError:
+        return  # see above
+    assert parser.should_upgrade()
+    assert (_folded(other.fields), other.complete) == (_folded(fields), 1)
+
+
+SWITCHED = [
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n",
+    b"HTTP/1.1 101\r\nupgrade:websocket\r\nContent-Length: 3\r\n\r\n",
+    b"HTTP/1.1 101 \r\nTransfer-Encoding: chunked\r\n\r\n",
+]
+
+
+def test_answers_to_who_asked_for_a_websocket() -> None:
+    for_a_while(_check_switched, st.one_of(damaged(SWITCHED), damaged(RESPONSES)))
+
+
+def _check_switched(data: bytes) -> None:
+    head = _head(data)
+    without, problem = response_problem(head, HEADERS_LIMIT), response_problem(head, HEADERS_LIMIT, upgrade=True)
+    if problem is not None or without is None:
+        assert (problem is None) == (without is None)
+        return
+    assert without == "a change of protocol that nobody asked for"
+    http = h11.Connection(h11.CLIENT)
+    asked = [("Host", "api.test"), ("Upgrade", "websocket"), ("Connection", "Upgrade")]
+    http.send(h11.Request(method="GET", target="/", headers=asked))
+    http.send(h11.EndOfMessage())
+    http.receive_data(head + b"frames")
+    event = http.next_event()
+    assert isinstance(event, h11.InformationalResponse)
+    assert event.status_code == int(head[9:12]) == 101
+    assert _folded(list(event.headers)) == _folded(_plain(head))
+    assert (http.their_state, http.trailing_data[0]) == (h11.SWITCHED_PROTOCOL, b"frames")
+
+
 def _head(data: bytes) -> bytes:
     """Return what the gateway would look at: up to the first empty line."""
     data += END
