@@ -80,6 +80,37 @@ def policy_remove(
     run(remove(settings(), console, id))
 
 
+RequestId = Annotated[
+    int, typer.Argument(min=1, max=2**63 - 1, help="The request's id, as `subclaw policy requests` shows it.")
+]
+
+
+@policy.command("requests")
+def policy_requests(as_json: AsJson = False) -> None:
+    """List what agents ask for and wait for, where only the operator opens hosts."""
+    from subclaw.commands.access_requests import list_requests
+
+    run(list_requests(settings(), console, as_json=as_json))
+
+
+@policy.command("approve")
+def policy_approve(id: RequestId) -> None:
+    """Let a tenant's machine reach what its agent asked for; the agent goes on by itself."""
+    from subclaw.commands.access_requests import approve
+
+    run(approve(settings(), console, id))
+
+
+@policy.command("refuse")
+def policy_refuse(
+    id: RequestId, because: Annotated[str, typer.Option(help="Why not; the agent is told.")] = ""
+) -> None:
+    """Refuse what an agent asked for; it is told so."""
+    from subclaw.commands.access_requests import refuse
+
+    run(refuse(settings(), console, id, because))
+
+
 @policy.command("log")
 def policy_log(
     tenant: Tenant = None,

@@ -166,9 +166,9 @@ def test_a_deny_that_came_meanwhile_goes_before_an_ok(address: DatabaseAddress) 
 
 @pytest.mark.parametrize(
     ("access", "words_of"),
-    [(Access.OPERATOR, "Only the operator opens hosts"), (Access.NEVER, "No host can be opened")],
+    [(Access.OPERATOR, "The operator is asked to open a.test"), (Access.NEVER, "No host can be opened")],
 )
-def test_where_users_open_no_hosts_nobody_is_asked(address: DatabaseAddress, access: Access, words_of: str) -> None:
+def test_where_users_open_no_hosts_they_are_not_asked(address: DatabaseAddress, access: Access, words_of: str) -> None:
     async def steps(scene: Scene) -> None:
         async with scene.worker():
             assert await scene.ask("go there") == "I cannot"

@@ -64,7 +64,7 @@ OF_TRIGGERS = (
 )
 """What is charged is counted for others too; nobody may call these."""
 
-OF_OPERATORS = ("drop_outbox", "remove_oauth_provider", "retry_outbox", "set_oauth_provider")
+OF_OPERATORS = ("decide_access", "drop_outbox", "remove_oauth_provider", "retry_outbox", "set_oauth_provider")
 """What the operator may do to rows of which it sees figures and states alone, or no seal."""
 
 OF_HOSTS = (

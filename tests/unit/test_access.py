@@ -1,9 +1,12 @@
 """What a link is, what rules let a secret's hosts be, and what people and models are told of it."""
 
+from dataclasses import replace
+
 import pytest
 
 from subclaw.core import key_shapes
 from subclaw.core.access import (
+    AccessDecided,
     SecretSet,
     is_allowed,
     is_token,
@@ -14,7 +17,7 @@ from subclaw.core.access import (
     suggestion_for,
     token_hash,
 )
-from subclaw.core.access_words import bound_words, removal_notice, removed_words, set_words
+from subclaw.core.access_words import bound_words, decided_words, removal_notice, removed_words, set_words
 from subclaw.core.agent import Access
 from subclaw.core.errors import Denied
 from subclaw.core.history import history
@@ -130,6 +133,20 @@ def test_what_a_model_is_told() -> None:
 
 def test_a_secret_that_is_there_is_for_the_agent_to_act_on() -> None:
     assert next_step([TurnStarted(), SecretSet(name="GITHUB_TOKEN", binding=GITHUB)], 25) == AskModel()
+
+
+def test_a_decision_of_the_operators_is_for_the_agent_to_act_on() -> None:
+    decided = AccessDecided(
+        host="a.test", ports=(443,), methods=(), paths=("/x",), approved=False, because="It is paid."
+    )
+    assert next_step([TurnStarted(), decided], 25) == AskModel()
+    (said,) = history([TurnStarted(), decided])
+    assert said == UserSaid(text=decided_words(decided))
+    assert "has refused what you asked for: a.test, there only /x. They say: It is paid. Go on" in said.text
+    allowed = replace(decided, ports=(443, 8443), methods=("GET", "PUT"), paths=(), approved=True, because="")
+    assert "has allowed what you asked for: GET and PUT requests to a.test (port 443 or 8443)." in decided_words(
+        allowed
+    )
 
 
 def test_the_scope_of_what_a_person_allows_is_theirs() -> None:

@@ -23,6 +23,7 @@ EVENTS: Mapping[str, str] = {
     "schedule.due": "Reminder came due",
     "secret.set": "Secret handed over",
     "account.lost": "Account lost",
+    "access.decided": "Operator decided on a host",
     "reply.queued": "Reply written",
     "reply.sent": "Reply handed over",
     "turn.finished": "Turn ended",

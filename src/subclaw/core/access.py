@@ -21,6 +21,9 @@ from subclaw.core.tool import Caller
 TOKEN_BYTES = 32
 LINK_LIFE_S = 3_600
 REASON_LIMIT_CHARACTERS = 300
+WAITING_LIMIT = 5
+"""How many requests of one tenant may wait for the operator."""
+WAITING_LIFE_S = 7 * 86_400
 
 USUAL_FIELDS = {Place.HEADER: "authorization", Place.QUERY: "key", Place.BASIC: "", Place.PATH: ""}
 """What a header, a parameter or a user is called where nobody says."""
@@ -61,6 +64,21 @@ class SecretSet:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AccessDecided:
+    """The operator decided on a host that an agent had asked for; `because` is why not, in their words, if they said.
+
+    The fields of what was asked for are those of a `core.policy.Rule`.
+    """
+
+    host: str
+    ports: tuple[int, ...]
+    methods: tuple[str, ...]
+    paths: tuple[str, ...]
+    approved: bool
+    because: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Suggestion:
     """What a key of a known kind is usually called, and where it goes."""
 
@@ -77,6 +95,13 @@ class AccessRequests(Protocol):
 
     async def allow(self, tenant_id: TenantId, rule: Rule) -> None:
         """Store a rule of the tenant's own, once. Errors: `Exhausted`."""
+        ...
+
+    async def ask_operator(self, caller: Caller, rule: Rule) -> None:
+        """Put a rule to the operator, once a call, with its comment for the reason.
+
+        Errors: `Exhausted` if as many of the tenant's wait as may.
+        """
         ...
 
     async def ask_secret(self, caller: Caller, token: str, *, name: str, binding: Binding, reason: str) -> None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from subclaw.core.access import AccessDecided
+from subclaw.core.policy import Rule
 from subclaw.core.secret import Binding, Place
 
 
@@ -31,6 +33,24 @@ def set_words(name: str, binding: Binding) -> str:
     return (
         f"[Nobody wrote. The secret {name} is there. Commands on your machine find its placeholder in the environment"
         f" variable {name}; it works only {bound_words(binding)}. Go on with what you wanted it for.]"
+    )
+
+
+def decided_words(decided: AccessDecided) -> str:
+    """Return what a model is told once the operator has decided on a host that it asked for."""
+    ports = "" if decided.ports == Rule.ports else f" (port {listed(list(map(str, decided.ports)), 'or')})"
+    methods = f"{listed(decided.methods, 'and')} requests to " if decided.methods else ""
+    paths = f", there only {listed(decided.paths, 'and')}" if decided.paths else ""
+    what = f"{methods}{decided.host}{ports}{paths}"
+    if decided.approved:
+        return (
+            f"[Nobody wrote. The operator has allowed what you asked for: {what}. Your machine can reach it now. Go on"
+            " with what you wanted it for.]"
+        )
+    why = f" They say: {decided.because}" if decided.because else ""
+    return (
+        f"[Nobody wrote. The operator has refused what you asked for: {what}.{why} Go on without it, and tell the"
+        " person so in a sentence.]"
     )
 
 

@@ -24,8 +24,8 @@ class OnBusy(StrEnum):
 class Access(StrEnum):
     """Who may let machines reach a host that is not allowed: each user with an OK, the operator alone, or nobody.
 
-    With the latter two, the agent is told so when it asks, and secrets can be handed over only for hosts that are
-    allowed.
+    What an agent asks the operator for waits until they decide on it. With the latter two, secrets can be handed over
+    only for hosts that are allowed.
     """
 
     USER = "user"

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from subclaw.core.access import SecretSet
-from subclaw.core.access_words import lost_words, removed_words, set_words
+from subclaw.core.access import AccessDecided, SecretSet
+from subclaw.core.access_words import decided_words, lost_words, removed_words, set_words
 from subclaw.core.approval import (
     ApprovalDecided,
     ApprovalLapsed,
@@ -129,6 +129,8 @@ def _said(event: Event, results: Mapping[str, str], kept: Mapping[str, MessageKe
             return (UserSaid(text=f"[Nobody wrote. Schedule {id}, which you set, is due:]\n{text}"),)
         case AccountLost(provider=provider, name=name):
             return (UserSaid(text=lost_words(provider, name)),)
+        case AccessDecided():
+            return (UserSaid(text=decided_words(event)),)
         case SecretSet(name=name, binding=binding):
             return (UserSaid(text=set_words(name, binding)),)
         case ReplyQueued(text=text, schedule_id=int(id)):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from subclaw.core.access import SecretSet
+from subclaw.core.access import AccessDecided, SecretSet
 from subclaw.core.approval import (
     ApprovalDecided,
     ApprovalEvent,
@@ -190,7 +190,7 @@ class TurnFinished:
     outcome: TurnOutcome
 
 
-Prompting = MessageReceived | ScheduleDue | SecretSet | AccountLost
+Prompting = MessageReceived | ScheduleDue | SecretSet | AccountLost | AccessDecided
 """What comes from outside for the agent to act on."""
 
 Event = (
@@ -199,6 +199,7 @@ Event = (
     | ScheduleDue
     | SecretSet
     | AccountLost
+    | AccessDecided
     | TurnStarted
     | ModelReplied
     | ModelFailed

@@ -1,11 +1,12 @@
-"""Access as the store keeps it: the links by which secrets are handed over, and rules that people agreed to."""
+"""Access as the store keeps it: the links by which secrets are handed over, rules that people agreed to, requests."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from enum import StrEnum
 
-from subclaw.core.access import LINK_LIFE_S, RequestState, SecretRequest, token_hash
+from subclaw.core.access import LINK_LIFE_S, WAITING_LIFE_S, WAITING_LIMIT, RequestState, SecretRequest, token_hash
+from subclaw.core.errors import Exhausted
 from subclaw.core.policy import Rule
 from subclaw.core.secret import Binding
 from subclaw.core.tenant import TenantId
@@ -21,6 +22,10 @@ RULES_LIMIT = 5_000
 """More rules than can apply to one tenant."""
 
 CREATED_BY = "user"
+
+_ASK_OPERATOR = """
+    SELECT ask_operator(%s, %s, %s, %s, %s::integer[], %s::text[], %s::text[], %s, make_interval(secs => %s), %s)
+"""
 
 
 class Kept(StrEnum):
@@ -57,6 +62,24 @@ class StoreAccess:
         """See `core.access.AccessRequests.allow`."""
         if rule not in await self.rules(tenant_id):
             await add_rule(self._database, rule, tenant_id=tenant_id, created_by=CREATED_BY)
+
+    async def ask_operator(self, caller: Caller, rule: Rule) -> None:
+        """See `core.access.AccessRequests.ask_operator`."""
+        ((waits,),) = await self._database.rows(
+            _ASK_OPERATOR,
+            caller.tenant_id,
+            caller.conversation_id,
+            caller.call_id,
+            rule.host,
+            list(rule.ports),
+            list(rule.methods),
+            list(rule.paths),
+            rule.comment,
+            WAITING_LIFE_S,
+            WAITING_LIMIT,
+        )
+        if not waits:
+            raise Exhausted(f"{WAITING_LIMIT} requests wait for the operator already. Go on without this one for now.")
 
     async def ask_secret(self, caller: Caller, token: str, *, name: str, binding: Binding, reason: str) -> None:
         """See `core.access.AccessRequests.ask_secret`."""

@@ -17,6 +17,7 @@ _TYPES: Mapping[str, type[Event]] = {
     "schedule.due": transcript.ScheduleDue,
     "secret.set": access.SecretSet,
     "account.lost": oauth.AccountLost,
+    "access.decided": access.AccessDecided,
     "turn.started": transcript.TurnStarted,
     "model.replied": transcript.ModelReplied,
     "model.failed": transcript.ModelFailed,

@@ -9,6 +9,7 @@ from subclaw.core.access import (
     REASON_LIMIT_CHARACTERS,
     TOKEN_BYTES,
     USUAL_FIELDS,
+    WAITING_LIFE_S,
     AccessRequests,
     is_allowed,
     require_open_hosts,
@@ -24,9 +25,8 @@ from subclaw.core.policy_words import METHOD_LIMIT, PATH_LIMIT, checked_rule
 from subclaw.core.secret import Binding, Place
 from subclaw.core.secret_words import HOST_LIMIT, check_secret_name, checked_binding
 from subclaw.core.tool import Caller, ToolDefinition
-from subclaw.tools.toolbox import Tool
+from subclaw.tools.toolbox import Tool, never
 
-OPERATORS = "Only the operator opens hosts here. Tell the person which host you need and what for."
 NOBODY = "No host can be opened from here. Go on without it."
 
 
@@ -53,8 +53,8 @@ def access_tools(
         known = await requests.rules(caller.tenant_id)
         if is_allowed(known, rule):
             return f"{rule.host} is allowed already."
-        if access is not Access.USER:
-            raise Denied(OPERATORS if access is Access.OPERATOR else NOBODY)
+        if access is Access.NEVER:
+            raise Denied(NOBODY)
         require_possible(known, [rule.host], rule.ports)
         return None
 
@@ -62,18 +62,17 @@ def access_tools(
         if asks_for_host(arguments):
             if settled := await settle(caller, arguments):  # the rules may be others than when the person was asked
                 return settled
-            rule = _rule(arguments)
-            await requests.allow(caller.tenant_id, rule)
-            return f"{rule.host} is allowed now, and within a second your machine can reach it."
+            return await _open_host(requests, caller, _rule(arguments), access)
         if "oauth" in arguments:
             return await _ask_account(start_account, caller, arguments)
         return await _ask_secret(requests, caller, arguments, access, public_url)
 
-    return (Tool(definition=_ASK_FOR_ACCESS, perform=ask_for_access, must_be_approved=asks_for_host, settle=settle),)
+    approved = asks_for_host if access is Access.USER else never
+    return (Tool(definition=_ASK_FOR_ACCESS, perform=ask_for_access, must_be_approved=approved, settle=settle),)
 
 
 def asks_for_host(arguments: Mapping[str, Any]) -> bool:
-    """Tell whether a call is about a host, which a person has to agree to; by a secret's link they do so anyway."""
+    """Tell whether a call is about a host, which somebody has to agree to; by a secret's link they do so anyway."""
     return "host" in arguments
 
 
@@ -107,6 +106,17 @@ def _binding(arguments: Mapping[str, Any]) -> Binding:
 
 def _reason(arguments: Mapping[str, Any]) -> str:
     return " ".join(arguments["reason"].split())
+
+
+async def _open_host(requests: AccessRequests, caller: Caller, rule: Rule, access: Access) -> str:
+    if access is Access.OPERATOR:
+        await requests.ask_operator(caller, rule)
+        return (
+            f"The operator is asked to open {rule.host}; that waits for {WAITING_LIFE_S // 86_400} days at most. You"
+            " are told when it is decided; do not ask again. Tell the person so in a sentence."
+        )
+    await requests.allow(caller.tenant_id, rule)
+    return f"{rule.host} is allowed now, and within a second your machine can reach it."
 
 
 async def _ask_secret(
