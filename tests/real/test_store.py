@@ -41,13 +41,17 @@ OF_WORKERS = (
     "claim",
     "claim_outbox",
     "claim_unknown",
+    "completions_of_turn",
     "expired_approvals",
     "fire_due",
     "has_budgets",
+    "lapse_completion",
     "next_due",
     "reap",
     "reap_outbox",
     "reserve",
+    "reserve_completion",
+    "settle_completion",
 )
 """Functions that look across tenants and return no words."""
 
@@ -56,6 +60,8 @@ OF_TRIGGERS = (
     "charge_usage",
     "count_change",
     "forget_minted",
+    "forget_usage",
+    "free_completion",
     "free_reservation",
     "leave_account",
     "note_warning",

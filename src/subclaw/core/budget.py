@@ -33,6 +33,10 @@ MOST = 10**15
 """The largest limit: a billion dollars."""
 
 
+TURN_OVER = "This takes more than one answer may use, so I have stopped. Tell me how you would like to go on."
+"""What is said when a turn has reached its own limit."""
+
+
 class Level(StrEnum):
     """Whose budget it is. That of a turn is in the agent's file."""
 
@@ -147,30 +151,34 @@ def _check_subject(level: Level, subject: str) -> None:
 
 def estimate(prompt: Prompt, tariff: Tariff) -> Estimate:
     """Return what asking with a prompt may use at most."""
-    input_tokens = prompt_tokens(prompt)
+    input_tokens, output_tokens = prompt_tokens(prompt), min(prompt.limit_tokens, REPLY_LIMIT_TOKENS)
 
     def costs(model: str) -> int:
-        return tariff.price(Usage(model=model, input_tokens=input_tokens, output_tokens=REPLY_LIMIT_TOKENS))
+        return tariff.price(Usage(model=model, input_tokens=input_tokens, output_tokens=output_tokens))
 
     usual = costs(tariff.model)
     return Estimate(
-        tokens=input_tokens + REPLY_LIMIT_TOKENS,
+        tokens=input_tokens + output_tokens,
         microusd=usual,
         cheaper_microusd=costs(tariff.cheaper) if tariff.cheaper else usual,
     )
 
 
-def turn_over(events: Sequence[Event], agent: AgentSettings, call: Estimate) -> BudgetReached | None:
-    """Say in words that the running turn has no room for another call, going by what its calls used; None if it has."""
+def turn_over(
+    events: Sequence[Event], agent: AgentSettings, call: Estimate, completions: Usage | None = None
+) -> BudgetReached | None:
+    """Say in words that the running turn has no room for another call; None if it has.
+
+    It goes by what the turn's calls used, as its events have it, and its `completions` together.
+    """
     asked = (ModelReplied, ModelCancelled, HistorySummarised, SummaryFailed)
     used = [event.usage for event in current_turn(events) or () if isinstance(event, asked) and event.usage]
+    used += [completions] if completions else []
     tokens = sum(usage.input_tokens + usage.output_tokens for usage in used) + call.tokens
     microusd = sum(usage.cost_microusd for usage in used) + call.microusd
     if _within(tokens, agent.turn_limit_tokens) and _within(microusd, agent.turn_limit_microusd):
         return None
-    return BudgetReached(
-        public="This takes more than one answer may use, so I have stopped. Tell me how you would like to go on."
-    )
+    return BudgetReached(public=TURN_OVER)
 
 
 def _within(amount: int, limit: int | None) -> bool:

@@ -48,11 +48,12 @@ Utterance = UserSaid | ModelSaid | ToolSaid
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """All that a model is sent for one step."""
+    """All that a model is sent for one step. The reply is to have at most `limit_tokens`, and never more than usual."""
 
     instructions: str
     history: Sequence[Utterance]
     tools: Sequence[ToolDefinition]
+    limit_tokens: int = REPLY_LIMIT_TOKENS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,7 +67,8 @@ class PydanticAiModel:
 
     async def _request(self, prompt: Prompt) -> ModelReply:
         """Send one request."""
-        limits = ModelSettings(max_tokens=self._reply_limit_tokens, timeout=self._patience.attempt_s)
+        limit_tokens = min(self._reply_limit_tokens, prompt.limit_tokens)
+        limits = ModelSettings(max_tokens=limit_tokens, timeout=self._patience.attempt_s)
         response = await model_request(
             self._model,
             _messages(prompt),

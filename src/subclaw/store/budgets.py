@@ -70,12 +70,17 @@ async def reserve(database: Database, lease: Lease, call: Estimate, *, now: date
         now,
     )
     for over_hard, over_soft, warn, *reached in rows:
-        return Room(
-            hard=_reached(reached) if over_hard else None,
-            soft=_reached(reached) if over_soft and not over_hard else None,
-            warn=warn and not over_hard,
-        )
+        return room_of(over_hard, over_soft, warn, reached)
     return Room()
+
+
+def room_of(over_hard: bool, over_soft: bool, warn: bool, reached: Sequence[object]) -> Room:
+    """Return what the budgets said to a call; `reached` are the columns of the worst one."""
+    return Room(
+        hard=_reached(reached) if over_hard else None,
+        soft=_reached(reached) if over_soft and not over_hard else None,
+        warn=warn and not over_hard,
+    )
 
 
 async def charge_segments(

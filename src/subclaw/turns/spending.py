@@ -14,6 +14,7 @@ from subclaw.core.tokens import prompt_tokens
 from subclaw.core.transcript import BudgetReached, BudgetWarned, Event, ModelCancelled
 from subclaw.core.turn import Lease
 from subclaw.store.budgets import charge_segments, reserve
+from subclaw.store.completions import completions_of_turn
 from subclaw.store.database import Database
 from subclaw.turns.journal import Journal
 
@@ -50,10 +51,11 @@ class Spending:
 async def ask_leave(spending: Spending, lease: Lease, prompt: Prompt, events: Sequence[Event]) -> Leave | BudgetReached:
     """Reserve what asking a model may use, unless something has no room for it. Errors: `LeaseLost`, `Unavailable`."""
     agent = spending.agent
-    if not spending.has_budgets and agent.turn_limit_tokens is agent.turn_limit_microusd is None:
+    has_limits = not (agent.turn_limit_tokens is agent.turn_limit_microusd is None)
+    if not spending.has_budgets and not has_limits:
         return Leave()
     call = estimate(prompt, spending.tariff)
-    if over := turn_over(events, agent, call):
+    if has_limits and (over := turn_over(events, agent, call, await completions_of_turn(spending.database, lease))):
         return over
     if not spending.has_budgets:
         return Leave()
@@ -69,6 +71,18 @@ async def ask_leave(spending: Spending, lease: Lease, prompt: Prompt, events: Se
 def _warning(reached: Reached, *, degraded: bool) -> BudgetWarned:
     until = reached.until.astimezone(UTC).isoformat() if reached.until else "infinity"
     return BudgetWarned(public=soft_words(reached, degraded=degraded), until=until)
+
+
+def usage_at_most(prompt: Prompt, tariff: Tariff, *, cheaper: bool) -> Usage:
+    """Return what a call used whose reply nobody waited for: what its prompt takes, by the model that was asked."""
+    asked = tariff.cheaper if cheaper else tariff.model
+    usage = Usage(model=asked, input_tokens=prompt_tokens(prompt), output_tokens=0)
+    return priced(usage, tariff)
+
+
+def priced(usage: Usage, tariff: Tariff) -> Usage:
+    """Return what was used with what it cost."""
+    return replace(usage, cost_microusd=tariff.price(usage))
 
 
 class OverBudget(Exhausted):
@@ -99,19 +113,12 @@ class BudgetedModel:
         try:
             reply = await model.ask(prompt)
         except asyncio.CancelledError:
-            self._journal.add(ModelCancelled(usage=self._priced(self._usage_at_most(prompt, cheaper=leave.cheaper))))
+            usage = usage_at_most(prompt, self._spending.tariff, cheaper=leave.cheaper)
+            self._journal.add(ModelCancelled(usage=usage))
             raise
         if leave.warning:
             self._journal.add(leave.warning)
-        return replace(reply, usage=self._priced(reply.usage))
-
-    def _usage_at_most(self, prompt: Prompt, *, cheaper: bool) -> Usage:
-        tariff = self._spending.tariff
-        asked = tariff.cheaper if cheaper else tariff.model
-        return Usage(model=asked, input_tokens=prompt_tokens(prompt), output_tokens=0)
-
-    def _priced(self, usage: Usage) -> Usage:
-        return replace(usage, cost_microusd=self._spending.tariff.price(usage))
+        return replace(reply, usage=priced(reply.usage, self._spending.tariff))
 
 
 async def over_segments(database: Database, tenant_id: TenantId, outbox_id: int, segments: int) -> str | None:
