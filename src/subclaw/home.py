@@ -48,6 +48,11 @@ class Home:
         return tuple(self.egress_socket.with_name(f"machines-{number}.sock") for number in range(count))
 
     @property
+    def completions_socket(self) -> Path:
+        """Where the gateway reaches the control plane for machines that ask a model."""
+        return self.path / "run" / "completions" / "completions.sock"
+
+    @property
     def agent_file(self) -> Path:
         """The operator's settings of the agent, if there are any."""
         return self.path / "agent.toml"
@@ -180,6 +185,7 @@ def prepare_home(home: Home) -> None:
         (home.database_socket_folder, DATABASE_USER, DATABASE_USER, 0o755),
         (home.keys, EGRESS_USER, EGRESS_USER, 0o755),
         (home.egress_socket.parent, EGRESS_USER, CONTROL_USER, 0o2750),
+        (home.completions_socket.parent, CONTROL_USER, EGRESS_USER, 0o2750),
         (home.machines, "root", "root", 0o700),
         (home.host_socket.parent, "root", CONTROL_USER, 0o2750),
         (home.doors, "root", CADDY_USER, 0o2750),

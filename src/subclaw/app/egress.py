@@ -36,6 +36,7 @@ async def run_egress(settings: Settings, number: int) -> None:
             book=StoreEgressBook(database, address),
             starter=starter_rules(),
             name_servers=settings.name_servers,
+            completions_socket=home.completions_socket,
         )
         await serve_egress(
             EgressSettings(

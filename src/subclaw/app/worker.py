@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 
 from subclaw.agent_file import read_agent
+from subclaw.api.completions import serve_completions
 from subclaw.app.addresses import caddy_settings, database_address, public_url, site_address
 from subclaw.app.channels import READ_IN_PLACE, goes_out, limit_characters
 from subclaw.channels.sms import STATUS_PATH
@@ -17,6 +18,7 @@ from subclaw.config import Settings
 from subclaw.core.budget import Tariff
 from subclaw.core.channel import Channel
 from subclaw.core.secret import PLACEHOLDER
+from subclaw.core.tenant import TenantId
 from subclaw.core.turn import Conversation
 from subclaw.egress.control.client import BASE_URL, gateway_client
 from subclaw.egress.keys import read_public_key
@@ -39,6 +41,7 @@ from subclaw.store.schedules import StoreSchedules
 from subclaw.store.secrets import placeholders
 from subclaw.store.sites import StoreSites
 from subclaw.tools.access import access_tools
+from subclaw.tools.llm import llm_tools
 from subclaw.tools.machine import machine_tools
 from subclaw.tools.notify import notify_tools
 from subclaw.tools.schedule import schedule_tools
@@ -47,6 +50,7 @@ from subclaw.tools.toolbox import BuiltInToolbox
 from subclaw.tools.undo import undo_tools
 from subclaw.turns.accounts import AccountLinks
 from subclaw.turns.approvals import keep_deadlines, require_known
+from subclaw.turns.completions import AskedModels, MeteredCompletions, keep_lapsing
 from subclaw.turns.outbox import deliver
 from subclaw.turns.run import Turns
 from subclaw.turns.worker import work
@@ -84,6 +88,15 @@ async def run_worker(settings: Settings, port: int) -> None:
         agent = read_agent(home.agent_file)
         access = StoreAccess(database, operator, starter=starter_rules_of(agent))
         links = AccountLinks(database=database, public_key=read_public_key(home.keys), site_url=url_of)
+        prices = Prices(own=agent.prices, windows=agent.windows)
+        tariff = Tariff(price=prices.price_of, model=str(settings.model), cheaper=agent.cheaper)
+        models = open_models(settings.model, agent, gateway, settings.upstreams)
+        asked = AskedModels(usual=models.chosen, cheaper=models.cheaper, tariff=tariff)
+
+        async def models_of(tenant_id: TenantId) -> AskedModels:
+            return asked
+
+        completions = MeteredCompletions(database=database, models_of=models_of, agent=agent)
         toolbox = BuiltInToolbox(
             [
                 *machine_tools(machines, functools.partial(placeholders, database)),
@@ -94,16 +107,15 @@ async def run_worker(settings: Settings, port: int) -> None:
                 *site_tools(machines, publisher),
                 *notify_tools(StoreNotifications(database, goes_out)),
                 *schedule_tools(StoreSchedules(database), utc_now),
+                *llm_tools(completions),
             ]
         )
-        prices = Prices(own=agent.prices, windows=agent.windows)
-        models = open_models(settings.model, agent, gateway, settings.upstreams)
         require_known(agent.approve, toolbox.definitions())
         turns = Turns(
             database=database,
             model=models.chosen,
             cheaper=models.cheaper,
-            tariff=Tariff(price=prices.price_of, model=str(settings.model), cheaper=agent.cheaper),
+            tariff=tariff,
             toolbox=toolbox,
             instructions=instructions,
             agent=agent,
@@ -119,6 +131,8 @@ async def run_worker(settings: Settings, port: int) -> None:
             group.create_task(keep_time(database, address, read_in_place=READ_IN_PLACE))
             group.create_task(keep_deadlines(database, read_in_place=READ_IN_PLACE))
             group.create_task(keep_routes(routes, publisher.restore_routes))
+            group.create_task(serve_completions(home.completions_socket, completions))
+            group.create_task(keep_lapsing(database))
 
 
 def utc_now() -> datetime:

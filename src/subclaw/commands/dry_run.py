@@ -11,6 +11,7 @@ from subclaw.commands.owners import ROWS, number_of
 from subclaw.commands.policy import at
 from subclaw.commands.tables import show
 from subclaw.config import Settings
+from subclaw.core.completion import RULE as COMPLETIONS_RULE
 from subclaw.core.dry_run import RulesOf, dry_run
 from subclaw.core.policy import Rule
 from subclaw.core.tenant import TenantId
@@ -62,7 +63,7 @@ async def dry_run_file(
 
 def _rules_of(kept: Sequence[KeptRule], secrets: Sequence[SecretSummary], more: Sequence[Rule]) -> RulesOf:
     """Return what gives the rules that apply to a tenant: stored ones, those of secrets, and more for all."""
-    for_all = [*(each.rule for each in kept if each.tenant_id is None), *more]
+    for_all = [COMPLETIONS_RULE, *(each.rule for each in kept if each.tenant_id is None), *more]
 
     def rules_of(tenant_id: TenantId) -> Sequence[Rule]:
         own = (each.rule for each in kept if each.tenant_id == tenant_id)

@@ -4,11 +4,11 @@ The port, and where on a machine it is reached: at a host that only the egress g
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
-from subclaw.core.errors import SubclawError
-from subclaw.core.model import ModelReply, Prompt
+from subclaw.core.errors import Invalid, SubclawError
+from subclaw.core.model import REPLY_LIMIT_TOKENS, ModelReply, ModelSaid, Prompt, UserSaid
 from subclaw.core.policy import HTTPS_PORT, Mode, Rule
 from subclaw.core.tenant import TenantId
 
@@ -46,6 +46,27 @@ class Asker:
     conversation_id: int | None = None
 
 
+def completion_prompt(text: str, *, system: str = "", max_tokens: float | None = None) -> Prompt:
+    """Return a prompt that asks for one text. Errors: `Invalid`, in words, for what cannot be asked."""
+    return chat_prompt([UserSaid(text=text)], system=system, max_tokens=max_tokens)
+
+
+def chat_prompt(history: Sequence[UserSaid | ModelSaid], *, system: str, max_tokens: float | None) -> Prompt:
+    """Return a prompt that goes on after what was said, the last of it by the user. Errors: `Invalid`, in words."""
+    if not history or not isinstance(history[-1], UserSaid) or not history[-1].text.strip():
+        raise Invalid("There is nothing to be answered: the prompt is empty.")
+    if max_tokens is not None and max_tokens < 1:
+        raise Invalid("max_tokens is at least 1.")
+    limit_tokens = REPLY_LIMIT_TOKENS if max_tokens is None else int(min(max_tokens, REPLY_LIMIT_TOKENS))
+    said = [replace(utterance, text=sendable(utterance.text)) for utterance in history]
+    return Prompt(instructions=sendable(system), history=said, tools=(), limit_tokens=limit_tokens)
+
+
+def sendable(text: str) -> str:
+    """Return a text without lone surrogates, which JSON can hold and UTF-8 cannot."""
+    return text.encode("utf-8", "replace").decode()
+
+
 class Completions(Protocol):
     """Something that answers completions, on the asker's budgets at all levels."""
 
@@ -54,5 +75,6 @@ class Completions(Protocol):
 
         One that a budget has no room for, or that is too many at once, is `Exhausted`; other errors are those of
         `core.model.Model.ask`. If this is cancelled, what is being asked is charged what its prompt took.
+        Errors: `SubclawError` if the tenant's model is not known.
         """
         ...

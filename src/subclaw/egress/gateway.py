@@ -48,7 +48,8 @@ class ForControl:
 class ForMachines:
     """How machines are served: those that `host_user` hands over by the socket, which the group `socket_gid` may use.
 
-    `starter` are the rules that subclaw comes with. `name_servers` are asked in place of the host's.
+    `starter` are the rules that subclaw comes with. `name_servers` are asked in place of the host's. By
+    `completions_socket` machines ask the control plane for completions, if it is given.
     """
 
     socket_path: Path
@@ -57,6 +58,7 @@ class ForMachines:
     book: EgressBook
     starter: Sequence[Rule] = ()
     name_servers: tuple[str, ...] = ()
+    completions_socket: Path | None = None
     limits: Limits = MACHINE_LIMITS
 
 
@@ -169,6 +171,7 @@ async def _serve_machines(settings: ForMachines, key_folder: Path, outside: Outs
         outside=outside,
         limits=settings.limits,
         starter=settings.starter,
+        completions_socket=settings.completions_socket,
     )
     async with asyncio.TaskGroup() as group:
         group.create_task(machines.keep())

@@ -11,6 +11,7 @@ import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from subclaw.core.errors import Unavailable
 from subclaw.core.policy import Mode, Rule, Scope
@@ -23,6 +24,7 @@ from subclaw.egress.limits import Limits
 from subclaw.egress.machines.access import Access
 from subclaw.egress.machines.certificates import Authority
 from subclaw.egress.machines.connections import serve_machine_connection
+from subclaw.egress.machines.inside import Inside
 from subclaw.egress.machines.machine import Machine, Noted
 from subclaw.egress.machines.meter import Meter
 from subclaw.egress.names.resolver import HostResolver, Resolver
@@ -154,6 +156,7 @@ async def machine_door(
     quota: Quota | None = None,
     resolver: Resolver | None = None,
     address: str = ELSEWHERE,
+    completions_socket: Path | None = None,
 ) -> AsyncIterator[MachineDoor]:
     """Open a machine's way out: every connection to it is as if the machine had dialled `address` and `port`."""
     decisions: list[Noted] = []
@@ -167,6 +170,7 @@ async def machine_door(
         outside=Outside(resolver=resolver or names or HostResolver(), tls=trusting(outside)),
         limits=limits or Limits(),
         note=lambda tenant_id, noted, sent_bytes, received_bytes: decisions.append(noted),
+        inside=Inside(completions_socket, TENANT, limits or Limits()) if completions_socket else None,
         used=used.update,
         mint=_mint,
         renew=_renew,

@@ -5,6 +5,8 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from subclaw.core.completion import HOST
+from subclaw.core.errors import Denied
 from subclaw.core.policy import Opening
 from subclaw.core.secret import BoundSecret
 from subclaw.core.tenant import TenantId
@@ -13,6 +15,7 @@ from subclaw.egress.http.wire import Wire
 from subclaw.egress.limits import Limits
 from subclaw.egress.machines.access import MINTED_LIMIT, Access
 from subclaw.egress.machines.certificates import Authority
+from subclaw.egress.machines.inside import Inside
 from subclaw.egress.machines.meter import Meter
 from subclaw.egress.names.server import Rate
 from subclaw.egress.outside import Outside, dial_host
@@ -50,6 +53,8 @@ class Machine:
     outside: Outside
     limits: Limits
     note: Note
+    inside: Inside | None = None
+    """The control plane, if machines may ask it."""
     used: Callable[[frozenset[int]], None]
     """Takes the ids of the secrets that were put into a request."""
     mint: "Mint"
@@ -139,6 +144,8 @@ class Machine:
 
         Errors: `Refusal`, `Unavailable`; `Denied` if it must not be reached where its name leads.
         """
+        if opening.host == HOST:  # whatever rules, modes and addresses it was given: only `Inside` leads there
+            raise Denied(f"{HOST} is reached by HTTP alone.")
         return await dial_host(
             self.outside, opening.host, opening.port, opening.addresses, tls=tls, connect_s=self.limits.connect_s
         )
@@ -147,6 +154,8 @@ class Machine:
         """End what is kept open."""
         for pool in self._pools.values():
             pool.close()
+        if self.inside:
+            self.inside.close()
 
     def _forget_idle_pools(self) -> None:
         if len(self._pools) >= POOLS_LIMIT:

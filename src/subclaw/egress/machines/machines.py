@@ -6,9 +6,11 @@ import logging
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from nacl.public import PrivateKey, SealedBox
 
+from subclaw.core.completion import RULE
 from subclaw.core.errors import SubclawError, Unavailable
 from subclaw.core.policy import Rule, Scope
 from subclaw.core.secret import BoundSecret, MintedSecret, label
@@ -17,6 +19,7 @@ from subclaw.core.tenant_egress import EgressBook, TenantPolicy
 from subclaw.egress.limits import Limits
 from subclaw.egress.machines.access import Access
 from subclaw.egress.machines.certificates import Authority
+from subclaw.egress.machines.inside import Inside
 from subclaw.egress.machines.journal import Journal
 from subclaw.egress.machines.machine import Machine
 from subclaw.egress.machines.meter import Meter
@@ -49,9 +52,11 @@ class Machines:
         outside: Outside,
         limits: Limits,
         starter: Sequence[Rule],
+        completions_socket: Path | None = None,
     ) -> None:
         """`key` is the gateway's own. `starter` are the rules that subclaw comes with.
 
+        Machines may ask models by `completions_socket`, if it is given.
         Without `accounts`, the secrets of accounts are used as they are.
         """
         self._accounts = accounts
@@ -62,6 +67,7 @@ class Machines:
         self._outside = outside
         self._limits = limits
         self._starter = tuple(starter)
+        self._completions_socket = completions_socket
         self._journal = Journal(book)
         self._machines: set[Machine] = set()
         self._changed: set[TenantId] = set()
@@ -82,6 +88,7 @@ class Machines:
             outside=self._outside,
             limits=self._limits,
             note=self._journal.note,
+            inside=self._inside(tenant_id),
             used=self._journal.note_used,
             mint=self._mint,
             renew=self._renew,
@@ -128,8 +135,12 @@ class Machines:
                 await self._absent.wait()
                 hearing.cancel()
 
+    def _inside(self, tenant_id: TenantId) -> Inside | None:
+        return Inside(self._completions_socket, tenant_id, self._limits) if self._completions_socket else None
+
     def _access(self, policy: TenantPolicy) -> Access:
-        rules = (*policy.rules, *(self._starter if policy.starter else ()))
+        own = (RULE,) if self._completions_socket else ()
+        rules = (*policy.rules, *(self._starter if policy.starter else ()), *own)
         return Access(rules, policy.secrets, self._open_secret)
 
     def _open_secret(self, secret: BoundSecret) -> Opened:

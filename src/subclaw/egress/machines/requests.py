@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
+from subclaw.core.completion import HOST
 from subclaw.core.errors import Denied, Invalid, Unavailable
 from subclaw.core.hostname import full_hostname
 from subclaw.core.policy import HTTPS_PORT, Opening, Refused, decide_request
@@ -58,6 +59,8 @@ class Requests:
         if self.host is None:
             self.machine.bound_for(opening.host, opening.port)
         record.mode, record.allowed = opening.mode.value, True
+        if opening.host == HOST:
+            return await self._inside(client, request, path, record)
         call = await self._call(request, target.decode(), path, opening)
         pool = self.machine.pool(opening, tls=self.tls)
         try:
@@ -68,6 +71,13 @@ class Requests:
         except Denied:  # by where the host's name leads
             record.allowed = False
             raise
+
+    async def _inside(self, client: Client, request: Request, path: Path, record: Record) -> bool:
+        """Have a request answered by the control plane."""
+        if self.machine.inside is None:
+            raise Refusal(503, "models cannot be asked from here")
+        with self.machine.meter.call():
+            return await self.machine.inside.answer(client, request, path.canonical, record, self.machine.meter.count)
 
     def report(self, record: Record, took_s: float, reason: str) -> None:
         """Note what was decided on a request. See `serving.Report`."""

@@ -10,6 +10,7 @@ import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
+from subclaw.core.completion import HOST
 from subclaw.core.errors import Invalid
 from subclaw.core.hostname import full_hostname
 
@@ -36,6 +37,8 @@ _NOWHERE = tuple(
         b"use-application-dns.net",  # so a browser is told to ask us, and no resolver of its own over HTTPS
     )
 )
+_COMPLETIONS = tuple(HOST.encode().split(b"."))
+"""The one such name that exists for machines: the gateway answers there."""
 
 
 class _Malformed(ValueError):
@@ -83,7 +86,7 @@ def answer(message: bytes, key: bytes) -> bytes | None:
     if question.network != _INTERNET or question.type in _META_TYPES:
         return _built(header, _NOT_IMPLEMENTED, question, extension)
     labels = tuple(label.lower() for label in question.labels)
-    if _is_nowhere(labels):
+    if labels != _COMPLETIONS and _is_nowhere(labels):
         return _built(header, _NO_SUCH_NAME, question, extension)
     address = _address(labels, key) if question.type == _A else None
     return _built(header, _NO_ERROR, question, extension, address)
