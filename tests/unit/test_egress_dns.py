@@ -48,7 +48,16 @@ def address_of(name: str, key: bytes = KEY) -> IPv4Address:
 
 
 @pytest.mark.parametrize(
-    "name", ["api.test", "data.evil.test", "a.b.c.example", "xn--bcher-kva.example", "A" * 63 + ".a"]
+    "name",
+    [
+        "api.test",
+        "data.evil.test",
+        "a.b.c.example",
+        "xn--bcher-kva.example",
+        "A" * 63 + ".a",
+        "llm.subclaw.internal",
+        "LLM.Subclaw.Internal",
+    ],
 )
 def test_a_full_hostname_has_an_address(name: str) -> None:
     reply = asked(name)
@@ -95,7 +104,19 @@ def test_names_that_no_host_has_have_no_address(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("localhost", "a.localhost", "LOCALHOST", "com", "test", "db", "printer.local", "a.b.internal", "x.onion"),
+        *(
+            "localhost",
+            "a.localhost",
+            "LOCALHOST",
+            "com",
+            "test",
+            "db",
+            "printer.local",
+            "a.b.internal",
+            "subclaw.internal",
+            "x.llm.subclaw.internal",
+            "x.onion",
+        ),
         *("router.home.arpa", "1.0.0.127.in-addr.arpa", "b.ip6.arpa", "ipv4only.arpa", "resolver.arpa", "x.invalid"),
         *("localhost.localdomain", "a.alt", "use-application-dns.net"),
     ],

@@ -103,16 +103,17 @@ def _tool(tool: ToolDefinition) -> ProviderTool:
 
 def _messages(prompt: Prompt) -> list[said.ModelMessage]:
     """Return the prompt as pydantic-ai's messages: requests and responses in turn, tool results with what follows."""
+    instructions = prompt.instructions or None  # some providers refuse what is there and empty
     made: list[said.ModelMessage] = []
     parts: list[said.ModelRequestPart] = []
     for utterance in prompt.history:
         if isinstance(utterance, ModelSaid):
-            made.append(said.ModelRequest(parts=parts, instructions=prompt.instructions))
+            made.append(said.ModelRequest(parts=parts, instructions=instructions))
             made.append(said.ModelResponse(parts=list(_response_parts(utterance))))
             parts = []
         else:
             parts.append(_request_part(utterance))
-    return [*made, said.ModelRequest(parts=parts, instructions=prompt.instructions)]
+    return [*made, said.ModelRequest(parts=parts, instructions=instructions)]
 
 
 def _request_part(utterance: Utterance) -> said.ModelRequestPart:
