@@ -1,4 +1,4 @@
-"""Models asked from within a machine: by the command `llm` and a library's protocol, with no key there, and paid for."""
+"""Models asked from within a machine: by the command `llm` and OpenAI's protocol, with no key there, and paid for."""
 
 import json
 from collections.abc import Iterator
