@@ -128,10 +128,9 @@ def test_a_refusal_is_said_and_fails(llm: ModuleType, host: FakeHost, monkeypatc
     assert len(printed.splitlines()) == 2
 
 
-NONSENSE: list[tuple[int, object]] = [
-    *((200, document) for document in (b"<html>", {}, {"answers": []}, {"answers": 1}, {"answers": ["a"]})),
-    *((502, document) for document in (b"", {}, {"error": "down"})),
-]
+GOOD_STATUS: list[object] = [b"<html>", {}, {"answers": []}, {"answers": 1}, {"answers": ["a"]}]
+BAD_STATUS: list[object] = [b"", {}, {"error": "down"}]
+NONSENSE = [*((200, document) for document in GOOD_STATUS), *((502, document) for document in BAD_STATUS)]
 
 
 @pytest.mark.parametrize("answer", NONSENSE)
