@@ -265,6 +265,27 @@ def test_one_that_is_cancelled_costs_what_its_prompt_took(address: DatabaseAddre
 OPERATOR_DAY_WIDE = replace(OPERATOR_DAY, hard=10**9)
 
 
+def test_whenever_one_is_cancelled_nothing_stays_reserved(address: DatabaseAddress) -> None:
+    """Also while it reserves or is charged: who comes and goes must not use up the room of the others."""
+    limit(address, OPERATOR_DAY_WIDE)
+    (lease,) = running(address)
+    ended = {"cancelled": 0, "answered": 0}
+
+    async def scenario(database: Database) -> None:
+        completions = metered(database, ScriptedModel([words("yes")]))
+        for number in range(60):
+            asking = asyncio.create_task(completions.complete(asker_of(lease), [prompt()]))
+            await asyncio.wait([asking], timeout=number / 2_000)
+            asking.cancel()
+            await asyncio.wait([asking])
+            ended["cancelled" if asking.cancelled() else "answered"] += 1
+        assert counted(address, "operator", "tokens").reserved == 0
+
+    run(scenario, address)
+    assert all(ended.values())
+    assert owner_rows(address, "SELECT count(*) FROM completion") == [(0,)]
+
+
 def test_one_that_takes_too_long_is_said_and_charged(address: DatabaseAddress) -> None:
     limit(address, OPERATOR_DAY_WIDE)
     (lease,) = running(address)

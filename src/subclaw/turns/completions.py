@@ -8,9 +8,10 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from subclaw.core.agent import AgentSettings
-from subclaw.core.budget import FREE, TURN_OVER, Tariff, estimate, over_words
+from subclaw.core.budget import FREE, TURN_OVER, Estimate, Tariff, estimate, over_words
 from subclaw.core.completion import Asker
 from subclaw.core.errors import Exhausted, SubclawError, Unavailable
 from subclaw.core.model import Model, ModelReply, Prompt, Usage
@@ -18,6 +19,8 @@ from subclaw.core.tenant import TenantId
 from subclaw.store.completions import Reservation, lapse_completions, reserve_completion, settle_completion
 from subclaw.store.database import Database
 from subclaw.turns.spending import OverBudget, priced, usage_at_most
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -104,13 +107,7 @@ class MeteredCompletions:
                 del self._places[tenant_id]
 
     async def _ask(self, asker: Asker, models: AskedModels, prompt: Prompt) -> ModelReply:
-        reserved = await reserve_completion(
-            self._database,
-            asker,
-            estimate(prompt, models.tariff),
-            self._agent,
-            lives_s=self._completion_s + MARGIN_S,
-        )
+        reserved = await self._reserve(asker, estimate(prompt, models.tariff))
         id = _require_room(reserved)
         is_cheaper = bool(reserved.room.soft and models.tariff.cheaper)
         model = models.cheaper if is_cheaper and models.cheaper else models.usual
@@ -123,7 +120,18 @@ class MeteredCompletions:
             used = usage_at_most(prompt, models.tariff, cheaper=is_cheaper)
             raise
         finally:
-            await self._settle(asker, id, used)
+            await _to_its_end(self._settle(asker, id, used))
+
+    async def _reserve(self, asker: Asker, call: Estimate) -> Reservation:
+        """Reserve, and take it back if this is cancelled meanwhile: else who comes and goes would use up the room."""
+        lives_s = self._completion_s + MARGIN_S
+        reserving = asyncio.ensure_future(reserve_completion(self._database, asker, call, self._agent, lives_s=lives_s))
+        try:
+            return await _to_its_end(reserving)
+        except asyncio.CancelledError:
+            if reserving.done() and not reserving.exception() and (id := reserving.result().id) is not None:
+                await _to_its_end(self._settle(asker, id, None))
+            raise
 
     async def _settle(self, asker: Asker, id: int, used: Usage | None) -> None:
         """Charge a completion, and try again while the database is away; what is given up then lapses."""
@@ -136,6 +144,16 @@ class MeteredCompletions:
                         await asyncio.sleep(SETTLE_PAUSE_S)
         except TimeoutError:
             log.error("tenant %d: a completion could not be charged", asker.tenant_id)
+
+
+async def _to_its_end(doing: Awaitable[T]) -> T:
+    """Await something that is soon over, and see it through if this is cancelled meanwhile."""
+    done = asyncio.ensure_future(doing)
+    try:
+        return await asyncio.shield(done)
+    except asyncio.CancelledError:
+        await asyncio.wait([done], timeout=SETTLE_S)
+        raise
 
 
 def _require_room(reserved: Reservation) -> int:
