@@ -25,7 +25,7 @@ REMINDERS = {f"remind_{mode.value}": mode for mode in ScheduleMode}
 DONE, WRITTEN = "done", "written"
 """Files in a machine: a line for each time that a command was run, and what was written."""
 
-REMIND_MINUTES = 0.002
+REMIND_WHEN = "in 0.002 minutes"
 SENTENCES = 120
 
 
@@ -124,7 +124,7 @@ def _calls(request: Request, step: str) -> Iterable[ToolCall]:
     for number, name in enumerate(step.split("+")):
         if mode := REMINDERS.get(name):
             wants = PLEASE if mode is ScheduleMode.AGENT_TURN else "Remember"
-            arguments = {"text": f"{wants} {request.id}-due again", "in_minutes": REMIND_MINUTES, "mode": mode.value}
+            arguments = {"text": f"{wants} {request.id}-due again", "when": REMIND_WHEN, "mode": mode.value}
             yield ToolCall(id=f"call_{number}", name="schedule_notification", arguments=json.dumps(arguments))
         elif name == "shell":
             command = f"echo {request.id} >> {DONE}; sleep 0.1"

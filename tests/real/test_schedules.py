@@ -9,6 +9,7 @@ from typing import Any, LiteralString
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from subclaw.core.agent import AgentSettings
 from subclaw.core.channel import Address, InboundMessage
@@ -91,7 +92,8 @@ REPLIES: LiteralString = "SELECT body ->> 'text' FROM event WHERE type = 'reply.
 
 KILL: LiteralString = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-    " WHERE datname = current_database() AND query LIKE 'SELECT fire_due%'"
+    " WHERE datname = current_database() AND query LIKE ANY (ARRAY['%claim_due%', 'SELECT fire_claimed%'])"
+    " AND pid <> pg_backend_pid()"
 )
 
 
@@ -285,7 +287,11 @@ def test_a_crash_in_the_middle_leaves_it_waiting(address: DatabaseAddress) -> No
         await plan(database, caller, mode=ScheduleMode.AGENT_TURN)
         async with await connect(address, Role.APP) as dying:
             await dying.execute("BEGIN")
-            cursor = await dying.execute("SELECT fire_due(10, ARRAY['web'])")
+            claimed = await (await dying.execute("SELECT id FROM claim_due(10)")).fetchall()
+            firings = Jsonb(
+                [{"id": id, "happens": True, "preface": "", "missed": 0, "failure": ""} for (id,) in claimed]
+            )
+            cursor = await dying.execute("SELECT fire_claimed(%s, ARRAY['web'])", [firings])
             assert await cursor.fetchall() == [(2,)]
             assert await fire(database) == 0, "it is in another's hands, and nobody waits for that"
             await dying.close()
@@ -384,7 +390,7 @@ def test_the_operator_sees_times_and_states_and_no_words(address: DatabaseAddres
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 await connection.execute("SELECT text FROM schedule")
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                await connection.execute("SELECT fire_due(1, '{}')")
+                await connection.execute("SELECT * FROM claim_due(1)")
 
     run(scenario, address)
 
@@ -398,9 +404,9 @@ def test_the_tool_sets_lists_and_cancels(address: DatabaseAddress) -> None:
             made = ToolCall(id="x", name="schedule_notification", arguments=json.dumps(arguments))
             return await toolbox.perform(another(caller), made)
 
-        assert (await call(text="drink", in_minutes=1)).content.startswith("Set: schedule 1, due ")
-        later = (now() + timedelta(days=2)).isoformat()
-        assert not (await call(text="water the plants", at=later, mode="agent_turn")).is_error
+        assert (await call(text="drink", when="in 1 minute")).content.startswith("Set: schedule 1, due ")
+        later = (now() + timedelta(days=2)).isoformat(timespec="seconds")
+        assert not (await call(text="water the plants", when=later, mode="agent_turn")).is_error
         listed = (await call(action="list")).content.splitlines()
         assert listed[0].startswith("It is now ")
         assert [line.partition(": ")[0] for line in listed[1:]] == ["1", "2"]
@@ -408,14 +414,17 @@ def test_the_tool_sets_lists_and_cancels(address: DatabaseAddress) -> None:
         assert (await call(action="cancel", id=1.0)).content == "Schedule 1 is cancelled."
         assert len((await call(action="list")).content.splitlines()) == 2
         for arguments, told in (
-            ({"text": "x"}, "either in_minutes or at"),
-            ({"text": "x", "in_minutes": -1}, "past"),
-            ({"text": " \0 ", "in_minutes": 1}, "empty"),
-            ({"in_minutes": 1}, "text is missing"),
+            ({"text": "x"}, "when is missing"),
+            ({"text": "x", "when": "2020-01-01 09:00Z"}, "past"),
+            ({"text": "x", "when": "tomorrow at 9"}, "time zone is not known"),
+            ({"text": "x", "when": "in 1 minute", "repeat": "FREQ=DAILY"}, "time zone is not known"),
+            ({"text": "x", "when": "in 1 minute", "time_zone": "Europe/Atlantis"}, "no time zone"),
+            ({"text": " \0 ", "when": "in 1 minute"}, "empty"),
+            ({"when": "in 1 minute"}, "text is missing"),
             ({"action": "cancel"}, "id is missing"),
             ({"action": "cancel", "id": 99}, "no schedule 99"),
             ({"action": "stop"}, "action"),
-            ({"text": "x", "in_minutes": None}, "not of type 'number'"),
+            ({"text": "x", "when": None}, "not of type 'string'"),
         ):
             result = await call(**arguments)
             assert result.is_error
@@ -429,8 +438,8 @@ def test_a_call_that_a_dead_worker_had_made_sets_no_second_one(address: Database
         class DiesOnceAfterwards(StoreSchedules):
             dead = asyncio.Event()
 
-            async def set(self, caller: Caller, *, due_at: datetime, mode: ScheduleMode, text: str) -> Schedule:
-                kept = await super().set(caller, due_at=due_at, mode=mode, text=text)
+            async def set(self, caller: Caller, **planned: Any) -> Schedule:
+                kept = await super().set(caller, **planned)
                 if not self.dead.is_set():
                     self.dead.set()
                     await asyncio.Event().wait()
@@ -439,7 +448,9 @@ def test_a_call_that_a_dead_worker_had_made_sets_no_second_one(address: Database
         schedules = DiesOnceAfterwards(database)
         turns = Turns(
             database=database,
-            model=ScriptedModel([calls(("schedule_notification", '{"text": "drink", "in_minutes": 9}')), words("ok")]),
+            model=ScriptedModel(
+                [calls(("schedule_notification", '{"text": "drink", "when": "in 9 minutes"}')), words("ok")]
+            ),
             toolbox=BuiltInToolbox(schedule_tools(schedules, now)),
             agent=AGENT,
             instructions=lambda _: "be kind",

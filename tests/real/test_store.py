@@ -39,19 +39,23 @@ REPLIED = ModelReplied(
 OF_WORKERS = (
     "charge_segments",
     "claim",
+    "claim_due",
     "claim_outbox",
     "claim_unknown",
+    "claim_untold",
     "completions_of_turn",
     "expired_approvals",
-    "fire_due",
+    "fire_claimed",
     "has_budgets",
     "lapse_completion",
     "next_due",
+    "purge_schedules",
     "reap",
     "reap_outbox",
     "reserve",
     "reserve_completion",
     "settle_completion",
+    "tell_claimed",
 )
 """Functions that look across tenants and return no words."""
 

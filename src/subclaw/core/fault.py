@@ -58,6 +58,9 @@ class FaultPoint(StrEnum):
     TURN_FINISHED = "turn.finished"
     """The reply is written and queued, and the lease given back."""
 
+    SCHEDULE_CLAIMED = "schedule.claimed"
+    """What is due is in this process's hands; nothing of it has happened."""
+
     SCHEDULE_FIRED = "schedule.fired"
     """What was due has happened: a message is queued, or a conversation woken."""
 

@@ -1,12 +1,12 @@
-"""A schedule: what an agent set for later, to happen once. Its values, when it is due, and the port that keeps it."""
+"""A schedule: what an agent set for later, once or again and again. Its values, and the port that keeps it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
 
-from subclaw.core.errors import Invalid
+from subclaw.core.recurrence import Recurrence
 from subclaw.core.tenant import TenantId
 from subclaw.core.tool import Caller
 
@@ -16,10 +16,8 @@ PENDING_LIMIT = 100
 TEXT_LIMIT_CHARACTERS = 2_000
 """Longest text of a schedule: it goes out as a message, or is put before the model."""
 
-AHEAD_LIMIT = timedelta(days=5 * 366)
-"""How far ahead a schedule may be: five years."""
-
-_MINUTE = timedelta(minutes=1)
+KEPT_FOR = timedelta(days=30)
+"""How long a schedule is kept that is over: it happened for the last time, was cancelled, or missed."""
 
 
 class ScheduleMode(StrEnum):
@@ -29,75 +27,80 @@ class ScheduleMode(StrEnum):
     AGENT_TURN = "agent_turn"
 
 
+class IfMissed(StrEnum):
+    """What becomes of a schedule that could not happen in time: it happens late, and says so, or is left out."""
+
+    LATE = "late"
+    SKIP = "skip"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """A schedule that was set. `due_at` is in UTC."""
+    """A schedule that was set, due next (or last) at `due_at`, in UTC.
+
+    `time_zone` is the person's when it was set, empty if nobody knew; with a `recurrence` it comes again. `missed`
+    says that it was left out; `failure` what went wrong when it last happened, in a word, or nothing.
+    """
 
     id: int
     due_at: datetime
     mode: ScheduleMode
     text: str
+    if_missed: IfMissed = IfMissed.LATE
+    time_zone: str = ""
+    recurrence: Recurrence | None = None
+    missed: bool = False
+    failure: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What is known when a call sets a schedule: the person's time zone (empty if nobody has said it), and what the
+    same call has set already, before a crash."""
+
+    time_zone: str
+    already: Schedule | None
 
 
 class Schedules(Protocol):
     """Where schedules are kept until they are due."""
 
-    async def set(self, caller: Caller, *, due_at: datetime, mode: ScheduleMode, text: str) -> Schedule:
+    async def known(self, caller: Caller) -> Known:
+        """Return what is known before something is set. Errors: `Unavailable`, here and below."""
+        ...
+
+    async def remember_zone(self, tenant_id: TenantId, name: str) -> None:
+        """Keep the person's time zone, an IANA name that `core.time_zone.read_zone` takes."""
+        ...
+
+    async def set(
+        self,
+        caller: Caller,
+        *,
+        due_at: datetime,
+        mode: ScheduleMode,
+        text: str,
+        if_missed: IfMissed = IfMissed.LATE,
+        time_zone: str = "",
+        recurrence: Recurrence | None = None,
+    ) -> Schedule:
         """Keep a schedule for the caller's conversation. The same call again finds what it set, and sets nothing.
 
-        Errors: `Exhausted` if `PENDING_LIMIT` wait already; `Unavailable`.
+        Errors: `Exhausted` if `PENDING_LIMIT` wait already.
         """
         ...
 
     async def pending(self, tenant_id: TenantId) -> Sequence[Schedule]:
-        """List what waits, the next one first. Errors: `Unavailable`."""
+        """List what waits, the next one first."""
+        ...
+
+    async def troubled(self, tenant_id: TenantId) -> Sequence[Schedule]:
+        """List what is over and was missed or failed, the latest first: not all of it."""
         ...
 
     async def cancel(self, tenant_id: TenantId, id: int) -> None:
-        """See to it that a schedule does not happen; again does no harm.
+        """See to it that a schedule does not happen (again); once more does no harm.
 
-        Errors: `NotFound`; `Conflict` if it has happened already; `Unavailable`.
+        Errors: `NotFound`; `Conflict` if it is over already.
         """
         ...
-
-
-def parse_when(*, in_minutes: float | None, at: str | None, now: datetime) -> datetime:
-    """Return the instant that is meant, in UTC: so many minutes from now, or ISO 8601 with an offset.
-
-    Errors: `Invalid`, in words for a model, unless exactly one is given and it lies between now and `AHEAD_LIMIT` on.
-    """
-    if in_minutes is not None and at is None:
-        ahead = _ahead(in_minutes)
-    elif at is not None and in_minutes is None:
-        ahead = _instant(at, now) - now
-    else:
-        raise Invalid("Say when: either in_minutes or at.")
-    if ahead < timedelta(0):
-        raise Invalid(f"That time is past. It is now {say_instant(now)}.")
-    if ahead > AHEAD_LIMIT:
-        raise Invalid(f"That is more than five years ahead. It is now {say_instant(now)}.")
-    return now.astimezone(UTC) + ahead
-
-
-def say_instant(instant: datetime) -> str:
-    """Return an instant as a model reads it: the day of the week and ISO 8601 to the second, in UTC."""
-    return f"{instant.astimezone(UTC):%A %Y-%m-%dT%H:%M:%SZ}"
-
-
-def _ahead(minutes: float) -> timedelta:
-    """Return a time span; what is beyond all limits, infinity included, becomes just more than they allow."""
-    if minutes != minutes:
-        raise Invalid("in_minutes must be a number.")
-    limit = AHEAD_LIMIT / _MINUTE + 1
-    return min(max(minutes, -1), limit) * _MINUTE
-
-
-def _instant(text: str, now: datetime) -> datetime:
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
-        instant = datetime.min
-    if instant.tzinfo is None:
-        example = "2030-01-31T09:00+01:00"
-        raise Invalid(f"at must be ISO 8601 with an offset, such as {example}. It is now {say_instant(now)}.")
-    return instant

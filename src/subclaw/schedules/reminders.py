@@ -4,22 +4,28 @@ Any number of replicas may keep time at once: the store lets each schedule happe
 """
 
 import asyncio
+import logging
+import time
 from collections.abc import Collection
 from contextlib import suppress
 
 from subclaw.store.database import Database, DatabaseAddress, Role, connect
 from subclaw.store.notify import Topic, listen, notifications
-from subclaw.store.schedules import fire_due, next_due_s
+from subclaw.store.schedules import fire_due, next_due_s, purge_schedules, tell_failed
 
-BATCH = 100
+log = logging.getLogger(__name__)
+
+BATCH = 200
 TICK_S = 5.0
 """Longest sleep: a schedule is found without a notification too."""
 PAUSE_S = 0.05
 """Shortest sleep, when what is due is in somebody else's hands for a moment."""
+PURGE_S = 600.0
+"""How often what has long been over is removed."""
 
 
 async def keep_time(database: Database, address: DatabaseAddress, *, read_in_place: Collection[str]) -> None:
-    """Let schedules happen as they come due, until cancelled.
+    """Let schedules happen as they come due, and tell of those that failed, until cancelled.
 
     `read_in_place` are the channels whose replies are read from the transcript; those of others go to the outbox.
     Errors: `Unavailable` if the database is lost.
@@ -29,6 +35,7 @@ async def keep_time(database: Database, address: DatabaseAddress, *, read_in_pla
         awake = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             group.create_task(_fire(database, read_in_place, awake))
+            group.create_task(_look_after(database, read_in_place))
             async for _ in notifications(session):
                 awake.set()
 
@@ -36,9 +43,9 @@ async def keep_time(database: Database, address: DatabaseAddress, *, read_in_pla
 async def _fire(database: Database, read_in_place: Collection[str], awake: asyncio.Event) -> None:
     while True:
         awake.clear()
-        while await fire_due(database, BATCH, read_in_place) == BATCH:
-            pass
         next_s = await next_due_s(database)
+        if next_s is not None and next_s <= 0 and await fire_due(database, BATCH, read_in_place):
+            continue
         with suppress(TimeoutError):
             async with asyncio.timeout(_sleep_s(next_s)):
                 await awake.wait()
@@ -46,3 +53,16 @@ async def _fire(database: Database, read_in_place: Collection[str], awake: async
 
 def _sleep_s(next_s: float | None) -> float:
     return TICK_S if next_s is None else min(max(next_s, PAUSE_S), TICK_S)
+
+
+async def _look_after(database: Database, read_in_place: Collection[str]) -> None:
+    """Tell people of what failed, and remove what has long been over."""
+    purge_at_s = time.monotonic()
+    while True:
+        while told := await tell_failed(database, BATCH, read_in_place):
+            log.warning("%d schedules failed; their people are told", told)
+        if time.monotonic() >= purge_at_s:
+            purge_at_s = time.monotonic() + PURGE_S
+            while await purge_schedules(database, BATCH) == BATCH:
+                pass
+        await asyncio.sleep(TICK_S)

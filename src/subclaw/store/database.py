@@ -108,6 +108,20 @@ class Database:
             finally:
                 await self._pool.putconn(connection)
 
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """Run several statements in one transaction, which ends with the block: undone if that raises.
+
+        Errors: `Unavailable` if the database cannot be had.
+        """
+        with translated():
+            connection = await self._take()
+            try:
+                async with connection.transaction():
+                    yield connection
+            finally:
+                await self._pool.putconn(connection)
+
     async def _take(self) -> Connection:
         """Take a connection out of the pool. The pool's own block would end a transaction, and there is none."""
         task = asyncio.current_task()

@@ -1,20 +1,31 @@
-"""The tool that sets something for later: a message to the person, or a turn of the agent."""
+"""The tool that sets something for later: a message to the person, or a turn of the agent, once or again and again."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
+from itertools import islice
 from typing import Any
 
 from subclaw.core.errors import Invalid
+from subclaw.core.firing import zone_or_utc
 from subclaw.core.message import clean_text
+from subclaw.core.recurrence import (
+    RULE_LIMIT_CHARACTERS,
+    Recurrence,
+    first_occurrence,
+    later_occurrences,
+    parse_recurrence,
+)
 from subclaw.core.schedule import (
     TEXT_LIMIT_CHARACTERS,
+    IfMissed,
     Schedule,
     ScheduleMode,
     Schedules,
-    parse_when,
-    say_instant,
 )
+from subclaw.core.time_zone import NAME_LIMIT_CHARACTERS, read_zone, say_instant, wall_of
 from subclaw.core.tool import Caller, ToolDefinition
+from subclaw.core.when import TEXT_LIMIT_CHARACTERS as WHEN_LIMIT_CHARACTERS
+from subclaw.core.when import ZONE_WANTED, When, parse_when
 from subclaw.tools.toolbox import Tool
 
 LISTED_CHARACTERS = 80
@@ -25,31 +36,84 @@ def schedule_tools(schedules: Schedules, clock: Callable[[], datetime]) -> tuple
     """Return the tool `schedule_notification`. `clock` tells the time, with an offset."""
 
     async def schedule_notification(caller: Caller, arguments: Mapping[str, Any]) -> str:
+        known = await schedules.known(caller)
+        if known.already:
+            return _set_words(known.already, "", clock())
+        time_zone = await _time_zone(schedules, caller, arguments, known.time_zone)
         match arguments.get("action", "set"):
             case "list":
-                return describe_schedules(await schedules.pending(caller.tenant_id), clock())
+                pending = await schedules.pending(caller.tenant_id)
+                troubled = await schedules.troubled(caller.tenant_id)
+                return describe_schedules([*pending, *troubled], clock(), zone_or_utc(time_zone))
             case "cancel":
                 id = int(_wanted(arguments, "id"))  # a JSON integer may be written 5.0
                 await schedules.cancel(caller.tenant_id, id)
                 return f"Schedule {id} is cancelled."
             case _:
-                return await _set(schedules, caller, arguments, clock())
+                return await _set(schedules, caller, arguments, time_zone, clock())
 
     return (Tool(definition=_SCHEDULE_NOTIFICATION, perform=schedule_notification),)
 
 
-def describe_schedules(pending: Sequence[Schedule], now: datetime) -> str:
-    """Tell the time, and list what waits, a line each."""
-    lines = [f"{one.id}: {say_instant(one.due_at)}, {one.mode}: {_begin(one.text)}" for one in pending]
-    return "\n".join([f"It is now {say_instant(now)}.", *(lines or ["Nothing waits."])])
+async def _time_zone(schedules: Schedules, caller: Caller, arguments: Mapping[str, Any], known: str) -> str:
+    """Return the person's time zone, and keep it if it is said anew. Errors: `Invalid`."""
+    said = str(arguments.get("time_zone", known))
+    if said != known:
+        read_zone(said)
+        await schedules.remember_zone(caller.tenant_id, said)
+    return said
 
 
-async def _set(schedules: Schedules, caller: Caller, arguments: Mapping[str, Any], now: datetime) -> str:
-    due_at = parse_when(in_minutes=arguments.get("in_minutes"), at=arguments.get("at"), now=now)
-    mode = ScheduleMode(arguments.get("mode", ScheduleMode.MESSAGE))
-    text = clean_text(_wanted(arguments, "text"))
-    kept = await schedules.set(caller, due_at=due_at, mode=mode, text=text)
-    return f"Set: schedule {kept.id}, due {say_instant(kept.due_at)}. It is now {say_instant(now)}."
+def describe_schedules(listed: Sequence[Schedule], now: datetime, zone: tzinfo = UTC) -> str:
+    """Tell the time, and list schedules, a line each."""
+    lines = [_line(one, zone) for one in listed]
+    return "\n".join([f"It is now {say_instant(now, zone)}.", *(lines or ["Nothing waits."])])
+
+
+def _line(one: Schedule, zone: tzinfo) -> str:
+    again = f", then {one.recurrence.rule}" if one.recurrence else ""
+    left = f" ({one.recurrence.left} left)" if one.recurrence and one.recurrence.left else ""
+    state = "MISSED, " if one.missed else f"FAILED ({one.failure}), " if one.failure else ""
+    return f"{one.id}: {state}{say_instant(one.due_at, zone)}{again}{left}, {one.mode}: {_begin(one.text)}"
+
+
+async def _set(
+    schedules: Schedules, caller: Caller, arguments: Mapping[str, Any], time_zone: str, now: datetime
+) -> str:
+    when, recurrence = _when(arguments, time_zone, now)
+    kept = await schedules.set(
+        caller,
+        due_at=when.due_at,
+        mode=ScheduleMode(arguments.get("mode", ScheduleMode.MESSAGE)),
+        text=clean_text(_wanted(arguments, "text")),
+        if_missed=IfMissed(arguments.get("if_missed", IfMissed.LATE)),
+        time_zone=time_zone,
+        recurrence=recurrence,
+    )
+    return _set_words(kept, when.note, now)
+
+
+def _when(arguments: Mapping[str, Any], time_zone: str, now: datetime) -> tuple[When, Recurrence | None]:
+    """Return when it is due first, and what it comes again by. Errors: `Invalid`."""
+    zone = read_zone(time_zone) if time_zone else None
+    when = parse_when(_wanted(arguments, "when"), now=now, zone=zone)
+    if "repeat" not in arguments:
+        return when, None
+    if zone is None:
+        raise Invalid(ZONE_WANTED)
+    begin = wall_of(when.due_at, zone)
+    start = parse_recurrence(arguments["repeat"], begin=begin, time_zone=time_zone)
+    first = first_occurrence(start, now)
+    return When(due_at=first.due_at, note=when.note), first.recurrence
+
+
+def _set_words(kept: Schedule, note: str, now: datetime) -> str:
+    zone = zone_or_utc(kept.time_zone)
+    told = f"Set: schedule {kept.id}, due {say_instant(kept.due_at, zone)}."
+    if kept.recurrence:
+        later = [say_instant(one.due_at, zone) for one in islice(later_occurrences(kept.recurrence), 1)]
+        told += f" After that: {later[0] if later else 'never'}."
+    return f"{told}{f' ({note}.)' if note else ''} It is now {say_instant(now, zone)}."
 
 
 def _wanted(arguments: Mapping[str, Any], name: str) -> Any:
@@ -66,17 +130,22 @@ def _begin(text: str) -> str:
 _SCHEDULE_NOTIFICATION = ToolDefinition(
     name="schedule_notification",
     description=(
-        "Set something for later, once: the person gets text as it is (message), or you are woken with it to act "
-        "(agent_turn). Say when by in_minutes or at. Also lists what waits and cancels by id."
+        "Sets, lists, cancels what is for later: the person gets text (message), or you wake to act on it (agent_turn)."
     ),
     parameters={
         "type": "object",
         "properties": {
-            "action": {"enum": ["set", "list", "cancel"], "default": "set"},
+            "action": {"enum": ["set", "list", "cancel"]},
             "text": {"type": "string", "minLength": 1, "maxLength": TEXT_LIMIT_CHARACTERS},
-            "in_minutes": {"type": "number"},
-            "at": {"type": "string", "maxLength": 40, "description": "ISO 8601 with offset"},
-            "mode": {"enum": [mode.value for mode in ScheduleMode], "default": "message"},
+            "when": {
+                "type": "string",
+                "maxLength": WHEN_LIMIT_CHARACTERS,
+                "description": "in 20 minutes; tomorrow at 9; 2030-01-31 09:00",
+            },
+            "repeat": {"type": "string", "maxLength": RULE_LIMIT_CHARACTERS, "description": "RRULE"},
+            "mode": {"enum": [mode.value for mode in ScheduleMode]},
+            "if_missed": {"enum": [choice.value for choice in IfMissed]},
+            "time_zone": {"type": "string", "maxLength": NAME_LIMIT_CHARACTERS, "description": "the person's, if new"},
             "id": {"type": "integer", "minimum": 1, "maximum": 2**63 - 1},
         },
         "additionalProperties": False,

@@ -61,10 +61,10 @@ def _site_play(closing: str, page: str) -> Play:
 
 def _reminder_play(amount: str, unit: str, what: str) -> Play:
     count = int(amount) if amount.isdecimal() else 1
-    minutes = count * (60 if unit.lower() == "hour" else 1)
-    arguments = {"in_minutes": minutes, "text": f"Reminder: {what.strip()[:500]}"}
+    ahead = f"in {count} {unit.lower()}{'' if count == 1 else 's'}"
+    arguments = {"when": ahead, "text": f"Reminder: {what.strip()[:500]}"}
     return Play(
-        closing=f"I will remind you in {count} {unit.lower()}{'' if count == 1 else 's'}.",
+        closing=f"I will remind you {ahead}.",
         acts=(Act(tool="schedule_notification", arguments=arguments, expect="^Set"),),
     )
 
