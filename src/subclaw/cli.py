@@ -14,6 +14,7 @@ from subclaw.cli_egress import policy, secrets
 from subclaw.cli_house import house
 from subclaw.cli_oauth import oauth
 from subclaw.cli_run import AsJson, console, run, settings
+from subclaw.cli_schedules import schedules
 from subclaw.cli_tenants import tenants
 from subclaw.core.errors import SubclawError
 
@@ -39,6 +40,7 @@ cli.add_typer(house, name="house")
 cli.add_typer(policy, name="policy")
 cli.add_typer(secrets, name="secrets")
 cli.add_typer(oauth, name="oauth")
+cli.add_typer(schedules, name="schedules")
 
 Level = Annotated[str, typer.Argument(help="operator, agent, tenant or conversation")]
 Subject = Annotated[str, typer.Argument(help="A tenant's name, a conversation's number; '*' for each.")]

@@ -1,4 +1,7 @@
-"""Processes that keep time are killed with SIGKILL, over and over: every schedule happens all the same, and once."""
+"""Processes that keep time are killed with SIGKILL, over and over: every schedule happens all the same, and once.
+
+Some of them come again, and stand at their next time then.
+"""
 
 import asyncio
 import random
@@ -6,9 +9,11 @@ import sys
 from asyncio.subprocess import Process, create_subprocess_exec
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from subclaw.core.channel import Address, InboundMessage
+from subclaw.core.recurrence import Recurrence
 from subclaw.core.schedule import ScheduleMode
 from subclaw.core.tool import Caller
 from subclaw.store import conversations
@@ -18,6 +23,7 @@ from subclaw.store.schedules import StoreSchedules
 DEADLINE_S = 60
 SENDERS = "abcde"
 EACH = 80
+AGAIN_EVERY = 5
 SPREAD_S = 4.0
 KEEPER = """
 import asyncio, sys
@@ -33,7 +39,11 @@ asyncio.run(main())
 """
 KEEPERS = 2
 
-HAPPENED = "SELECT count(*) FILTER (WHERE state = 'fired') FROM schedule"
+HAPPENED = "SELECT count(*) FILTER (WHERE times > 0) FROM schedule"
+STANDS = """
+    SELECT state, times, missed, due_at - last_due_at BETWEEN interval '23 hours' AND '25 hours', count(*)
+    FROM schedule GROUP BY 1, 2, 3, 4 ORDER BY 1
+"""
 REPLIES = "SELECT conversation_id, body ->> 'text' FROM event WHERE type = 'reply.queued'"
 SENT = "SELECT conversation_id, text FROM outbox"
 WOKEN = "SELECT conversation_id, text FROM inbox WHERE provider_id LIKE 'schedule:%'"
@@ -52,6 +62,11 @@ def test_every_schedule_happens_once_whoever_is_killed(address: DatabaseAddress)
                 found = await (await owner.execute(query)).fetchall()
                 assert len(found) == len(expected), "none twice"
                 assert set(found) == expected, "none lost"
+            again = len(SENDERS) * len(range(0, EACH, AGAIN_EVERY))
+            assert await (await owner.execute(STANDS)).fetchall() == [
+                ("fired", 1, 0, False, len(SENDERS) * EACH - again),
+                ("pending", 1, 0, True, again),
+            ]
 
     asyncio.run(scenario())
 
@@ -62,17 +77,16 @@ async def plan(database: Database, sender: str) -> int:
         sender=Address(channel="sms", address=sender), provider_id="1", text="hello", received_at=datetime.now(UTC)
     )
     receipt = await conversations.receive(database, message, [f"name-{sender}"])
+    caller = Caller(tenant_id=receipt.tenant_id, conversation_id=receipt.conversation_id, call_id="", turn_id="")
     for n in range(EACH):
+        due_at = datetime.now(UTC) + timedelta(seconds=1 + SPREAD_S * n / EACH)
+        daily = Recurrence(rule="FREQ=DAILY", time_zone="UTC", wall=due_at.replace(tzinfo=None))
         await StoreSchedules(database).set(
-            Caller(
-                tenant_id=receipt.tenant_id,
-                conversation_id=receipt.conversation_id,
-                call_id=f"call_{n}",
-                turn_id=f"call_{n}",
-            ),
-            due_at=datetime.now(UTC) + timedelta(seconds=1 + SPREAD_S * n / EACH),
+            replace(caller, call_id=f"call_{n}"),
+            due_at=due_at,
             mode=ScheduleMode.AGENT_TURN if n % 2 else ScheduleMode.MESSAGE,
             text=f"{n}",
+            recurrence=None if n % AGAIN_EVERY else daily,
         )
     return receipt.conversation_id
 

@@ -19,7 +19,7 @@ from subclaw.store.database import DatabaseAddress, Role
 
 URL = "https://box.example"
 FORM = {"content-type": "application/x-www-form-urlencoded", "origin": URL}
-PAGES = ("", "/", "/tenants", "/tenants/1", "/outbox", "/machines", "/nothing", "/tenants/x")
+PAGES = ("", "/", "/tenants", "/tenants/1", "/outbox", "/schedules", "/machines", "/nothing", "/tenants/x")
 
 Steps = Callable[[httpx2.AsyncClient, Scene], Awaitable[None]]
 
@@ -165,7 +165,7 @@ def test_no_page_shows_a_tenants_words_or_whole_address(address: DatabaseAddress
     async def steps(client: httpx2.AsyncClient, scene: Scene) -> None:
         tenant_id = await plant(scene)
         pages = await crawl(client)
-        for path in ("/console", "/console/tenants", "/console/outbox", "/console/machines"):
+        for path in ("/console", "/console/tenants", "/console/outbox", "/console/schedules", "/console/machines"):
             assert path in pages
         assert {f"/console/tenants/{tenant_id + number}" for number in range(3)} <= pages.keys()
         for path, page in pages.items():

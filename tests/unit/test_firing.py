@@ -68,4 +68,5 @@ def test_a_person_reads_times_in_their_zone() -> None:
     assert say_time(DUE_AT, "Europe/Atlantis", now) == "08:00 UTC"
     assert say_time(DUE_AT, "Pacific/Auckland", now + timedelta(days=1)) == "21:00 on Saturday, 21 November"
     assert failure_words(DUE_AT, "", "unknown", now) == "The reminder of 08:00 UTC may not have reached you:\n"
+    assert "was the last" in failure_words(DUE_AT, "", "rule", now)
     assert failure_words(DUE_AT, "", "stuck", now) == "The reminder of 08:00 UTC did not work out:\n"

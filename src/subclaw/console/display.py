@@ -53,10 +53,17 @@ STATES: Mapping[str, str] = {
     "failed": "failed",
     "unknown": "outcome unknown",
     "error": "error",
+    "undelivered": "not delivered",
+    "rule": "cannot come again",
     "queued": "waiting",
 }
 
-TROUBLES = frozenset({"model_failed", "stuck", "over_budget", "refused", "failed", "unknown", "error", "model.failed"})
+TROUBLES = frozenset(
+    {"model_failed", "stuck", "over_budget", "refused", "failed", "unknown", "error", "model.failed"}
+) | {
+    "undelivered",
+    "rule",
+}
 """States and events that an operator looks for."""
 
 

@@ -1,4 +1,4 @@
-"""The console's routes: overview, tenants, replies that did not go out, and machines, all behind the gate."""
+"""The console's routes: overview, tenants, replies that did not go out, reminders and machines, all behind the gate."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from subclaw.pages.page import asset_response, load_assets
 from subclaw.store.database import Database
 from subclaw.store.notify import workers_alive
 from subclaw.store.overview import figures, model_usage, retried, running_turns, undelivered
+from subclaw.store.schedule_list import ScheduleSummary, schedule_summaries
 from subclaw.store.tenants import LAST_ID, find_tenant, tenant_names, tenant_summaries
 from subclaw.store.timeline import conversation_summaries, reached, timeline
 
@@ -60,6 +61,7 @@ def console_router(settings: ConsoleSettings, operator: Database, machines: Awak
     _add_overview(inside, render, settings, operator, machines)
     _add_tenants(inside, render, operator)
     _add_outbox(inside, render, operator)
+    _add_schedules(inside, render, operator)
     _add_machines(inside, render, operator, machines)
 
     @inside.get("/{path:path}")
@@ -127,6 +129,23 @@ def _add_outbox(router: APIRouter, render: Render, operator: Database) -> None:
             undelivered=found[:PAGE_ROWS],
             more=len(found) > PAGE_ROWS,
             retried=await retried(operator, limit=SHORT_ROWS) if start == LAST_ID else (),
+            live=start == LAST_ID,
+        )
+
+
+def _add_schedules(router: APIRouter, render: Render, operator: Database) -> None:
+    @router.get("/schedules")
+    async def schedules(request: Request) -> Response:
+        start = before(request)
+        found = await schedule_summaries(operator, before=start, limit=PAGE_ROWS + 1)
+        troubled: tuple[ScheduleSummary, ...] = ()
+        if start == LAST_ID:
+            troubled = await schedule_summaries(operator, before=start, limit=SHORT_ROWS, only_failed=True)
+        return render(
+            "schedules.html",
+            schedules=found[:PAGE_ROWS],
+            more=len(found) > PAGE_ROWS,
+            troubled=troubled,
             live=start == LAST_ID,
         )
 

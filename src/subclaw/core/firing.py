@@ -84,8 +84,14 @@ def say_time(instant: datetime, time_zone: str, now: datetime) -> str:
 
 def failure_words(due_at: datetime, time_zone: str, failure: str, now: datetime) -> str:
     """Return what a person is told, before its text, of a schedule that did not work out."""
-    what = "may not have reached you" if failure == "unknown" else "did not work out"
+    what = _FAILED.get(failure, "did not work out")
     return f"The reminder of {say_time(due_at, time_zone, now)} {what}:\n"
+
+
+_FAILED = {
+    "unknown": "may not have reached you",
+    "rule": "was the last, since its rule or its time zone cannot be read any more",
+}
 
 
 def zone_or_utc(name: str) -> tzinfo:

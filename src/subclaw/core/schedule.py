@@ -86,6 +86,7 @@ class Schedules(Protocol):
     ) -> Schedule:
         """Keep a schedule for the caller's conversation. The same call again finds what it set, and sets nothing.
 
+        `time_zone` is the person's, as far as it is known; that of a `recurrence` goes before it.
         Errors: `Exhausted` if `PENDING_LIMIT` wait already.
         """
         ...

@@ -89,7 +89,7 @@ class StoreSchedules:
             text,
             PENDING_LIMIT,
             if_missed.value,
-            time_zone,
+            recurrence.time_zone if recurrence else time_zone,
             *((recurrence.rule, recurrence.wall, recurrence.left, recurrence.until) if recurrence else (None,) * 4),
         )
         reached(FaultPoint.SCHEDULE_SET)

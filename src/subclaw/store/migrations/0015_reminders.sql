@@ -27,7 +27,7 @@ UPDATE schedule SET ended_at = coalesce(fired_at, now()) WHERE state <> 'pending
 ALTER TABLE schedule ADD CONSTRAINT schedule_ended CHECK ((ended_at IS NULL) = (state = 'pending'));
 CREATE INDEX schedule_ended ON schedule (ended_at) WHERE ended_at IS NOT NULL;
 CREATE INDEX schedule_untold ON schedule (failed_at) WHERE failed_at IS NOT NULL AND told_at IS NULL;
-CREATE INDEX schedule_failed ON schedule (failed_at) WHERE failed_at IS NOT NULL;
+CREATE INDEX schedule_troubled ON schedule (id) WHERE failed_at IS NOT NULL OR missed > 0;
 GRANT SELECT (if_missed, time_zone, repeat, left_count, until_at, times, missed, last_due_at, ended_at, failure, failed_at,
     told_at) ON schedule TO subclaw_operator;
 
