@@ -145,7 +145,11 @@ _SCHEDULE_NOTIFICATION = ToolDefinition(
             "repeat": {"type": "string", "maxLength": RULE_LIMIT_CHARACTERS, "description": "RRULE"},
             "mode": {"enum": [mode.value for mode in ScheduleMode]},
             "if_missed": {"enum": [choice.value for choice in IfMissed]},
-            "time_zone": {"type": "string", "maxLength": NAME_LIMIT_CHARACTERS, "description": "the person's, if new"},
+            "time_zone": {
+                "type": "string",
+                "maxLength": NAME_LIMIT_CHARACTERS,
+                "description": "IANA; the person's, if new",
+            },
             "id": {"type": "integer", "minimum": 1, "maximum": 2**63 - 1},
         },
         "additionalProperties": False,
