@@ -41,14 +41,14 @@ from tests.faults.obedient import Trace, answered_by
 from tests.faults.replica import ACCOUNT, NUMBER, TOKEN, Replica, serve, started
 from tests.faults.web_replica import PUBLIC_URL, WebReplica, serve_web
 
-from subclaw.channels.sms import WEBHOOK_PATH
-from subclaw.channels.web_person import cookie_name, new_token, web_address
+from subclaw.channels.sms.inbound import WEBHOOK_PATH
+from subclaw.channels.web.person import cookie_name, new_token, web_address
 from subclaw.store.cluster import cluster_command, make_cluster, private_address
 from subclaw.store.database import DatabaseAddress
 from subclaw.store.provision import provision
 from subclaw.supervisor import RESTART_DELAY_S
+from subclaw.testing.channels.twilio import FakeTwilio, deliver, fake_twilio, inbound_sms
 from subclaw.testing.postgres import AS_CLUSTER_USER, ROLES
-from subclaw.testing.twilio import FakeTwilio, deliver, fake_twilio, inbound_sms
 
 WEBS = ("web 1", "web 2")
 WORKERS = ("worker 1", "worker 2")

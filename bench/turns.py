@@ -28,7 +28,7 @@ from pathlib import Path
 import httpx2
 import psutil
 
-from subclaw.channels.web_client import Said, WebPerson, web_person
+from subclaw.channels.web.client import Said, WebPerson, web_person
 
 CONVERSATIONS = 80
 AT_ONCE = 20

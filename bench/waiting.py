@@ -23,7 +23,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from subclaw.channels.web_client import web_person
+from subclaw.channels.web.client import web_person
 from subclaw.home import Home
 from subclaw.store.cluster import private_address
 from subclaw.store.database import Role

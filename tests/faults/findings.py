@@ -9,9 +9,9 @@ from typing import Any, LiteralString
 from psycopg.rows import TupleRow
 from tests.faults.obedient import Trace, answered_by, parse_request
 
-from subclaw.channels.sms_text import split_text
+from subclaw.channels.sms.words import split_sms
 from subclaw.store.database import DatabaseAddress, Role, connect
-from subclaw.testing.twilio import TakenMessage
+from subclaw.testing.channels.twilio import TakenMessage
 
 REST_POLL_S = 0.01
 AT_REST = """
@@ -167,7 +167,7 @@ def _check_outbox(found: Findings, outbox: Sequence[TupleRow], taken: Sequence[T
     times = Counter((message.to, message.text) for message in taken)
     found.duplicate.extend(f"{to} got {text[:40]!r} {n} times" for (to, text), n in times.items() if n > 1)
     for _, address, text, state in outbox:
-        parts = [times[address, part] for part in split_text(text)]
+        parts = [times[address, part] for part in split_sms(text)]
         if state == "sent" and 0 in parts:
             found.lost.append(f"{address}: {text[:40]!r} did not go out")
         if state != "sent":

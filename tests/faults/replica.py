@@ -26,8 +26,8 @@ import uvloop
 from tests.faults.findings import until_at_rest
 from tests.faults.obedient import ObedientModel, Trace, tracing_tools
 
-from subclaw.channels.sms_channel import SmsChannel
-from subclaw.channels.twilio_client import twilio_client
+from subclaw.channels.sms.channel import SmsChannel
+from subclaw.channels.sms.twilio_client import twilio_client
 from subclaw.core import fault
 from subclaw.core.agent import AgentSettings
 from subclaw.core.channel import Address, InboundMessage

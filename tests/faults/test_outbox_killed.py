@@ -10,14 +10,14 @@ from datetime import UTC, datetime
 
 import pytest
 
-from subclaw.channels.sms_channel import SmsChannel
-from subclaw.channels.twilio_client import twilio_client
+from subclaw.channels.sms.channel import SmsChannel
+from subclaw.channels.sms.twilio_client import twilio_client
 from subclaw.core.channel import Address, InboundMessage, Trouble
 from subclaw.core.delivery import DeliveryTimes
 from subclaw.core.transcript import Event, ReplyQueued, TurnFinished, TurnOutcome
 from subclaw.store import conversations
 from subclaw.store.database import Connection, Database, DatabaseAddress, Role, connect, open_database
-from subclaw.testing.twilio import Behaviour, FakeTwilio, fake_twilio
+from subclaw.testing.channels.twilio import Behaviour, FakeTwilio, fake_twilio
 from subclaw.turns.outbox import deliver
 
 ACCOUNT, TOKEN, NUMBER = "AC" + "0" * 32, "token", "+15550100002"
@@ -27,8 +27,8 @@ TIMES = DeliveryTimes(ask_after_s=(0.15, 0.3), untold_s=0.1, hold_s=30, tick_s=0
 RETRIES_S = dict.fromkeys(Trouble, (0, 0))
 SENDER = """
 import asyncio, os, signal, sys
-from subclaw.channels.sms_channel import SmsChannel
-from subclaw.channels.twilio_client import twilio_client
+from subclaw.channels.sms.channel import SmsChannel
+from subclaw.channels.sms.twilio_client import twilio_client
 from subclaw.core import delivery
 from subclaw.store import outbox
 from subclaw.store.database import DatabaseAddress, Role, open_database

@@ -19,7 +19,7 @@ from tests.faults.replica import ACCOUNT, TOKEN, Replica, serve, started
 from subclaw.core.channel import Address, InboundMessage
 from subclaw.store.database import Database, DatabaseAddress, Role, open_database
 from subclaw.store.notify import workers_alive
-from subclaw.testing.twilio import fake_twilio
+from subclaw.testing.channels.twilio import fake_twilio
 from subclaw.turns.intake import StoreIntake
 
 DEADLINE_S = 120

@@ -22,7 +22,7 @@ from tests.faults.replica import ACCOUNT, TOKEN, Replica, Said, serve_to_the_end
 
 from subclaw.core.fault import FaultPoint
 from subclaw.store.database import DatabaseAddress, Role
-from subclaw.testing.twilio import FakeTwilio, fake_twilio
+from subclaw.testing.channels.twilio import FakeTwilio, fake_twilio
 
 RUN_S = 60.0
 AGAIN_AT = 7

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from tests.faults.replica import TOKEN, run_process
 
 from subclaw.api.app import make_app
-from subclaw.channels.sms import sms_router
-from subclaw.channels.web import web_router
+from subclaw.channels.sms.inbound import sms_router
+from subclaw.channels.web.inbound import web_router
 from subclaw.store.database import DatabaseAddress, Role, open_database
 from subclaw.store.feed import StoreFeed
 from subclaw.store.outbox import StoreReports
+from subclaw.testing.channels.twilio import sign
 from subclaw.testing.serving import serving
-from subclaw.testing.twilio import sign
 from subclaw.turns.intake import StoreIntake
 
 PUBLIC_URL = "http://storm.example"

@@ -9,7 +9,7 @@ from playwright.async_api import Browser, Page, async_playwright, expect
 from tests.real.access_scene import KEY, Scene, link_in, play
 from tests.real.test_web_chat_page import CHROMIUM, FLAGS, PHONE
 
-from subclaw.channels.web import web_router
+from subclaw.channels.web.inbound import web_router
 from subclaw.core.tenant import TenantId
 from subclaw.store.database import DatabaseAddress
 from subclaw.store.feed import StoreFeed

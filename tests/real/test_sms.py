@@ -14,9 +14,9 @@ import pytest
 from fastapi import FastAPI
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
 
-from subclaw.channels.sms import STATUS_PATH, WEBHOOK_PATH, SignatureCheck, parse_form, sms_router
-from subclaw.channels.sms_channel import SmsChannel
-from subclaw.channels.twilio_client import twilio_client
+from subclaw.channels.sms.channel import SmsChannel
+from subclaw.channels.sms.inbound import STATUS_PATH, WEBHOOK_PATH, SignatureCheck, parse_form, sms_router
+from subclaw.channels.sms.twilio_client import twilio_client
 from subclaw.core.channel import (
     Address,
     Delivery,
@@ -31,9 +31,7 @@ from subclaw.core.channel import (
 )
 from subclaw.core.errors import Unavailable
 from subclaw.core.tenant import TenantId
-from subclaw.testing.chat import MemoryChat
-from subclaw.testing.serving import serving
-from subclaw.testing.twilio import (
+from subclaw.testing.channels.twilio import (
     Behaviour,
     FakeTwilio,
     deliver,
@@ -42,6 +40,8 @@ from subclaw.testing.twilio import (
     send_receipt,
     sign,
 )
+from subclaw.testing.chat import MemoryChat
+from subclaw.testing.serving import serving
 
 ACCOUNT = "AC" + "0" * 32
 TOKEN = "a token that only the gateway knows"
@@ -420,8 +420,8 @@ def test_what_failed_on_its_way_is_found_with_the_reason() -> None:
 
 
 def test_a_list_of_several_pages_is_read_and_one_without_end_leaves_it_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("subclaw.channels.sms_channel._PAGE", 2)
-    monkeypatch.setattr("subclaw.channels.sms_channel.LIST_LIMIT", 6)
+    monkeypatch.setattr("subclaw.channels.sms.channel._PAGE", 2)
+    monkeypatch.setattr("subclaw.channels.sms.channel.LIST_LIMIT", 6)
 
     async def steps(channel: SmsChannel, fake: FakeTwilio) -> None:
         for number in range(5):

@@ -9,8 +9,8 @@ from typing import Any
 import aiohttp
 from fastapi import FastAPI
 
-from subclaw.channels.web import web_router
-from subclaw.channels.web_person import web_address
+from subclaw.channels.web.inbound import web_router
+from subclaw.channels.web.person import web_address
 from subclaw.core.channel import Address
 from subclaw.core.feed import ChatFeed, FeedItem, Typing
 from subclaw.testing.chat import MemoryChat

@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI
 from playwright.async_api import Browser, BrowserContext, Page, Route, async_playwright, expect
 
-from subclaw.channels.web import web_router
+from subclaw.channels.web.inbound import web_router
 from subclaw.core.channel import Address
 from subclaw.testing.chat import MemoryChat
 from subclaw.testing.serving import serving

@@ -12,8 +12,8 @@ from subclaw.agent_file import read_agent
 from subclaw.api.app import make_app
 from subclaw.app.addresses import database_address, public_url
 from subclaw.app.channels import goes_out
-from subclaw.channels.sms import sms_router
-from subclaw.channels.web import web_router
+from subclaw.channels.sms.inbound import sms_router
+from subclaw.channels.web.inbound import web_router
 from subclaw.config import Settings
 from subclaw.console.keyfile import read_key_hash
 from subclaw.console.router import ConsoleSettings, console_router

@@ -10,10 +10,10 @@ from subclaw.agent_file import read_agent
 from subclaw.api.completions import serve_completions
 from subclaw.app.addresses import caddy_settings, database_address, public_url, site_address
 from subclaw.app.channels import READ_IN_PLACE, goes_out, limit_characters
-from subclaw.channels.sms import STATUS_PATH
-from subclaw.channels.sms_channel import SmsChannel
-from subclaw.channels.sms_segments import count_segments
-from subclaw.channels.twilio_client import twilio_client
+from subclaw.channels.sms.channel import SmsChannel
+from subclaw.channels.sms.inbound import STATUS_PATH
+from subclaw.channels.sms.segments import count_segments
+from subclaw.channels.sms.twilio_client import twilio_client
 from subclaw.config import Settings
 from subclaw.core.budget import Tariff
 from subclaw.core.channel import Channel

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from subclaw.app.addresses import local_url, public_url
-from subclaw.channels.web_client import WebPerson, web_person
+from subclaw.channels.web.client import WebPerson, web_person
 from subclaw.config import Settings
 from subclaw.core.errors import SubclawError
 from subclaw.home import Home, require_running

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from subclaw.app.addresses import local_url
-from subclaw.channels.web_client import WebPerson, web_person
+from subclaw.channels.web.client import WebPerson, web_person
 from subclaw.commands.up import describe_model, started_box
 from subclaw.config import Settings
 from subclaw.core.errors import Unavailable

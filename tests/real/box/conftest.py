@@ -8,8 +8,8 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 from tests.real.box.running import HOMES, RunningBox, processes_of, running_box, state_folder
 
+from subclaw.testing.channels.twilio import FakeTwilio, fake_twilio
 from subclaw.testing.openai import FakeOpenAi, running_openai
-from subclaw.testing.twilio import FakeTwilio, fake_twilio
 
 ACCOUNT = "AC" + "0123456789abcdef" * 2
 NUMBER = "+15550100002"

@@ -20,7 +20,7 @@ import psutil
 import psycopg
 from tests.real.machines import eventually
 
-from subclaw.channels.web_client import WebPerson, web_person
+from subclaw.channels.web.client import WebPerson, web_person
 from subclaw.core.errors import Unavailable
 from subclaw.core.tenant import TenantId
 from subclaw.home import Home

@@ -12,8 +12,8 @@ from tests.real.box.texting import message, text_in
 
 from subclaw.core.errors import NotFound
 from subclaw.core.transcript import OUTCOME_UNKNOWN
+from subclaw.testing.channels.twilio import Behaviour
 from subclaw.testing.openai import ANSWER, Calls, Held, Play, Words, call, running_openai
-from subclaw.testing.twilio import Behaviour
 
 VICTIMS = ("web", "worker", "egress", "host", "caddy", "postgres")
 DONE = "It is done."

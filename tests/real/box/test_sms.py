@@ -12,8 +12,8 @@ from tests.real.box.memory import files_with, memory_has, told_at_start
 from tests.real.box.running import RunningBox, ask, environment, wait_for
 from tests.real.box.texting import PERSON, message, post, signed_url, text_in
 
+from subclaw.testing.channels.twilio import Behaviour, sign
 from subclaw.testing.openai import Words
-from subclaw.testing.twilio import Behaviour, sign
 
 
 def stored(box: RunningBox) -> tuple[int, ...]:

@@ -7,8 +7,8 @@ import aiohttp
 from tests.real.box.conftest import ACCOUNT, NUMBER, TOKEN
 from tests.real.box.running import RunningBox
 
-from subclaw.channels.sms import WEBHOOK_PATH
-from subclaw.testing.twilio import deliver, inbound_sms
+from subclaw.channels.sms.inbound import WEBHOOK_PATH
+from subclaw.testing.channels.twilio import deliver, inbound_sms
 
 PERSON = "+15550100001"
 

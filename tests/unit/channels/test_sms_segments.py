@@ -2,7 +2,7 @@
 
 import pytest
 
-from subclaw.channels.sms_segments import count_segments
+from subclaw.channels.sms.segments import count_segments
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
-from subclaw.channels.web import BODY_LIMIT_BYTES, encode_item, web_router
-from subclaw.channels.web_person import cookie_name, new_token, web_address
+from subclaw.channels.web.inbound import BODY_LIMIT_BYTES, encode_item, web_router
+from subclaw.channels.web.person import cookie_name, new_token, web_address
 from subclaw.core.feed import Typing
 from subclaw.pages.request import is_same_origin
 from subclaw.testing.chat import MemoryChat

@@ -17,14 +17,14 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
-from subclaw.channels.web_person import is_token, new_token, set_token, token_of, web_address
+from subclaw.channels.web.person import is_token, new_token, set_token, token_of, web_address
 from subclaw.core.channel import Address, InboundMessage, Intake
 from subclaw.core.errors import Invalid, Unavailable
 from subclaw.core.feed import ChatFeed, FeedItem, SaidByPerson, Typing
 from subclaw.pages.page import Assets, SecuredRoute, asset_response, load_assets, templates
 from subclaw.pages.request import is_same_origin, media_type, read_body
 
-_FOLDER = Path(__file__).parent / "web"
+_FOLDER = Path(__file__).parent / "page"
 BODY_LIMIT_BYTES = 1_000_000
 _RETRY_AFTER_S = 2
 _RECONNECT_MS = (1_000, 3_000)

@@ -1,13 +1,11 @@
-"""Cutting replies into text messages."""
+"""Cutting replies into what a channel takes."""
 
-import pytest
-
-from subclaw.channels.sms_text import is_reserved, size_units, split_text
+from subclaw.channels.text import size_units, split_text
 
 
 def test_a_short_text_stays_whole() -> None:
-    assert split_text(" Your site is live. ") == ["Your site is live."]
-    assert split_text(" \n ") == []
+    assert split_text(" Your site is live. ", 100) == ["Your site is live."]
+    assert split_text(" \n ", 100) == []
 
 
 def test_paragraphs_are_liked_best() -> None:
@@ -44,13 +42,3 @@ def test_a_grapheme_longer_than_a_part_is_cut_all_the_same() -> None:
     parts = split_text(tower, 20)
     assert "".join(parts) == tower
     assert max(map(size_units, parts)) <= 20
-
-
-@pytest.mark.parametrize("text", ["STOP", " stop\n", "Unsubscribe", "HELP", "start", "CANCEL"])
-def test_words_that_twilio_answers(text: str) -> None:
-    assert is_reserved(text)
-
-
-@pytest.mark.parametrize("text", ["stop it", "please help", "", "OK 4821", "stop."])
-def test_words_that_the_agent_answers(text: str) -> None:
-    assert not is_reserved(text)

@@ -3,7 +3,8 @@
 Facts: 3GPP TS 23.038 (the alphabet), TS 23.040 (a header in each segment of a longer message).
 """
 
-from subclaw.channels.sms_text import size_units, split_text
+from subclaw.channels.sms.words import split_sms
+from subclaw.channels.text import size_units
 
 GSM_ALONE, GSM_EACH = 160, 153
 """Characters of the default alphabet in a message of one segment, and in each of several."""
@@ -24,7 +25,7 @@ def count_segments(text: str) -> int:
 
     A provider that writes curly quotes as straight ones may send fewer.
     """
-    return sum(map(_segments, split_text(text)))
+    return sum(map(_segments, split_sms(text)))
 
 
 def _segments(message: str) -> int:

@@ -14,8 +14,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from twilio.twiml.messaging_response import MessagingResponse  # type: ignore[import-untyped]
 
-from subclaw.channels.sms_errors import delivery_of, loss
-from subclaw.channels.sms_text import is_reserved
+from subclaw.channels.sms.errors import delivery_of, loss
+from subclaw.channels.sms.words import is_reserved
 from subclaw.core.channel import Address, Delivery, DeliveryReport, DeliveryReports, InboundMessage, Intake
 from subclaw.core.errors import Invalid, Unavailable
 from subclaw.core.tenant import TenantId

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subclaw.channels.sms_text import size_units, split_text
+from subclaw.channels.text import size_units, split_text
 
 words = st.one_of(
     st.text(alphabet=st.characters(codec="utf-8"), max_size=40),

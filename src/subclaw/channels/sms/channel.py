@@ -10,9 +10,9 @@ from typing import Any
 import aiohttp
 from twilio.base.exceptions import TwilioException  # type: ignore[import-untyped]
 
-from subclaw.channels.sms_errors import delivery_of, loss, refused
-from subclaw.channels.sms_text import same_words, split_text
-from subclaw.channels.twilio_client import TooManyRequests
+from subclaw.channels.sms.errors import delivery_of, loss, refused
+from subclaw.channels.sms.twilio_client import TooManyRequests
+from subclaw.channels.sms.words import same_words, split_sms
 from subclaw.core.channel import Delivery, NotSeen, NotTold, OutboundMessage, Seen, SendResult, Sighting, Trouble
 
 CLOCK_MARGIN = timedelta(minutes=5)
@@ -38,7 +38,7 @@ class SmsChannel:
 
     def parts(self, text: str) -> Sequence[str]:
         """Cut a reply into text messages."""
-        return split_text(text)
+        return split_sms(text)
 
     async def send(self, message: OutboundMessage) -> SendResult:
         """Send one text message.

@@ -1,18 +1,9 @@
-"""The text of a text message: cutting a long reply into parts, and the words that Twilio keeps for itself."""
+"""Text that goes out by a channel: cutting a long reply into parts, in the units in which providers count."""
 
-import unicodedata
 from bisect import bisect_right
 from itertools import accumulate
 
 import regex  # type: ignore[import-untyped]
-
-PART_LIMIT = 1600
-"""What Twilio takes in one message, counted here in UTF-16 units: an emoji counts twice, as it does on the air."""
-
-_RESERVED = frozenset("STOP STOPALL UNSUBSCRIBE CANCEL END QUIT REVOKE OPTOUT START YES UNSTOP HELP INFO".split())
-"""Twilio's default opt-out, opt-in and help words: it answers them itself, and then forwards them."""
-
-_TRIAL_PREFIX = "Sent from your Twilio trial account - "
 
 _GRAPHEME = regex.compile(r"\X")
 _URL = regex.compile(r"\bhttps?://\S+", regex.IGNORECASE)
@@ -25,30 +16,12 @@ _FULL_ENOUGH = 0.5
 """A better kind of border counts only if it leaves a part at least this full."""
 
 
-def is_reserved(text: str) -> bool:
-    """Tell whether a text is one that Twilio answers itself: one of the reserved words alone, in any case."""
-    return text.strip().upper() in _RESERVED
-
-
 def size_units(text: str) -> int:
     """Return the length of a text in UTF-16 units."""
     return len(text) + sum(character > "\uffff" for character in text)
 
 
-def same_words(sent: str, listed: str) -> bool:
-    """Tell whether a message that Twilio lists is a text that we sent.
-
-    Its smart encoding changes quotes, dashes and spaces, and a trial account puts words of its own before them.
-    """
-    return _skeleton(listed.removeprefix(_TRIAL_PREFIX)) == _skeleton(sent)
-
-
-def _skeleton(text: str) -> str:
-    letters = "".join(character for character in unicodedata.normalize("NFKD", text) if character.isalnum())
-    return letters or text.strip()
-
-
-def split_text(text: str, limit: int = PART_LIMIT) -> list[str]:
+def split_text(text: str, limit: int) -> list[str]:
     """Cut a text into parts of at most `limit` UTF-16 units (at least 2), none of them empty.
 
     Cuts are made, in this order of liking, between paragraphs, lines, sentences and words; within a word that is longer

@@ -1,0 +1,1 @@
+"""The web chat: a page of subclaw's own."""
