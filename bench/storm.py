@@ -41,7 +41,7 @@ from tests.faults.obedient import Trace, answered_by
 from tests.faults.replica import ACCOUNT, NUMBER, TOKEN, Replica, serve, started
 from tests.faults.web_replica import PUBLIC_URL, WebReplica, serve_web
 
-from subclaw.channels.sms.inbound import WEBHOOK_PATH
+from subclaw.channels.sms.paths import WEBHOOK_PATH
 from subclaw.channels.web.person import cookie_name, new_token, web_address
 from subclaw.store.cluster import cluster_command, make_cluster, private_address
 from subclaw.store.database import DatabaseAddress

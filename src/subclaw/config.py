@@ -7,8 +7,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from subclaw.channels import registry
+from subclaw.channels.kind import ChannelSetUp
 from subclaw.core.errors import Invalid
-from subclaw.core.upstream import Injection, Upstream
+from subclaw.core.upstream import Injection, Upstream, read_base_url
 from subclaw.models.choice import DEFAULT_MODELS, DEMO, ModelChoice, parse_choice
 
 DEFAULT_HOME = Path("/var/lib/subclaw")
@@ -28,7 +30,7 @@ MODEL_KEY_VARIABLES = {
     "ANTHROPIC_API_KEY": "anthropic.key",
     "GOOGLE_API_KEY": "google.key",
 }
-KEY_VARIABLES = {**MODEL_KEY_VARIABLES, "TWILIO_AUTH_TOKEN": "twilio.token"}
+KEY_VARIABLES = {**MODEL_KEY_VARIABLES, **registry.SECRETS}
 """Environment variables that hold secrets, and the names under which they are sealed."""
 
 _SECRETS = "SUBCLAW_SECRETS"
@@ -50,18 +52,8 @@ _PLAIN_VARIABLES = (
     "OPENAI_BASE_URL",
     "ANTHROPIC_BASE_URL",
     "GOOGLE_BASE_URL",
-    "TWILIO_ACCOUNT_SID",
-    "TWILIO_NUMBER",
-    "TWILIO_BASE_URL",
+    *registry.VARIABLES,
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class TwilioSettings:
-    """The operator's Twilio account. `number` is what people text, in E.164 form."""
-
-    account_sid: str
-    number: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +77,7 @@ class Settings:
     authorities: Path | None
     name_servers: tuple[str, ...]
     model: ModelChoice
-    twilio: TwilioSettings | None
+    channels: tuple[ChannelSetUp, ...]
     upstreams: tuple[Upstream, ...]
     environment: Mapping[str, str]
 
@@ -96,13 +88,14 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     model = choose_model(environ)
     secrets = {name for variable, name in KEY_VARIABLES.items() if environ.get(variable)}
     secrets |= set(filter(None, environ.get(_SECRETS, "").split(",")))
+    channels = registry.read_channels(given)
     return Settings(
         home=_home(given),
         cache=Path(given.get("SUBCLAW_CACHE", DEFAULT_CACHE)).absolute(),
         domain=_domain(given.get("SUBCLAW_DOMAIN", "localhost")),
         listen=_listen(given.get("SUBCLAW_LISTEN", "127.0.0.1")),
         port=_port(given["SUBCLAW_PORT"]) if "SUBCLAW_PORT" in given else None,
-        public_url=_url(given, "SUBCLAW_PUBLIC_URL", ""),
+        public_url=read_base_url(given, "SUBCLAW_PUBLIC_URL", ""),
         database_url=_database_url(given["DATABASE_URL"]) if "DATABASE_URL" in given else None,
         pool_size=_number("SUBCLAW_POOL", given.get("SUBCLAW_POOL", "0"), 0, POOL_LIMIT),
         egress_processes=_number(
@@ -114,8 +107,8 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         authorities=Path(given["SUBCLAW_AUTHORITIES"]).absolute() if "SUBCLAW_AUTHORITIES" in given else None,
         name_servers=_name_servers(given.get("SUBCLAW_NAME_SERVERS", "")),
         model=model,
-        twilio=_twilio(given),
-        upstreams=_upstreams(given, secrets),
+        channels=channels,
+        upstreams=(*_models(given, secrets), *(upstream for one in channels for upstream in one.upstreams)),
         environment=given | {"SUBCLAW_MODEL": str(model), _SECRETS: ",".join(sorted(secrets))},
     )
 
@@ -191,58 +184,30 @@ def _domain(text: str) -> str:
     return text
 
 
-def _url(given: Mapping[str, str], name: str, default: str) -> str:
-    url = given.get(name, default).rstrip("/")
-    if url and not re.fullmatch(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[^\s?#]*)?", url):
-        raise Invalid(f"{name} is {url!r}; it must be an http or https URL.")
-    return url
-
-
-def _twilio(given: Mapping[str, str]) -> TwilioSettings | None:
-    sid, number = given.get("TWILIO_ACCOUNT_SID"), given.get("TWILIO_NUMBER")
-    if not sid and not number:
-        return None
-    if not sid or not number:
-        raise Invalid("For text messages, set TWILIO_ACCOUNT_SID, TWILIO_AUTH_TOKEN and TWILIO_NUMBER, all three.")
-    if not re.fullmatch(r"\+[1-9][0-9]{5,14}", number):
-        raise Invalid(f"TWILIO_NUMBER is {number!r}; it must be of the form +15551234567.")
-    return TwilioSettings(account_sid=sid, number=number)
-
-
-def _upstreams(given: Mapping[str, str], secrets: Collection[str]) -> tuple[Upstream, ...]:
-    """Return what the control plane may call, and which secret the gateway puts in: a local model may need none."""
+def _models(given: Mapping[str, str], secrets: Collection[str]) -> tuple[Upstream, ...]:
+    """Return the providers of models, and which secret the gateway puts in: a local model may need none."""
 
     def known(name: str) -> str | None:
         return name if name in secrets else None
 
-    models = (
+    return (
         Upstream(
             name="openai",
-            base_url=_url(given, "OPENAI_BASE_URL", "https://api.openai.com/v1"),
+            base_url=read_base_url(given, "OPENAI_BASE_URL", "https://api.openai.com/v1"),
             secret=known("openai.key"),
         ),
         Upstream(
             name="anthropic",
-            base_url=_url(given, "ANTHROPIC_BASE_URL", "https://api.anthropic.com"),
+            base_url=read_base_url(given, "ANTHROPIC_BASE_URL", "https://api.anthropic.com"),
             injection=Injection.HEADER,
             header="x-api-key",
             secret=known("anthropic.key"),
         ),
         Upstream(
             name="google",
-            base_url=_url(given, "GOOGLE_BASE_URL", "https://generativelanguage.googleapis.com"),
+            base_url=read_base_url(given, "GOOGLE_BASE_URL", "https://generativelanguage.googleapis.com"),
             injection=Injection.HEADER,
             header="x-goog-api-key",
             secret=known("google.key"),
         ),
     )
-    if "TWILIO_ACCOUNT_SID" not in given:
-        return models
-    twilio = Upstream(
-        name="twilio",
-        base_url=_url(given, "TWILIO_BASE_URL", "https://api.twilio.com"),
-        injection=Injection.BASIC,
-        user=given["TWILIO_ACCOUNT_SID"],
-        secret="twilio.token",
-    )
-    return (*models, twilio)

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import pytest
 from tests.real.access_scene import KEY, URL, Scene, code_in, link_in, play
 
-from subclaw.channels.sms.inbound import WEBHOOK_PATH, sms_router
+from subclaw.channels.sms.inbound import sms_router
+from subclaw.channels.sms.paths import WEBHOOK_PATH
 from subclaw.core.access import token_hash
 from subclaw.core.agent import Access
 from subclaw.core.policy import Mode, Scope

@@ -9,7 +9,9 @@ import pytest
 from openai.types.chat import ChatCompletionUserMessageParam
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
 
+from subclaw.channels.sms.signature import check_twilio
 from subclaw.core.errors import Invalid, Unavailable
+from subclaw.core.signature import Signature
 from subclaw.core.upstream import Upstream
 from subclaw.egress.control.client import gateway_client, verify
 from subclaw.testing.egress import run, running_gateway, talk
@@ -18,6 +20,7 @@ from subclaw.testing.upstream import Connection, Seen, http_upstream, simple
 SECRET = "sk-live-0123456789abcdef"
 TOKEN = "0123456789abcdef0123456789abcdef"
 URL = "https://subclaw.test/webhooks/twilio/sms?x=1"
+TWILIO = {"twilio": Signature(secret="token", check=check_twilio)}
 PARAMS = {"From": "+15550001", "Body": "private words ✓", "MessageSid": "SM1"}
 
 
@@ -70,7 +73,7 @@ def test_twilios_signatures(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
 
     async def scenario() -> None:
         async with (
-            running_gateway(tmp_path, [], {"token": TOKEN}, signing_secrets={"twilio": "token"}) as path,
+            running_gateway(tmp_path, [], {"token": TOKEN}, signatures=TWILIO) as path,
             gateway_client(path) as client,
         ):
             good = {"url": URL, "params": PARAMS, "signature": signature}
@@ -91,7 +94,7 @@ def test_twilios_signatures(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
             for change in bad:
                 with pytest.raises(Invalid):
                     await verify(client, "twilio", good | change)
-            with pytest.raises(Invalid):
+            with pytest.raises(Unavailable):
                 await verify(client, "unknown", good)
             with pytest.raises(Invalid):
                 await verify(client, "twilio", good | {"params": {"Body": "x" * 300_000}})
@@ -105,7 +108,7 @@ def test_twilios_signatures(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
 @pytest.mark.parametrize("body", [b"", b"[]", b"nonsense", b"\xff", b"[" * 100_000])
 def test_a_claim_that_is_none(body: bytes, tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with running_gateway(tmp_path, [], {"token": TOKEN}, signing_secrets={"twilio": "token"}) as path:
+        async with running_gateway(tmp_path, [], {"token": TOKEN}, signatures=TWILIO) as path:
             head = b"POST /-/verify/twilio HTTP/1.1\r\nHost: egress\r\nContent-Length: %d\r\n\r\n" % len(body)
             assert (await talk(path, head + body)).startswith(b"HTTP/1.1 400")
             assert (await talk(path, b"GET /-/verify/twilio HTTP/1.1\r\nHost: egress\r\n\r\n")).startswith(
@@ -119,9 +122,8 @@ def test_cannot_tell_is_not_wrong(tmp_path: Path) -> None:
     claim = {"url": URL, "params": PARAMS, "signature": "x"}
 
     async def scenario() -> None:
-        signing_secrets = {"twilio": "token"}
         async with (
-            running_gateway(tmp_path, [], {}, signing_secrets=signing_secrets) as path,
+            running_gateway(tmp_path, [], {}, signatures=TWILIO) as path,
             gateway_client(path) as client,
         ):
             with pytest.raises(Unavailable):

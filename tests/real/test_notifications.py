@@ -10,7 +10,7 @@ from tests.real.test_budgets import limit
 from tests.real.test_outbox import QUICK, Phone
 from tests.real.test_schedules import AGENT, DEADLINE_S, REPLIES, lease_of, look, now, receive, run, until
 
-from subclaw.app.channels import goes_out
+from subclaw.channels.registry import goes_out
 from subclaw.core.budget import Budget, Kind, Level, Period
 from subclaw.core.channel import Address, InboundMessage
 from subclaw.core.errors import Exhausted, NotFound

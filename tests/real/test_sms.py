@@ -15,7 +15,8 @@ from fastapi import FastAPI
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
 
 from subclaw.channels.sms.channel import SmsChannel
-from subclaw.channels.sms.inbound import STATUS_PATH, WEBHOOK_PATH, SignatureCheck, parse_form, sms_router
+from subclaw.channels.sms.inbound import SignatureCheck, parse_form, sms_router
+from subclaw.channels.sms.paths import STATUS_PATH, WEBHOOK_PATH
 from subclaw.channels.sms.twilio_client import twilio_client
 from subclaw.core.channel import (
     Address,

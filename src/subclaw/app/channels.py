@@ -1,20 +1,21 @@
-"""Which channels have their replies read in place, and which have them sent."""
+"""What the channels of this box are given."""
 
-from subclaw.channels.sms_text import PART_LIMIT
-
-READ_IN_PLACE = frozenset({"web"})
-"""Channels whose replies are read from the transcript; those of others go out by the outbox."""
-
-
-def goes_out(channel: str) -> bool:
-    """Say whether a channel's replies go out by the outbox."""
-    return channel not in READ_IN_PLACE
+from subclaw.app.addresses import public_url
+from subclaw.channels.kind import Outside
+from subclaw.config import Settings
+from subclaw.core.channel import Intake
+from subclaw.home import Home
 
 
-_LIMITS_CHARACTERS = {"sms": 3 * PART_LIMIT}
-"""How long a reply may be that goes out in parts: nobody reads ten text messages. There is no limit for others."""
+def outside(settings: Settings, port: int, intake: Intake) -> Outside:
+    """Return what channels make their calls by."""
+    return Outside(
+        gateway_socket=Home(settings.home).egress_socket, public_url=reachable_url(settings, port), intake=intake
+    )
 
 
-def limit_characters(channel: str) -> int | None:
-    """Return how long a channel's replies may be, or None if there is no limit."""
-    return _LIMITS_CHARACTERS.get(channel)
+def reachable_url(settings: Settings, port: int) -> str | None:
+    """Return where providers call us; None if they cannot reach this host by name."""
+    if not settings.public_url and settings.domain.rpartition(".")[2] == "localhost":
+        return None
+    return public_url(settings, port).rstrip("/")

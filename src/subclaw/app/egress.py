@@ -27,7 +27,7 @@ async def run_egress(settings: Settings, number: int) -> None:
             socket_gid=group_id(CONTROL_USER),
             upstreams=settings.upstreams,
             load_secrets=functools.partial(load_secrets, database),
-            signing_secrets={"twilio": "twilio.token"},
+            signatures={scheme: signed for one in settings.channels for scheme, signed in one.signatures.items()},
         )
         machines = ForMachines(
             socket_path=home.egress_machine_sockets(settings.egress_processes)[number],

@@ -3,7 +3,7 @@
 import asyncio
 import functools
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import uvicorn
 from fastapi import FastAPI
@@ -11,9 +11,8 @@ from fastapi import FastAPI
 from subclaw.agent_file import read_agent
 from subclaw.api.app import make_app
 from subclaw.app.addresses import database_address, public_url
-from subclaw.app.channels import goes_out
-from subclaw.channels.sms.inbound import sms_router
-from subclaw.channels.web.inbound import web_router
+from subclaw.channels.kind import Inside
+from subclaw.channels.registry import goes_out
 from subclaw.config import Settings
 from subclaw.console.keyfile import read_key_hash
 from subclaw.console.router import ConsoleSettings, console_router
@@ -47,9 +46,16 @@ async def run_web(settings: Settings, port: int) -> None:
     ):
         feed = StoreFeed(database, address)
         url, agent = public_url(settings, port), read_agent(home.agent_file)
-        intake = StoreIntake(database, sends=goes_out, public_url=url)
+        inside = Inside(
+            intake=StoreIntake(database, sends=goes_out, public_url=url),
+            feed=feed,
+            reports=StoreReports(database),
+            verify=functools.partial(verify, gateway),
+            public_url=url.rstrip("/"),
+            title=TITLE,
+        )
         routers = [
-            web_router(intake=intake, feed=feed, title=TITLE, public_url=url),
+            *(channel.routes(inside) for channel in settings.channels if channel.routes),
             console_router(_console_settings(settings, url), operator, machines),
             handover_router(
                 HandoverSettings(title=TITLE, public_key=read_public_key(home.keys), access=agent.access),
@@ -58,13 +64,6 @@ async def run_web(settings: Settings, port: int) -> None:
             ),
         ]
         routers.append(accounts_router(TITLE, database, functools.partial(connect_account, gateway)))
-        if settings.twilio:
-
-            async def check(url: str, params: Mapping[str, str], signature: str) -> bool:
-                return await verify(gateway, "twilio", {"url": url, "params": dict(params), "signature": signature})
-
-            reports = StoreReports(database)
-            routers.append(sms_router(intake=intake, reports=reports, check_signature=check, public_url=url))
         app = make_app(routers, check=functools.partial(database.rows, "SELECT 1"))
         server = _Server(app, on_shutdown=feed.end)
         async with asyncio.TaskGroup() as group:
@@ -80,7 +79,7 @@ def _console_settings(settings: Settings, url: str) -> ConsoleSettings:
         public_url=url,
         title=TITLE,
         model=str(settings.model),
-        channels=("web chat", *([f"SMS {settings.twilio.number}"] if settings.twilio else [])),
+        channels=tuple(f"{channel.kind.title} {channel.place}".strip() for channel in settings.channels),
         parts={
             "Machine host": home.host_socket,
             "Egress gateway": home.egress_socket,

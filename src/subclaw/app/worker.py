@@ -2,25 +2,20 @@
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
 from subclaw.agent_file import read_agent
 from subclaw.api.completions import serve_completions
 from subclaw.app.addresses import caddy_settings, database_address, public_url, site_address
-from subclaw.app.channels import READ_IN_PLACE, goes_out, limit_characters
-from subclaw.channels.sms.channel import SmsChannel
-from subclaw.channels.sms.inbound import STATUS_PATH
-from subclaw.channels.sms.segments import count_segments
-from subclaw.channels.sms.twilio_client import twilio_client
+from subclaw.app.channels import outside
+from subclaw.channels.listening import keep_listening
+from subclaw.channels.registry import READ_IN_PLACE, count_segments, goes_out, limit_characters, open_channels
 from subclaw.config import Settings
 from subclaw.core.budget import Tariff
-from subclaw.core.channel import Channel
-from subclaw.core.secret import PLACEHOLDER
 from subclaw.core.tenant import TenantId
 from subclaw.core.turn import Conversation
-from subclaw.egress.control.client import BASE_URL, gateway_client
+from subclaw.egress.control.client import gateway_client
 from subclaw.egress.keys import read_public_key
 from subclaw.egress.process import room_for_connections
 from subclaw.egress.starter import starter_rules_of
@@ -51,8 +46,10 @@ from subclaw.tools.undo import undo_tools
 from subclaw.turns.accounts import AccountLinks
 from subclaw.turns.approvals import keep_deadlines, require_known
 from subclaw.turns.completions import AskedModels, MeteredCompletions, keep_lapsing
+from subclaw.turns.intake import StoreIntake
 from subclaw.turns.outbox import deliver
 from subclaw.turns.run import Turns
+from subclaw.turns.typing import Typist
 from subclaw.turns.worker import work
 
 TURNS_AT_ONCE = 2_048
@@ -110,6 +107,9 @@ async def run_worker(settings: Settings, port: int) -> None:
                 *llm_tools(completions),
             ]
         )
+        ways = outside(settings, port, StoreIntake(database, sends=goes_out, public_url=public_url(settings, port)))
+        channels = await stack.enter_async_context(open_channels(settings.channels, ways))
+        typist = Typist(channels)
         require_known(agent.approve, toolbox.definitions())
         turns = Turns(
             database=database,
@@ -123,11 +123,13 @@ async def run_worker(settings: Settings, port: int) -> None:
             files=machines,
             window_tokens=models.window_tokens,
             limit_characters=limit_characters,
+            typist=typist,
         )
-        channels = await stack.enter_async_context(_channels(settings, home, port))
         async with asyncio.TaskGroup() as group:
             group.create_task(work(turns, address, limit=TURNS_AT_ONCE))
-            group.create_task(deliver(database, address, channels, count=_segments))
+            group.create_task(deliver(database, address, channels, count=count_segments(channels)))
+            group.create_task(typist.run())
+            group.create_task(keep_listening(settings.channels, ways, address))
             group.create_task(keep_time(database, address, read_in_place=READ_IN_PLACE))
             group.create_task(keep_deadlines(database, read_in_place=READ_IN_PLACE))
             group.create_task(keep_routes(routes, publisher.restore_routes))
@@ -138,31 +140,3 @@ async def run_worker(settings: Settings, port: int) -> None:
 def utc_now() -> datetime:
     """Return the time."""
     return datetime.now(UTC)
-
-
-def _segments(channel: str, parts: Sequence[str]) -> int:
-    """Return how many segments a reply has: text messages are charged by those."""
-    return sum(map(count_segments, parts)) if channel == SmsChannel.name else 0
-
-
-@asynccontextmanager
-async def _channels(settings: Settings, home: Home, port: int) -> AsyncIterator[Mapping[str, Channel]]:
-    """Open the channels whose replies go out by a provider."""
-    if settings.twilio is None:
-        yield {}
-        return
-    async with twilio_client(
-        account_sid=settings.twilio.account_sid,
-        auth_token=PLACEHOLDER,
-        base_url=f"{BASE_URL}/twilio",
-        socket=home.egress_socket,
-    ) as client:
-        status_url = _status_url(settings, port)
-        yield {"sms": SmsChannel(client=client, from_number=settings.twilio.number, status_url=status_url)}
-
-
-def _status_url(settings: Settings, port: int) -> str | None:
-    """Return where Twilio is to send receipts; None if it cannot reach this host by name, and so would refuse to."""
-    if not settings.public_url and settings.domain.rpartition(".")[2] == "localhost":
-        return None
-    return public_url(settings, port).rstrip("/") + STATUS_PATH

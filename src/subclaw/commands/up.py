@@ -1,12 +1,13 @@
 """`subclaw up`."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from rich.console import Console
 
 from subclaw.box import Box, box_up
+from subclaw.channels.kind import ChannelSetUp
 from subclaw.config import Settings
 from subclaw.models.choice import DEMO
 
@@ -19,11 +20,20 @@ async def serve_until_stopped(settings: Settings, environ: Mapping[str, str], co
         # What is not a terminal may be a log, and the link is a credential.
         link = box.console if console.is_terminal else "(subclaw console prints the link)"
         console.print(f"  Console    {link}", soft_wrap=True)
-        if settings.twilio:
-            console.print(f"  Text       {settings.twilio.number}  (webhook: {box.url}/webhooks/twilio/sms)")
+        for line in channel_lines(settings.channels, box.url):
+            console.print(line, soft_wrap=True)
         console.print(f"  State      {settings.home}")
         console.print("\n  Ctrl-C stops.\n")
         await asyncio.get_running_loop().create_future()
+
+
+def channel_lines(channels: Sequence[ChannelSetUp], url: str) -> list[str]:
+    """Say where people write to, and what of it is to be pasted at the provider."""
+    return [
+        f"  {one.label:<10} {one.place}" + (f"  (webhook: {url}{one.webhooks[0].path})" if one.webhooks else "")
+        for one in channels
+        if one.place
+    ]
 
 
 @asynccontextmanager

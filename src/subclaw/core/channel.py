@@ -12,26 +12,54 @@ from typing import Protocol, runtime_checkable
 
 from subclaw.core.tenant import TenantId
 
+ATTACHMENTS_LIMIT = 10
+ATTACHMENTS_LIMIT_BYTES = 16 * 1024 * 1024
+"""Most files that come with one message, and most bytes that they have together."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """Where a person is reached: a channel's name ("web", "sms") and the address there (a phone number, a hash)."""
+    """Where a person is reached: a channel's name ("web", "sms") and the address there (a phone number, a hash).
+
+    A place where several people write (a group, a channel) has an address of its own, and so a conversation and a
+    tenant of its own: nothing that somebody told their agent in private is known there.
+    """
 
     channel: str
     address: str
 
 
 @dataclass(frozen=True, kw_only=True)
+class Attachment:
+    """A file that came with a message.
+
+    `name`, `media_type` and `size_bytes` are what the sender's end says, and no more than that. The file is `content`,
+    or what the channel fetches by `handle` (see `Fetches`) when a turn is about it: nothing is fetched before a message
+    is acknowledged.
+    """
+
+    name: str
+    media_type: str = ""
+    size_bytes: int | None = None
+    handle: str = ""
+    content: bytes | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class InboundMessage:
     """A message as a channel received it.
 
-    `provider_id` is the provider's own id of the message, unique in its channel: the same id twice is the same message.
+    `sender` is where it came from and is answered: a person, or a place where several write; then `speaker` is what the
+    person is called there, and the message is one that addresses the agent. `provider_id` is the provider's own id of
+    the message, unique in its channel: the same id twice is the same message. With attachments the text may be empty.
     """
 
     sender: Address
     provider_id: str
     text: str
     received_at: datetime
+    speaker: str = ""
+    attachments: tuple[Attachment, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,16 +138,53 @@ class SendResult:
 
 
 class Channel(Protocol):
-    """One channel's way out."""
+    """One channel's way out.
+
+    Replies are written in Markdown; a channel sends them in its own format, or as they are.
+    """
 
     name: str
 
     def parts(self, text: str) -> Sequence[str]:
-        """Cut a reply into the texts that are sent one after the other; none of them is empty."""
+        """Cut a reply into the texts that are sent one after the other; none of them is empty.
+
+        They are kept as they are, and formatted when they are sent: each is Markdown that stands alone.
+        """
         ...
 
     async def send(self, message: OutboundMessage) -> SendResult:
         """Send a text. Never raises for what the provider says; `UNKNOWN` if it cannot be told whether it went out."""
+        ...
+
+
+@runtime_checkable
+class ShowsTyping(Protocol):
+    """A channel that can show that the agent is at work."""
+
+    async def typing(self, to: Address) -> None:
+        """Show it for some seconds. Never raises for what the provider says: nothing depends on it."""
+        ...
+
+
+@runtime_checkable
+class Fetches(Protocol):
+    """A channel whose provider keeps the files that came with messages."""
+
+    async def fetch(self, handle: str, limit_bytes: int) -> bytes:
+        """Return a file.
+
+        Errors: `Invalid` if it is larger, `NotFound` if the provider does not have it any more, in words for the
+        person; `Unavailable` if it may be had later.
+        """
+        ...
+
+
+@runtime_checkable
+class ChargedBySegments(Protocol):
+    """A channel whose provider charges by segments."""
+
+    def segments(self, parts: Sequence[str]) -> int:
+        """Return how many segments these texts are sent as."""
         ...
 
 

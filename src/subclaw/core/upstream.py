@@ -3,8 +3,14 @@
 Decisions are values with reasons, never exceptions.
 """
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+
+from subclaw.core.errors import Invalid
+
+_BASE_URL = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[^\s?#]*)?")
 
 
 class Injection(StrEnum):
@@ -13,6 +19,8 @@ class Injection(StrEnum):
     BEARER = "bearer"
     HEADER = "header"
     BASIC = "basic"
+    PATH = "path"
+    QUERY = "query"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +29,8 @@ class Upstream:
 
     `base_url` is where it lives (https, or http for a local one); `name` is the first segment of the path by which the
     gateway is asked. `secret` names the secret to put in; None puts nothing in. `header` is for `Injection.HEADER`,
-    `user` for `Injection.BASIC`.
+    `user` for `Injection.BASIC`, `segment` for `Injection.PATH`: the one that follows the base path, such as `bot{}`.
+    `parameter` is for `Injection.QUERY`; one of that name in the call is replaced.
     """
 
     name: str
@@ -30,6 +39,8 @@ class Upstream:
     secret: str | None = None
     header: str = ""
     user: str = ""
+    segment: str = "{}"
+    parameter: str = ""
     methods: tuple[str, ...] = ("GET", "POST")
 
 
@@ -49,3 +60,11 @@ class Refused:
 
 
 Decision = Allowed | Refused
+
+
+def read_base_url(given: Mapping[str, str], name: str, default: str) -> str:
+    """Return the base URL in a variable, without a slash at its end. Errors: `Invalid`, which names the variable."""
+    url = given.get(name, default).rstrip("/")
+    if url and not _BASE_URL.fullmatch(url):
+        raise Invalid(f"{name} is {url!r}; it must be an http or https URL.")
+    return url

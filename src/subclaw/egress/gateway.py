@@ -10,6 +10,7 @@ from pathlib import Path
 from subclaw.core.errors import Invalid
 from subclaw.core.oauth import AccountBook
 from subclaw.core.policy import Rule
+from subclaw.core.signature import Signature
 from subclaw.core.tenant_egress import EgressBook
 from subclaw.core.upstream import Upstream
 from subclaw.egress.control.door import ControlDoor, open_control_door
@@ -32,15 +33,15 @@ _log = logging.getLogger(__name__)
 class ForControl:
     """How the control plane is served.
 
-    The socket can be used by its owner, who runs the gateway, and by the group `socket_gid`. `signing_secrets` maps a
-    signature scheme to the name of the secret that is its key.
+    The socket can be used by its owner, who runs the gateway, and by the group `socket_gid`. `signatures` are
+    those that can be checked, by the name of the scheme.
     """
 
     socket_path: Path
     socket_gid: int
     upstreams: tuple[Upstream, ...]
     load_secrets: LoadSecrets
-    signing_secrets: Mapping[str, str] = field(default_factory=dict)
+    signatures: Mapping[str, Signature] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
 
 
@@ -139,7 +140,7 @@ def _control_door(
     settings: ForControl, key_folder: Path, tls: ssl.SSLContext, accounts: Accounts | None
 ) -> ControlDoor:
     vault = Vault(key_folder, settings.load_secrets)
-    return open_control_door(settings.upstreams, vault, settings.signing_secrets, settings.limits, tls, accounts)
+    return open_control_door(settings.upstreams, vault, settings.signatures, settings.limits, tls, accounts)
 
 
 async def _serve_control(settings: ForControl, door: ControlDoor, group: asyncio.TaskGroup) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import uvloop
 
 from subclaw.core.secret import SealedSecret
+from subclaw.core.signature import Signature
 from subclaw.core.upstream import Upstream
 from subclaw.egress.gateway import EgressSettings, ForControl, serve_egress
 from subclaw.egress.keys import ensure_key, read_public_key
@@ -36,7 +37,7 @@ async def running_gateway(
     upstreams: Sequence[Upstream],
     secrets: Mapping[str, str],
     *,
-    signing_secrets: Mapping[str, str] | None = None,
+    signatures: Mapping[str, Signature] | None = None,
     limits: Limits | None = None,
     ssl_context: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Path]:
@@ -53,7 +54,7 @@ async def running_gateway(
         socket_gid=os.getgid(),
         upstreams=tuple(upstreams),
         load_secrets=load,
-        signing_secrets=signing_secrets or {},
+        signatures=signatures or {},
         limits=limits or Limits(),
     )
     settings = EgressSettings(key_folder=folder, control=control, ssl_context=ssl_context)

@@ -61,6 +61,7 @@ from subclaw.turns.prompt import (
 )
 from subclaw.turns.spending import BudgetedModel, OverBudget, Spending
 from subclaw.turns.summary import summarise
+from subclaw.turns.typing import Typist
 
 log = logging.getLogger(__name__)
 
@@ -82,8 +83,8 @@ class Turns:
     `instructions` makes the agent's system text for a conversation; `sends` says whether a channel's replies go out by
     the outbox (others are read from the transcript). `cheaper` is the model for when money gets short, if there is one;
     `window_tokens` is the model's window; `files` takes messages that are too long for it, which are cut if it is None;
-    `tariff` says what calls cost; `clock` tells the time, with an offset; `limit_characters` says how long a reply in a
-    channel may be, None for as long as it likes.
+    `tariff` says what calls cost; `typist` shows people that a turn runs; `clock` tells the time, with an offset;
+    `limit_characters` says how long a reply in a channel may be, None for as long as it likes.
     """
 
     database: Database
@@ -96,6 +97,7 @@ class Turns:
     tariff: Tariff = FREE
     files: Files | None = None
     window_tokens: int = WINDOW_TOKENS
+    typist: Typist | None = None
     clock: Callable[[], datetime] = utc_now
     limit_characters: Callable[[str], int | None] = unlimited
 
@@ -108,6 +110,8 @@ async def run_turn(turns: Turns, lease: Lease, notice: Notice) -> bool:
     if opened.resumed:
         notice.tell_said()  # somebody may have said stop to whoever had it before
     conversation = opened.conversation
+    if turns.typist:
+        turns.typist.begins(lease.conversation_id, conversation.reply_to)
     look = partial(_look, turns, conversation)
     attention = Attention(notice, look, time_left_s=turns.agent.turn_limit_s - opened.age_s)
     frame = _frame(turns, conversation)  # once: what a model is sent again, it is sent unchanged

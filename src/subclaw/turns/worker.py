@@ -76,6 +76,8 @@ async def _claim(
         if len(running) >= limit or tenants[lease.tenant_id] >= conversations.TENANT_LIMIT:
             awake.set()
         tenants[lease.tenant_id] -= 1
+        if turns.typist:
+            turns.typist.ended(lease.conversation_id)
         if running.get(lease.conversation_id, (None, None))[1] is task:  # it may have been claimed again
             del running[lease.conversation_id]
 

@@ -7,7 +7,7 @@ import aiohttp
 from tests.real.box.conftest import ACCOUNT, NUMBER, TOKEN
 from tests.real.box.running import RunningBox
 
-from subclaw.channels.sms.inbound import WEBHOOK_PATH
+from subclaw.channels.sms.paths import WEBHOOK_PATH
 from subclaw.testing.channels.twilio import deliver, inbound_sms
 
 PERSON = "+15550100001"

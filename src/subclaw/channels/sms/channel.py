@@ -11,9 +11,11 @@ import aiohttp
 from twilio.base.exceptions import TwilioException  # type: ignore[import-untyped]
 
 from subclaw.channels.sms.errors import delivery_of, loss, refused
+from subclaw.channels.sms.segments import count_segments
 from subclaw.channels.sms.twilio_client import TooManyRequests
 from subclaw.channels.sms.words import same_words, split_sms
 from subclaw.core.channel import Delivery, NotSeen, NotTold, OutboundMessage, Seen, SendResult, Sighting, Trouble
+from subclaw.core.errors import Unavailable
 
 CLOCK_MARGIN = timedelta(minutes=5)
 """How far Twilio's clock and ours may be apart. It may be generous: what is known is left out by its id."""
@@ -39,6 +41,10 @@ class SmsChannel:
     def parts(self, text: str) -> Sequence[str]:
         """Cut a reply into text messages."""
         return split_sms(text)
+
+    def segments(self, parts: Sequence[str]) -> int:
+        """Return how many segments these texts are sent as."""
+        return sum(map(count_segments, parts))
 
     async def send(self, message: OutboundMessage) -> SendResult:
         """Send one text message.
@@ -87,3 +93,15 @@ class SmsChannel:
         if len(recent) == LIST_LIMIT:
             return NotTold(detail="Twilio has too many messages to this person to look through")
         return NotSeen()
+
+    async def check(self) -> str:
+        """Ask Twilio about the number, and say in words what it answered. Errors: `Unavailable`."""
+        try:
+            listed = await self._client.incoming_phone_numbers.list_async(phone_number=self._from_number, limit=1)
+        except (TwilioException, TooManyRequests, aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            status = getattr(error, "status", None)
+            words = f"Twilio answered with HTTP {status}." if isinstance(status, int) else "Twilio could not be asked."
+            raise Unavailable(words, internal=type(error).__name__) from None
+        if not listed:
+            raise Unavailable(f"Twilio's account has no number {self._from_number}.")
+        return f"Twilio's account has the number; its messages go to {listed[0].sms_url or 'no address'}"

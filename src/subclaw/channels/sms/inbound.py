@@ -15,15 +15,13 @@ from starlette.responses import PlainTextResponse, Response
 from twilio.twiml.messaging_response import MessagingResponse  # type: ignore[import-untyped]
 
 from subclaw.channels.sms.errors import delivery_of, loss
+from subclaw.channels.sms.paths import STATUS_PATH, WEBHOOK_PATH
 from subclaw.channels.sms.words import is_reserved
 from subclaw.core.channel import Address, Delivery, DeliveryReport, DeliveryReports, InboundMessage, Intake
 from subclaw.core.errors import Invalid, Unavailable
 from subclaw.core.tenant import TenantId
 from subclaw.pages.request import media_type, read_body
 
-WEBHOOK_PATH = "/webhooks/twilio/sms"
-STATUS_PATH = "/webhooks/twilio/status"
-"""Where receipts come; tenant, reply and part follow, as `SmsChannel` appends them."""
 _ID_LIMIT = 2**63
 _PART_LIMIT = 2**31
 _BODY_LIMIT_BYTES = 64_000

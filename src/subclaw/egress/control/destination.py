@@ -12,6 +12,8 @@ from subclaw.core.upstream import Injection, Upstream
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _BASE_PATH = re.compile(r"(/[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~!$&'()*+,=:@-]*)*")
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}")
+_SEGMENT = re.compile(r"[A-Za-z0-9_-]*\{\}[A-Za-z0-9_-]*")
+_PARAMETER = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _HEADER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
 _NOT_FOR_SECRETS = {"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "expect"}
 
@@ -70,6 +72,10 @@ def _check_injection(upstream: Upstream) -> None:
     basic = upstream.injection is Injection.BASIC
     if basic and (not upstream.user or ":" in upstream.user or not upstream.user.isprintable()):
         raise Invalid(f"Upstream {upstream.name} needs a user name, without a colon, for Basic authentication.")
+    if upstream.injection is Injection.PATH and not _SEGMENT.fullmatch(upstream.segment):
+        raise Invalid(f"Upstream {upstream.name} needs a path segment with {{}} in the place of its secret.")
+    if upstream.injection is Injection.QUERY and not _PARAMETER.fullmatch(upstream.parameter):
+        raise Invalid(f"Upstream {upstream.name} needs the name of the parameter that its secret goes into.")
 
 
 def _is_loopback(host: str) -> bool:

@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from subclaw.core.errors import Invalid
+from subclaw.core.signature import Signature
 from subclaw.core.upstream import Allowed, Refused, Upstream
 from subclaw.egress.control.connect import answer_connect
 from subclaw.egress.control.connect_path import PATH as CONNECT_PATH
 from subclaw.egress.control.destination import Destination, destination
-from subclaw.egress.control.inject import outgoing
+from subclaw.egress.control.inject import outgoing, outgoing_target
 from subclaw.egress.control.upstream_calls import decide
-from subclaw.egress.control.verify import answer_verify
-from subclaw.egress.control.verify_path import PREFIX
+from subclaw.egress.control.verify import answer_verify, answer_webhook_secret
+from subclaw.egress.control.verify_path import PREFIX, WEBHOOK_SECRET_PREFIX
 from subclaw.egress.http.dial import dial
 from subclaw.egress.http.door import Door
 from subclaw.egress.http.exchange import Call, Record, forward
@@ -34,12 +35,12 @@ _KNOWN_METHODS = frozenset(b"GET HEAD POST PUT PATCH DELETE OPTIONS".split())
 
 @dataclass(frozen=True, kw_only=True)
 class ControlDoor:
-    """What the control plane may call. `signing_secrets` maps a signature scheme to the name of its key."""
+    """What the control plane may call, and whose `signatures` can be checked, by the name of the scheme."""
 
     upstreams: Mapping[str, Upstream]
     pools: Mapping[str, Pool]
     vault: Vault
-    signing_secrets: Mapping[str, str]
+    signatures: Mapping[str, Signature]
     limits: Limits
     accounts: Accounts | None = None
     open: set[Stream] = field(default_factory=set)
@@ -67,7 +68,10 @@ class ControlDoor:
         target = request.target.decode()
         if target.startswith(PREFIX):
             record.host, record.status = "-verify", 200
-            return await answer_verify(door, request, self.vault, self.signing_secrets)
+            return await answer_verify(door, request, self.vault, self.signatures)
+        if target.startswith(WEBHOOK_SECRET_PREFIX):
+            record.host, record.status = "-webhook-secret", 200
+            return await answer_webhook_secret(door, request, self.vault, self.signatures)
         if target == CONNECT_PATH and self.accounts is not None:
             record.host, record.status = "-connect", 200
             return await answer_connect(door, request, self.accounts)
@@ -84,7 +88,7 @@ class ControlDoor:
         framing = [(key.lower(), value) for key, value in request.headers if key.lower() in FRAMING]
         return Call(
             method=request.method,
-            target=allowed.url_path,
+            target=outgoing_target(allowed.url_path, allowed.upstream, secret),
             headers=headers + framing,
             forms=secret.forms if secret else (),
             authorised=secret is not None,
@@ -94,7 +98,7 @@ class ControlDoor:
 def open_control_door(
     upstreams: Sequence[Upstream],
     vault: Vault,
-    signing_secrets: Mapping[str, str],
+    signatures: Mapping[str, Signature],
     limits: Limits,
     tls: ssl.SSLContext | None,
     accounts: Accounts | None = None,
@@ -108,7 +112,7 @@ def open_control_door(
         upstreams=named,
         pools=pools,
         vault=vault,
-        signing_secrets=signing_secrets,
+        signatures=signatures,
         limits=limits,
         accounts=accounts,
     )

@@ -1,7 +1,9 @@
-"""What the headers of an upstream's call become: the client's credentials off, the upstream's secret in. Pure."""
+"""What an upstream's call becomes: the client's credentials off, the upstream's secret in. Pure."""
 
 import base64
+import re
 from collections.abc import Iterable
+from urllib.parse import quote, unquote_plus
 
 from subclaw.core.errors import Corrupt
 from subclaw.core.upstream import Injection, Upstream
@@ -9,8 +11,10 @@ from subclaw.egress.control.destination import destination
 from subclaw.egress.http.headers import HOP_BY_HOP, OVERRIDES, Headers, named_by_connection
 from subclaw.egress.secrets.opened import Opened
 
+_IN_SEGMENT = re.compile(r"[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~!$&'()*+,=:@-]*")
 _REPLACED = frozenset(b"host content-length expect".split())
 _CREDENTIALS = frozenset(b"authorization x-api-key x-goog-api-key api-key cookie cookie2".split())
+_IN_TARGET = frozenset({Injection.PATH, Injection.QUERY})
 _DROPPED = HOP_BY_HOP | _REPLACED | _CREDENTIALS | OVERRIDES
 
 
@@ -29,7 +33,28 @@ def outgoing(headers: Iterable[tuple[bytes, bytes]], upstream: Upstream, secret:
     host = (b"host", destination(upstream).authority.encode())
     if secret is None:
         return [host, *kept]
-    return [host, *kept, (b"accept-encoding", b"identity"), credential(upstream, secret)]
+    found = [] if upstream.injection in _IN_TARGET else [credential(upstream, secret)]
+    return [host, *kept, (b"accept-encoding", b"identity"), *found]
+
+
+def outgoing_target(url_path: str, upstream: Upstream, secret: Opened | None) -> str:
+    """Return the path and query for the upstream. Errors: `Corrupt` for a secret that cannot be part of a path."""
+    if secret is None or upstream.injection not in _IN_TARGET:
+        return url_path
+    value = secret.reveal()
+    if upstream.injection is Injection.QUERY:
+        path, _, query = url_path.partition("?")
+        parameters = [one for one in query.split("&") if one and not _is_named(one, upstream.parameter)]
+        found = f"{upstream.parameter}={quote(value, safe='')}"
+        return f"{path}?{'&'.join([*parameters, found])}"
+    if not _IN_SEGMENT.fullmatch(value):
+        raise Corrupt(f"The secret {upstream.secret} holds characters that cannot be sent in a path.")
+    base_path = destination(upstream).base_path
+    return f"{base_path}/{upstream.segment.format(value)}{url_path[len(base_path) :]}"
+
+
+def _is_named(parameter: str, name: str) -> bool:
+    return unquote_plus(parameter.partition("=")[0]) == name
 
 
 def credential(upstream: Upstream, secret: Opened) -> tuple[bytes, bytes]:

@@ -1,3 +1,4 @@
-"""Where the gateway answers about signatures; shared by both sides of the socket."""
+"""Where the gateway says whether a signature is right, and what a provider sends along; for both ends of the socket."""
 
 PREFIX = "/-/verify/"
+WEBHOOK_SECRET_PREFIX = "/-/webhook-secret/"
