@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from subclaw.core.errors import Invalid
 from subclaw.core.key_shapes import find_keys
-from subclaw.core.schedule import ScheduleMode
+from subclaw.core.schedule import IfMissed, ScheduleMode
 from subclaw.harness.exports import MANIFEST, REMINDERS, ExportedHouse, archive_files
 from subclaw.harness.imports.draft import ImportedReminder
 from subclaw.harness.imports.recognise import import_found
@@ -28,6 +28,7 @@ reminders = st.builds(
     mode=st.sampled_from(ScheduleMode),
     text=st.text(max_size=50),
     time_zone=st.sampled_from(["", "Europe/Berlin", "UTC"]),
+    if_missed=st.sampled_from(IfMissed),
 )
 houses = st.builds(
     ExportedHouse,

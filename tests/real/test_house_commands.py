@@ -8,7 +8,7 @@ import stat
 import tarfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,8 @@ from subclaw.commands.house_export import export_house
 from subclaw.commands.house_ports import HousePorts, MirroredFile
 from subclaw.config import Settings, load_settings
 from subclaw.core.errors import Conflict, Invalid, NotFound, Unavailable
-from subclaw.core.schedule import ScheduleMode
+from subclaw.core.recurrence import Recurrence
+from subclaw.core.schedule import IfMissed, ScheduleMode
 from subclaw.core.tenant import TenantId
 from subclaw.harness.imports.texts import default_files
 from subclaw.store.database import Database, DatabaseAddress, Role, open_database
@@ -171,9 +172,8 @@ def test_an_agent_moves_in_and_everything_is_accounted_for(
         assert tenant_row(address, "name-web-ann") == (None, None)
 
         said = await scene.shown(import_house, "name-web-ann", openclaw)
-        assert "3 files and 1 reminder came to name-web-ann" in said
+        assert "3 files and 2 reminders came to name-web-ann" in said
         assert "  workspace/SOUL.md -> system.md\n" in said
-        assert "again (FREQ=HOURLY;INTERVAL=1) are not kept" in said
         assert "the rest: 1 files or folders" in said
         assert "  a GitHub token in workspace/MEMORY.md\n" in said
         assert "subclaw secrets set NAME --hosts HOST --tenant name-web-ann" in said
@@ -181,12 +181,14 @@ def test_an_agent_moves_in_and_everything_is_accounted_for(
         contents = scene.host.contents(scene.ann)
         assert set(contents) == {"system.md", "memory.md", "skills/tea/SKILL.md"}
         assert TOKEN not in repr(contents)
-        assert await scene.reminders(scene.ann) == [(LATER, "Do once.")]
+        always, once = await scene.reminders(scene.ann)
+        assert once == (LATER, "Do once.")
+        assert (always[1], always[0] > datetime.now(UTC)) == ("Do always.", True)
         assert tenant_row(address, "name-web-ann") == (None, "Europe/Berlin")
         assert (scene.host.contents(scene.bob), await scene.reminders(scene.bob)) == ({}, [])
 
         await scene.shown(import_house, "name-web-ann", openclaw)
-        assert await scene.reminders(scene.ann) == [(LATER, "Do once.")]
+        assert once in await scene.reminders(scene.ann)
         (openclaw / "openclaw.json").unlink()
         await scene.shown(import_house, "name-web-ann", openclaw)
         assert tenant_row(address, "name-web-ann") == (None, "Europe/Berlin")
@@ -225,10 +227,23 @@ def test_a_house_goes_from_one_tenant_to_another(
                 "UPDATE tenant SET model = 'openai:mine', time_zone = 'Asia/Tokyo' WHERE id = %s", [scene.ann]
             )
         caller = await receive(scene.database, sender="ann", id="2")
-        await StoreSchedules(scene.database).set(caller, due_at=LATER, mode=ScheduleMode.MESSAGE, text="Tea!")
+        schedules = StoreSchedules(scene.database)
+        await schedules.set(caller, due_at=LATER, mode=ScheduleMode.MESSAGE, text="Tea!")
+        wall = LATER.replace(tzinfo=None) + timedelta(hours=1)
+        weekly = Recurrence(rule="FREQ=WEEKLY", time_zone="UTC", wall=wall, left=5)
+        again = await receive(scene.database, sender="ann", id="3")
+        await schedules.set(
+            replace(again, call_id="call_2"),
+            due_at=LATER + timedelta(hours=1),
+            mode=ScheduleMode.AGENT_TURN,
+            text="Again!",
+            if_missed=IfMissed.SKIP,
+            time_zone="UTC",
+            recurrence=weekly,
+        )
         first, second = tmp_path / "1.tar.gz", tmp_path / "2.tar.gz"
         said = await scene.shown(export_house, "name-web-ann", str(first))
-        assert said == f"{first} has 3 files and 1 reminder of name-web-ann.\n"
+        assert said == f"{first} has 3 files and 2 reminders of name-web-ann.\n"
         await scene.shown(export_house, "name-web-ann", str(second))
         assert first.read_bytes() == second.read_bytes()
         assert stat.S_IMODE(first.stat().st_mode) == 0o600
@@ -238,7 +253,9 @@ def test_a_house_goes_from_one_tenant_to_another(
         assert "Left out" not in said
         exported = {"system.md": b"I am Otter.", "memory.md": b"Ann likes tea.", "tools.json": b"[]"}
         assert scene.host.contents(scene.bob) == exported
-        assert await scene.reminders(scene.bob) == [(LATER, "Tea!")]
+        tea, other = await schedules.pending(scene.bob)
+        assert (tea.due_at, tea.text, tea.recurrence) == (LATER, "Tea!", None)
+        assert (other.text, other.if_missed, other.recurrence) == ("Again!", IfMissed.SKIP, weekly)
         assert tenant_row(address, "name-web-bob") == ("openai:mine", "Asia/Tokyo")
 
     play(scenario, address, environ)

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from rich.console import Console
 
@@ -18,8 +17,10 @@ from subclaw.commands.tenants import reachable_providers
 from subclaw.config import Settings
 from subclaw.core.errors import Conflict, Exhausted, Invalid, NotFound
 from subclaw.core.house import MEMORY
+from subclaw.core.recurrence import first_occurrence, parse_recurrence
 from subclaw.core.schedule import Schedules
 from subclaw.core.tenant import TenantId
+from subclaw.core.time_zone import instant_of, read_zone, wall_of
 from subclaw.core.tool import Caller
 from subclaw.harness.imports.draft import Brought, ImportedReminder, LeftOut
 from subclaw.harness.imports.recognise import import_found
@@ -160,17 +161,28 @@ async def _set_reminder(
     now: datetime,
 ) -> None:
     """Set a reminder in a conversation; the same one again sets nothing. Errors: `Invalid`, `Exhausted`."""
+    name = reminder.time_zone or time_zone
+    when, zone = datetime.fromisoformat(reminder.when), read_zone(name)
+    due_at, recurrence = when.astimezone(UTC) if when.tzinfo else instant_of(when, zone), None
     if reminder.repeat is not None:
-        raise Invalid(f"reminders that come again ({reminder.repeat}) are not kept")
-    when = datetime.fromisoformat(reminder.when)
-    due_at = (when if when.tzinfo else when.replace(tzinfo=ZoneInfo(reminder.time_zone or time_zone))).astimezone(UTC)
+        begin = wall_of(when, zone) if when.tzinfo else when
+        first = first_occurrence(parse_recurrence(reminder.repeat, begin=begin, time_zone=name), now)
+        due_at, recurrence = first.due_at, first.recurrence
     if due_at <= now:
         raise Invalid("its time is past")
     digest = hashlib.sha256(repr(reminder).encode()).hexdigest()[:32]
     caller = Caller(
         tenant_id=tenant_id, conversation_id=conversation_id, call_id=f"import_{digest}", turn_id=f"import_{digest}"
     )
-    await reminders.set(caller, due_at=due_at, mode=reminder.mode, text=reminder.text)
+    await reminders.set(
+        caller,
+        due_at=due_at,
+        mode=reminder.mode,
+        text=reminder.text,
+        if_missed=reminder.if_missed,
+        time_zone=name,
+        recurrence=recurrence,
+    )
 
 
 def _report(console: Console, tenant: str, brought: Brought, *, in_the_way: list[str], is_dry: bool) -> None:

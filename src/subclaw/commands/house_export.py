@@ -72,8 +72,19 @@ async def _house(settings: Settings, ports: HousePorts, tenant: str) -> tuple[Ex
 
 
 def _reminder(schedule: Schedule) -> ImportedReminder:
-    when = schedule.due_at.astimezone(UTC).isoformat(timespec="seconds")
-    return ImportedReminder(when=when, repeat=None, mode=schedule.mode, text=schedule.text)
+    when, repeat, time_zone = schedule.due_at.astimezone(UTC).isoformat(timespec="seconds"), None, ""
+    if again := schedule.recurrence:
+        until = f";UNTIL={again.until.astimezone(UTC):%Y%m%dT%H%M%SZ}" if again.until else ""
+        repeat = again.rule + until + (f";COUNT={again.left}" if again.left is not None else "")
+        when, time_zone = again.wall.isoformat(timespec="seconds"), again.time_zone
+    return ImportedReminder(
+        when=when,
+        repeat=repeat,
+        mode=schedule.mode,
+        text=schedule.text,
+        time_zone=time_zone,
+        if_missed=schedule.if_missed,
+    )
 
 
 async def _spool(ports: HousePorts, tenant_id: TenantId, folder: str, spool: IO[bytes]) -> bool:

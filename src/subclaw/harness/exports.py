@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any
 
 from subclaw.core.errors import Invalid
-from subclaw.core.schedule import TEXT_LIMIT_CHARACTERS, ScheduleMode
+from subclaw.core.schedule import TEXT_LIMIT_CHARACTERS, IfMissed, ScheduleMode
 from subclaw.harness.imports.draft import Brought, Draft, ImportedReminder
 from subclaw.harness.imports.jobs import JOBS_LIMIT, known_zone
 
@@ -87,7 +87,9 @@ def import_exported(draft: Draft, now: datetime, tenants_zone: str = "") -> Brou
 
 def _put_reminder(draft: Draft, source: str, fields: Any, now: datetime) -> None:
     try:
-        reminder = ImportedReminder(**{**fields, "mode": ScheduleMode(fields["mode"])})
+        reminder = ImportedReminder(
+            **{**fields, "mode": ScheduleMode(fields["mode"]), "if_missed": IfMissed(fields["if_missed"])}
+        )
         when = datetime.fromisoformat(reminder.when)
         known_zone(reminder.time_zone)
         if abs(when.year - now.year) > YEARS:

@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 
 from subclaw.core.errors import Invalid
-
-LOOKED_AHEAD = timedelta(days=5 * 366)
-"""How far ahead the first time may be."""
+from subclaw.core.recurrence import AHEAD_LIMIT
 
 _MONTHS = {name: number for number, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), 1)}
 _DAYS = {name: number for number, name in enumerate("sun mon tue wed thu fri sat".split())}
@@ -87,7 +85,7 @@ def cron_repetitions(expression: str, after: datetime) -> tuple[Repetition, ...]
 def interval_repetition(step: timedelta, anchor: datetime, after: datetime) -> Repetition:
     """Return what comes with each step from `anchor` on, both times in UTC. Errors: `Invalid`, in words."""
     minutes, rest = divmod(step, timedelta(minutes=1))
-    if rest or not timedelta() < step <= LOOKED_AHEAD:
+    if rest or not timedelta() < step <= AHEAD_LIMIT:
         raise Invalid("it comes in steps that are not whole minutes, or that are too long")
     unit, length = next((unit, length) for unit, length in _UNITS if minutes % length == 0)
     first = anchor if anchor > after else anchor + ((after - anchor) // step + 1) * step
@@ -124,7 +122,7 @@ def _number(text: str, names: dict[str, int] | None) -> int:
 
 def _first(days: _Days, times: list[time], after: datetime) -> datetime | None:
     """Return the first time after another, if one comes within the years that a reminder may be ahead."""
-    for count in range(LOOKED_AHEAD.days + 1):
+    for count in range(AHEAD_LIMIT.days + 1):
         day = after.date() + timedelta(days=count)
         if days.has(day):
             for moment in times:

@@ -9,7 +9,7 @@ from typing import Any
 from subclaw.core.errors import Invalid
 from subclaw.core.house import FILE_LIMIT_BYTES, FILES_LIMIT, HOUSE, HOUSE_LIMIT_BYTES, house_path
 from subclaw.core.key_shapes import redact
-from subclaw.core.schedule import ScheduleMode
+from subclaw.core.schedule import IfMissed, ScheduleMode
 
 OTHERS_SHOWN = 20
 """How many of the files that have no place in a house are named; of the rest it is said how many there are."""
@@ -30,6 +30,7 @@ class ImportedReminder:
     mode: ScheduleMode
     text: str
     time_zone: str = ""
+    if_missed: IfMissed = IfMissed.LATE
 
 
 @dataclass(frozen=True, kw_only=True)

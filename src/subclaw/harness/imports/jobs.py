@@ -9,8 +9,10 @@ from zoneinfo import ZoneInfo
 
 from subclaw.core.errors import Invalid
 from subclaw.core.house import HOUSE, SKILLS
+from subclaw.core.recurrence import AHEAD_LIMIT
 from subclaw.core.schedule import TEXT_LIMIT_CHARACTERS, ScheduleMode
-from subclaw.harness.imports.cron import LOOKED_AHEAD, cron_repetitions, interval_repetition
+from subclaw.core.time_zone import read_zone
+from subclaw.harness.imports.cron import cron_repetitions, interval_repetition
 from subclaw.harness.imports.draft import Draft, ImportedReminder
 
 JOBS_LIMIT = 100
@@ -89,7 +91,7 @@ def one_time(text: object, time_zone: str, now: datetime) -> Times:
         raise Invalid(f"{str(text)[:40]!r} is no time") from None
     if at <= now:
         raise Invalid("its time is past")
-    if at - now > LOOKED_AHEAD:
+    if at - now > AHEAD_LIMIT:
         raise Invalid("its time is more than five years ahead")
     return Times(when=at.isoformat(timespec="seconds"))
 
@@ -110,10 +112,7 @@ def known_zone(name: object) -> str:
     """Return the name of a time zone if it is one; "" if nothing is said. Errors: `Invalid`."""
     if not name:
         return ""
-    try:
-        return ZoneInfo(str(name)).key
-    except (KeyError, ValueError, OSError):  # a name of nothing, of a file that is none, of a folder
-        raise Invalid(f"There is no time zone {str(name)[:40]!r}.") from None
+    return read_zone(str(name)).key
 
 
 def _name(job: Job) -> str:
