@@ -6,6 +6,7 @@ too, and it is only gone when QEMU is.
 """
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -100,14 +101,15 @@ def make_root(root: Path, files: Iterable[Path]) -> None:
     with tempfile.TemporaryDirectory(prefix=".making-", dir=root.parent) as folder:
         made = Path(folder) / "root"
         for mount_point in ("proc", "dev"):
-            (made / mount_point).mkdir(parents=True, mode=0o755)
+            (made / mount_point).mkdir(parents=True)
         (made / KVM.relative_to("/")).touch()
         for path in files:
             target = made / path.relative_to("/")
-            target.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+            target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path.resolve(), target)
             target.chmod(0o555)
-        made.chmod(0o755)
+        for folder, _, _ in os.walk(made):  # whatever this process's umask is: those in the jail are other users
+            Path(folder).chmod(0o755)
         if not root.exists():
             made.rename(root)
 
