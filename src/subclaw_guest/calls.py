@@ -15,7 +15,9 @@ from subclaw_guest.commands import TEXT_LIMIT_BYTES, run
 from subclaw_guest.connect import connect
 from subclaw_guest.disk import freeze
 from subclaw_guest.files import Replacement, read
+from subclaw_guest.house import Limits, look, put
 from subclaw_guest.identity import Identity, proof, refresh
+from subclaw_guest.lane import Lane
 from subclaw_guest.link import Stream
 from subclaw_guest.occupation import claim_s, count_processes
 from subclaw_guest.processes import HOME, Processes
@@ -24,6 +26,7 @@ from subclaw_guest.rehearsal import rehearse
 from subclaw_guest.search import encode, search
 
 READ_BYTES = 262_144
+FURNITURE_BYTES = 4 * 1024**2
 Fields = dict[str, Any]
 """The JSON object of a request or a result: the host checks what it sends, and trusts nothing that it gets."""
 Call = Callable[[Stream, Fields], Awaitable[Fields]]
@@ -34,6 +37,7 @@ class Calls:
 
     def __init__(self, processes: Processes) -> None:
         self._processes = processes
+        self._lane = Lane()
         self.by_name: dict[str, Call] = {
             "ping": self._ping,
             "rehearse": self._rehearse,
@@ -48,6 +52,8 @@ class Calls:
             "search": self._search,
             "archive": self._archive,
             "connect": self._connect,
+            "house": self._house,
+            "furnish": self._furnish,
         }
 
     async def _ping(self, stream: Stream, fields: Fields) -> Fields:
@@ -87,14 +93,10 @@ class Calls:
         return {}
 
     async def _run(self, stream: Stream, fields: Fields) -> Fields:
-        text = bytearray()
-        while (piece := await stream.receive()) is not None:
-            text += piece
-            if len(text) > TEXT_LIMIT_BYTES:
-                raise Refused(Reason.TOO_LARGE)
+        text = await whole(stream, TEXT_LIMIT_BYTES)
         status, total_bytes = await run(
             self._processes,
-            bytes(text),
+            text,
             stream.send,
             timeout_s=fields["timeout_s"],
             limit_bytes=fields["limit_bytes"],
@@ -133,3 +135,21 @@ class Calls:
     async def _connect(self, stream: Stream, fields: Fields) -> Fields:
         await connect(stream, fields["port"])
         return {}
+
+    async def _house(self, stream: Stream, fields: Fields) -> Fields:
+        signature, content = await self._lane.run(look, fields["known"], Limits(**fields["limits"]))
+        await stream.send(content)
+        return {"signature": signature}
+
+    async def _furnish(self, stream: Stream, fields: Fields) -> Fields:
+        return {"refused": await self._lane.run(put, await whole(stream, FURNITURE_BYTES))}
+
+
+async def whole(stream: Stream, limit_bytes: int) -> bytes:
+    """Receive everything. Raises `Refused` if it is more than a limit."""
+    content = bytearray()
+    while (piece := await stream.receive()) is not None:
+        content += piece
+        if len(content) > limit_bytes:
+            raise Refused(Reason.TOO_LARGE)
+    return bytes(content)

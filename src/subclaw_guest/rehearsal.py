@@ -11,6 +11,7 @@ import time
 
 from subclaw_guest import disk
 from subclaw_guest.commands import run
+from subclaw_guest.house import Limits, look, put, record
 from subclaw_guest.identity import OWN_BOOT_ID, Identity, proof, refresh, show_boot_id, take_names
 from subclaw_guest.mounts import leave_mounts, mount
 from subclaw_guest.processes import Processes
@@ -48,3 +49,5 @@ def go_through_setup() -> None:
     take_names(nobody)
     trust(nobody.authority)
     proof()
+    put(record("skills/rehearsal.md", b""))
+    look("", Limits(files=1, file_bytes=1, house_bytes=1, path_characters=100, depth=2))

@@ -10,8 +10,11 @@ import fcntl
 import os
 import socket
 import struct
+from collections.abc import Callable
+from functools import partial
 
 from subclaw_guest import disk
+from subclaw_guest.house import HOUSE
 from subclaw_guest.identity import Identity, refresh, show_boot_id, take_names
 from subclaw_guest.mounts import MS_MOVE, MS_NODEV, MS_NOSUID, bind, change_root, mount
 from subclaw_guest.network import take_cable
@@ -32,7 +35,7 @@ Documentation/admin-guide/mm/multigen_lru.rst.
 STAGE = "/mnt"
 DISK = "/mnt/disk"
 ROOT = "/mnt/root"
-DURABLE = {"home": "/home/agent", "site": "/srv/site"}
+DURABLE = {"home": "/home/agent", "site": "/srv/site", "house": HOUSE}
 SPARES = 8
 """Empty folders that are kept on the disk, an inode and a block each. Mounting an overlay takes three."""
 
@@ -89,16 +92,24 @@ def mount_root(layer: str, root: str) -> None:
         if not os.path.isdir(folder):
             os.makedirs(folder)
     options = f"lowerdir=/,upperdir={upper},workdir={work}"
+    with_spares(spare, lambda: mount("overlay", root, "overlay", options=options))
+    keep_spares(spare)
+    for name, target in DURABLE.items():
+        with_spares(spare, partial(show, f"{layer}/{name}", root + target))
+
+
+def with_spares(spare: str, step: Callable[[], None]) -> None:
+    """Take a step that may need room on the disk, and take it again in the room of the spare folders if there is none.
+
+    Raises `OSError`.
+    """
     try:
-        mount("overlay", root, "overlay", options=options)
+        step()
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
         give_up_spares(spare)
-        mount("overlay", root, "overlay", options=options)
-    keep_spares(spare)
-    for name, target in DURABLE.items():
-        show(f"{layer}/{name}", root + target)
+        step()
 
 
 def keep_spares(folder: str) -> None:
@@ -117,12 +128,15 @@ def give_up_spares(folder: str) -> None:
 
 
 def show(source: str, target: str) -> None:
-    """Bind a folder to another. A new disk does not have them, and from an old one they may have been removed."""
+    """Bind a folder to another. A new disk does not have them, and the tenant may have put anything in their place."""
     try:
         bind(source, target)
-    except FileNotFoundError:
-        os.makedirs(source, exist_ok=True)
-        os.makedirs(target, exist_ok=True)
+    except (FileNotFoundError, NotADirectoryError):
+        for folder in (source, target):
+            if not os.path.isdir(folder):
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                    os.unlink(folder)
+                os.makedirs(folder, exist_ok=True)
         bind(source, target)
 
 

@@ -22,7 +22,7 @@ MOST_DISK_BYTES = 200 * 1024**3
 
 BLOCK_BYTES = 4096
 DISK = "disk.raw"
-FORMAT = "ext4-8GiB-3"
+FORMAT = "ext4-8GiB-4"
 """Names the formatted disk in the cache; changes with the options and folders below."""
 
 FORMAT_OPTIONS = (

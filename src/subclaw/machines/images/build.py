@@ -13,6 +13,7 @@ from subclaw.core.errors import Unavailable
 from subclaw.machines.images.apt_sources import debian_sources
 from subclaw.machines.images.recipe import SUITE, guest_sources, is_executable, lines_of
 from subclaw.machines.images.steps import Step, run_step
+from subclaw_guest.setup import DURABLE
 
 EPOCH_S = 1_735_689_600
 """The time (1 January 2025) of every file in the image. Python checks sources against it, so it is set before they are
@@ -157,8 +158,8 @@ def add_files(recipe: Path, root: Path) -> None:
             place(path, root / path.relative_to(files), 0o755 if is_executable(path) else 0o644)
     for path in guest_sources():
         place(path, root / "usr/lib/subclaw/subclaw_guest" / path.name, 0o644)
-    for folder in ("home/agent", "srv/site"):
-        (root / folder).mkdir(mode=0o755)
+    for folder in DURABLE.values():
+        (root / folder[1:]).mkdir(mode=0o755)
 
 
 def place(source: Path, target: Path, mode: int) -> None:
