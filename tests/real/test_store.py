@@ -86,6 +86,12 @@ OF_HOSTS = (
     "machine_over_budget",
     "settle_machines",
     "tenants_that_exist",
+    "owed_house",
+    "keep_house",
+    "rest_house",
+    "write_house",
+    "keep_house_checkpoint",
+    "roll_back_house",
 )
 """A host keeps machines of many tenants, and has no right to any table: these are all that it may do."""
 
