@@ -11,6 +11,7 @@ import pytest
 from tests.real.machines import Host, running_host
 
 from subclaw.core.errors import Denied, Exhausted, Invalid, NotFound
+from subclaw.core.house import FILE_LIMIT_BYTES, HOUSE
 from subclaw.core.machine import HOME, Command, CommandEnd, Ended, Machines, Output
 from subclaw.core.tenant import TenantId
 from subclaw.machines.host_client import HostClient
@@ -382,6 +383,32 @@ def test_wake_starts_a_machine_and_nothing_else(host: Host) -> None:
         await machines.wake(TENANT)
         (after,) = [status for status in await machines.statuses() if status.tenant_id == TENANT]
         assert (after.generation, after.process_id) == (before.generation, before.process_id)
+
+    host.use(scenario)
+
+
+def test_house_is_written_and_synced_and_nothing_is_woken_by_it(host: Host) -> None:
+    async def scenario(machines: HostClient) -> None:
+        await machines.sleep(TENANT)
+        await machines.write_house(TENANT, "memory.md", b"asleep")
+        assert not await machines.sync_house(TENANT)
+        assert TENANT not in [status.tenant_id for status in await machines.statuses()]
+        assert await shell(machines, f"cat {HOUSE}/memory.md") == b"asleep"
+        await machines.write_house(TENANT, "memory.md", b"awake")
+        assert await shell(machines, f"cat {HOUSE}/memory.md") == b"awake"
+        await machines.write_house(TENANT, "memory.md", None)
+        await machines.write_house(TENANT, "memory.md", None)
+        assert await shell(machines, f"ls {HOUSE}") == b""
+        assert await machines.sync_house(TENANT)
+
+    host.use(scenario)
+
+
+def test_file_that_no_house_can_have(host: Host) -> None:
+    async def scenario(machines: HostClient) -> None:
+        for path, content in (("../passwd", b""), ("memory.md", bytes(FILE_LIMIT_BYTES + 1))):
+            with pytest.raises(Invalid):
+                await machines.write_house(TENANT, path, content)
 
     host.use(scenario)
 

@@ -17,10 +17,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from subclaw.core.errors import SubclawError
+from subclaw.core.house import Waiting, is_house_path
 from subclaw.core.machine import Command, SearchResult
 from subclaw.machines.guest.guest import Guest, GuestBroken
+from subclaw.machines.guest.houses import SIGNATURE_LENGTH, Seen
 from subclaw.machines.guest.identity import new_identity
 from subclaw_guest.frames import MAX_PAYLOAD_BYTES, WINDOW_BYTES, Frame, FrameError, Kind, credit, encode
+from subclaw_guest.house import Problem
 from subclaw_guest.link import PIECE_BYTES, Link, LinkClosed
 from subclaw_guest.refusals import Reason
 
@@ -67,6 +70,8 @@ CALLS: dict[str, Call] = {
     "search": lambda guest: guest.search("pattern", "path", limit=2),
     "archive": archive,
     "connection": connection,
+    "house": lambda guest: guest.house("known"),
+    "furnish": lambda guest: guest.furnish([Waiting(path="memory.md", content=bytes(2 * WINDOW_BYTES))] * 3),
 }
 
 # JSON can hold halves of characters, which no text that is sent on can.
@@ -78,9 +83,11 @@ json_values = st.recursive(
 )
 FIELDS = (
     "nonce clock_ns worked hostname boot_id machine_id random repaired processes claim_s exit_status output_bytes"
-    " size_bytes more reason detail"
+    " size_bytes more reason detail signature refused"
 ).split()
-answers = st.dictionaries(st.sampled_from(FIELDS), json_values | st.sampled_from([str(reason) for reason in Reason]))
+refusals = st.lists(st.lists(st.integers(-1, 4) | st.sampled_from([str(reason) for reason in Reason]), max_size=3))
+told = st.sampled_from([*map(str, Reason), "x" * SIGNATURE_LENGTH])
+answers = st.dictionaries(st.sampled_from(FIELDS), json_values | told | refusals)
 payloads = (
     st.binary(max_size=200)
     | st.builds(lambda value: json.dumps(value).encode(), answers | json_values)
@@ -95,7 +102,15 @@ frames = st.one_of(
     st.builds(credit, streams, st.sampled_from([1, PIECE_BYTES, WINDOW_BYTES]) | st.integers(0, 2**32 - 1)),
 )
 matches = st.builds(lambda path, line, text: [path, line, text], texts, st.integers(0, 2**64), texts)
-small = st.builds(lambda match: json.dumps(match).encode() + b"\n", matches) | st.binary(min_size=1, max_size=60)
+records = st.builds(
+    lambda path, size, problem, content: json.dumps([path, size, problem]).encode() + b"\n" + content,
+    texts | st.sampled_from(["memory.md", "skills/a.md", "../passwd", ".hidden", "a/b/c/d"]),
+    st.integers(-2, 4) | st.integers(),
+    st.sampled_from(["", "gone", *map(str, Problem)]),
+    st.binary(max_size=4),
+)
+lines = st.builds(lambda match: json.dumps(match).encode() + b"\n", matches)
+small = lines | records | st.binary(min_size=1, max_size=60)
 nearly_right = st.builds(
     lambda pieces, fields: [*pieces, encode(Frame(stream=1, kind=Kind.RESULT, payload=json.dumps(fields).encode()))],
     st.lists(small.map(lambda payload: encode(Frame(stream=1, kind=Kind.DATA, payload=payload))), max_size=3),
@@ -143,6 +158,11 @@ def check_encodable(result: object) -> None:
     """Show that the text in what a call returned can be sent on."""
     if isinstance(result, SearchResult):
         json.dumps(asdict(result), ensure_ascii=False).encode()
+    if isinstance(result, Seen):
+        for file in result.files:
+            assert "\0" not in f"{file.path}{file.problem}".encode().decode()
+            assert (file.content is None) == bool(file.problem)
+            assert file.content is None or is_house_path(file.path)
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -161,7 +181,7 @@ def test_cut_off_anywhere_a_call_ends(name: str, sent: list[bytes], size: int) -
     asyncio.run(outcome(CALLS[name], [content[: size % (len(content) + 1)]]))
 
 
-@pytest.mark.parametrize("name", ["run", "write", "search", "connection"])
+@pytest.mark.parametrize("name", ["run", "write", "search", "connection", "furnish"])
 @FLOODS
 @example(sent=[data(2)] * 100)
 @given(sent=st.lists(st.one_of(data_pieces, st.builds(encode, frames)), min_size=1, max_size=4))

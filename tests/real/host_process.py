@@ -13,6 +13,7 @@ from subclaw.machines.host import HostSettings, serve_host
 from subclaw.machines.images.image import load_image
 from subclaw.machines.workshop import FleetSettings
 from subclaw.store.database import DatabaseAddress, Role, open_database
+from subclaw.store.house import StoreMirror
 from subclaw.store.machines import StoreMachineLedger
 
 
@@ -21,13 +22,15 @@ async def serve(given: dict[str, Any]) -> None:
     for name in ("home", "cache", "socket", "forward_folder"):
         given[name] = Path(given[name])
     given["egress_sockets"] = tuple(map(Path, given.get("egress_sockets", ())))
+    given["defaults"] = {path: text.encode() for path, text in given.get("defaults", {}).items()}
     image = load_image(given["cache"], given.pop("digest"))
     address, socket = DatabaseAddress(url=given.pop("address"), private=True), given.pop("socket")
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     async with open_database(address, Role.HOST, size=2) as database:
-        fleet = FleetSettings(image=image, ledger=StoreMachineLedger(database, "host-tests"), **given)
+        ledger, mirror = StoreMachineLedger(database, "host-tests"), StoreMirror(database)
+        fleet = FleetSettings(image=image, ledger=ledger, mirror=mirror, **given)
         await serve_host(HostSettings(fleet=fleet, socket=socket), lambda: print("ready", flush=True))  # noqa: T201
 
 

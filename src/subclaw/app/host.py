@@ -3,12 +3,14 @@
 from subclaw.accounts import CADDY_USER, CONTROL_USER, group_id
 from subclaw.app.addresses import database_address
 from subclaw.config import Settings
+from subclaw.harness.defaults import default_files
 from subclaw.home import Home
 from subclaw.host_name import host_name
 from subclaw.machines.host import HostSettings, serve_host
 from subclaw.machines.images.image import current_image
 from subclaw.machines.workshop import FleetSettings
 from subclaw.store.database import Role, open_database
+from subclaw.store.house import StoreMirror
 from subclaw.store.machines import StoreMachineLedger
 
 POOL_SIZE = 2
@@ -25,6 +27,8 @@ async def run_host(settings: Settings) -> None:
                     cache=settings.cache,
                     image=current_image(settings.cache),
                     ledger=StoreMachineLedger(database, host_name(home)),
+                    mirror=StoreMirror(database),
+                    defaults=default_files(),
                     forward_folder=home.doors,
                     forward_group_id=group_id(CADDY_USER),
                     pool_size=settings.pool_size,

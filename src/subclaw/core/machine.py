@@ -226,7 +226,24 @@ class Machines(Protocol):
     async def roll_back(self, tenant_id: TenantId, label: str) -> None:
         """Stop the machine and make its disk what it was at a checkpoint, which then is no longer listed.
 
-        What the disk was until now is kept as `before-roll-back`, so that it can be undone. Errors: `NotFound`.
+        What the disk was until now is kept as `before-roll-back`, so that it can be undone. The mirror of its house
+        becomes what it was at the checkpoint. Errors: `NotFound`.
+        """
+        ...
+
+    async def sync_house(self, tenant_id: TenantId) -> bool:
+        """Bring the mirror of the tenant's house up to date with the machine if it is awake, and say whether it is.
+
+        Wakes nothing. One that is just starting or going to sleep is waited for. A house that cannot be read leaves the
+        mirror as it was.
+        """
+        ...
+
+    async def write_house(self, tenant_id: TenantId, path: str, content: bytes | None) -> None:
+        """Write a whole file of the tenant's house, or remove it (None); see `core.house` for its path and limits.
+
+        It is written in the machine if that is awake, else in the mirror, from which it is put into the machine before
+        the next call there. Wakes nothing. Errors: `Exhausted` if there is no room for it.
         """
         ...
 
@@ -235,7 +252,7 @@ class Machines(Protocol):
         ...
 
     async def destroy(self, tenant_id: TenantId) -> None:
-        """Stop the machine and erase its disk."""
+        """Stop the machine and erase its disk. The tenant's house waits in its mirror for the next one."""
         ...
 
     async def statuses(self) -> tuple[MachineStatus, ...]:

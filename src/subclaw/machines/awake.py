@@ -9,10 +9,12 @@ from pathlib import Path
 from weakref import WeakValueDictionary
 
 from subclaw.core.errors import Exhausted, SubclawError, Unavailable
+from subclaw.core.house import Waiting
 from subclaw.core.machine import MachineStatus
 from subclaw.core.tenant import TenantId
 from subclaw.machines.disks.disk import disk_error
 from subclaw.machines.guest.guest import Guest, GuestBroken
+from subclaw.machines.house import mirror_house, mirroring, move_in, put_file
 from subclaw.machines.life import SYNC_S, Life, begun, live, put_to_sleep
 from subclaw.machines.qemu.running import Running
 from subclaw.machines.starts import Started, started
@@ -148,6 +150,39 @@ class AwakeMachines:
                 logger.warning("machine %s is ended without a sync: %s", tenant_id, error)
             life.end_unsynced()
 
+    async def sync_house(self, tenant_id: TenantId) -> bool:
+        """Bring the mirror up to date with a machine if it is awake, and say whether it is; see `Machines`."""
+        async with self.files(tenant_id):
+            life = self._lives.get(tenant_id)
+            if life is None or not life.is_up():
+                return False
+            up = life.up.result()
+            try:
+                with mirroring(tenant_id):
+                    await mirror_house(up.house, up.machine.guest, self._workshop.housing)
+            except GuestBroken as error:
+                logger.warning("%s", broken(life, up.machine, error).internal)
+                return False
+            return True
+
+    async def write_house(self, tenant_id: TenantId, path: str, content: bytes | None) -> None:
+        """Write a file of a house, or remove it, in the machine if it is awake, else in the mirror; see `Machines`.
+
+        While the lock is held a machine neither comes up, which takes what waits in the mirror, nor goes to sleep.
+        """
+        file = Waiting(path=path, content=content)
+        async with self.files(tenant_id):
+            life = self._lives.get(tenant_id)
+            if life is not None and life.is_up():
+                up = life.up.result()
+                try:
+                    await put_file(up.house, up.machine.guest, self._workshop.housing, file)
+                    return
+                except GuestBroken as error:
+                    # Whether it was written is unknown; to write it once more does no harm.
+                    logger.warning("%s", broken(life, up.machine, error).internal)
+            await self._workshop.housing.mirror.write(tenant_id, path, content)
+
     def started(self, tenant_id: TenantId) -> Started | None:
         """Return a tenant's machine if it is up."""
         life = self._lives.get(tenant_id)
@@ -254,6 +289,9 @@ class AwakeMachines:
         async with AsyncExitStack() as stack:
             async with files:
                 up = await stack.enter_async_context(started(self._workshop, life.tenant_id))
+                await move_in(
+                    up.house, up.machine.guest, self._workshop.housing, generation_before=up.generation_before
+                )
             life.up.set_result(up)
             await live(life, up, ledger)
             async with files:

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack, aclosing
 from types import TracebackType
 
 from subclaw.core.errors import Denied, NotFound, Unavailable
+from subclaw.core.house import check_house_file
 from subclaw.core.machine import (
     Checkpoint,
     Command,
@@ -27,6 +28,7 @@ from subclaw.machines.disks.checkpoints import list_checkpoints, roll_back
 from subclaw.machines.disks.disk import erase, folder_of
 from subclaw.machines.file_work import in_thread
 from subclaw.machines.forward import Forwards
+from subclaw.machines.house import UNKNOWN, mirroring
 from subclaw.machines.qemu.snapshot import forget_snapshot
 from subclaw.machines.tenant_files import described, keep_disk, stats_of
 from subclaw.machines.workshop import FleetSettings, open_workshop
@@ -133,8 +135,11 @@ class Fleet:
         limits.check_label(label)
         if present := await self._labelled(tenant_id, label):
             return present
+        await self._machines.sync_house(tenant_id)
         async with self._machines.still(tenant_id):
             await in_thread(keep_disk, self._settings.home, tenant_id, label, self._machines.formatted_disk)
+            with mirroring(tenant_id):
+                await self._settings.mirror.keep_checkpoint(tenant_id, label)
         made = await self._labelled(tenant_id, label)
         assert made is not None
         return made
@@ -152,8 +157,20 @@ class Fleet:
             raise NotFound("There is no such checkpoint.")
         async with self._machines.ended(tenant_id):
             folder = folder_of(self._settings.home, tenant_id)
+            await self._settings.mirror.rest(tenant_id, UNKNOWN)
             await in_thread(forget_snapshot, folder)
             await in_thread(roll_back, folder, label)
+            with mirroring(tenant_id):
+                await self._settings.mirror.roll_back(tenant_id, label)
+
+    async def sync_house(self, tenant_id: TenantId) -> bool:
+        """Bring the mirror of the tenant's house up to date; see `Machines`."""
+        return await self._machines.sync_house(tenant_id)
+
+    async def write_house(self, tenant_id: TenantId, path: str, content: bytes | None) -> None:
+        """Write a file of the tenant's house, or remove it; see `Machines`."""
+        check_house_file(path, content)
+        await self._machines.write_house(tenant_id, path, content)
 
     async def stats(self, tenant_id: TenantId) -> MachineStats:
         """Say what the tenant's machine is and uses; see `Machines`."""
@@ -172,6 +189,7 @@ class Fleet:
                 await asyncio.to_thread(erase, self._settings.home, tenant_id)
             except OSError as error:
                 raise Unavailable("The machine's disk could not be erased.", internal=str(error)) from error
+            await self._settings.mirror.owed(tenant_id, is_new=True)
             await self._settings.ledger.destroy(tenant_id)
 
     async def statuses(self) -> tuple[MachineStatus, ...]:

@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from subclaw.core.errors import Invalid, SubclawError
+from subclaw.core.house import FILE_LIMIT_BYTES
 from subclaw.core.machine import Command, CommandEnd, Machines, Output
 from subclaw.core.tenant import TenantId
 from subclaw.machines.call_limits import CallCount, Counted
@@ -40,6 +41,7 @@ def host_api(machines: Machines, count: CallCount | None = None) -> Starlette:
         "checkpoint": checkpoint,
         "checkpoints": checkpoints,
         "roll-back": roll_back,
+        "sync-house": sync_house,
         "stats": stats,
     }
     # Not counted, so that a machine that is asked too much can be stopped.
@@ -50,6 +52,7 @@ def host_api(machines: Machines, count: CallCount | None = None) -> Starlette:
         *(Route(f"{path}/{name}", call, methods=["POST"], middleware=counted) for name, call in calls.items()),
         *(Route(f"{path}/{name}", call, methods=["POST"]) for name, call in ends.items()),
         Route(f"{path}/write", write, methods=["PUT"], middleware=counted),
+        Route(f"{path}/house", write_house, methods=["PUT", "DELETE"], middleware=counted),
         Route("/v1/machines", statuses, methods=["GET"]),
     ]
     application = Starlette(routes=routes, exception_handlers={SubclawError: answer_error})
@@ -188,6 +191,20 @@ async def roll_back(request: Request) -> Response:
     """Give a machine the disk of a checkpoint, whether or not the caller waits for it."""
     label = text(await arguments(request), "label")
     await machines_of(request).roll_back(tenant_of(request), label)
+    return Response(status_code=204)
+
+
+async def sync_house(request: Request) -> Response:
+    """Bring the mirror of a house up to date, whether or not the caller waits for it."""
+    return JSONResponse({"is_awake": await machines_of(request).sync_house(tenant_of(request))})
+
+
+async def write_house(request: Request) -> Response:
+    """Write the raw body to the file of a house that the query names, or remove that (DELETE)."""
+    content = await body(request, FILE_LIMIT_BYTES)
+    path = request.query_params.get("path", "")
+    written = None if request.method == "DELETE" else content
+    await machines_of(request).write_house(tenant_of(request), path, written)
     return Response(status_code=204)
 
 

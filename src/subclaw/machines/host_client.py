@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 
 from subclaw.core.errors import Unavailable
+from subclaw.core.house import check_house_file
 from subclaw.core.machine import (
     Checkpoint,
     Command,
@@ -149,6 +150,20 @@ class HostClient:
         """Give the machine the disk of a checkpoint; see `Machines`."""
         limits.check_label(label)
         async with self._post(tenant_id, "roll-back", {"label": label}):
+            pass
+
+    async def sync_house(self, tenant_id: TenantId) -> bool:
+        """Bring the mirror of the tenant's house up to date; see `Machines`."""
+        async with self._post(tenant_id, "sync-house", {}) as response:
+            result = await json_of(response)
+        with parsing():
+            return bool(result["is_awake"])
+
+    async def write_house(self, tenant_id: TenantId, path: str, content: bytes | None) -> None:
+        """Write a file of the tenant's house, or remove it; see `Machines`."""
+        check_house_file(path, content)
+        method, url = "DELETE" if content is None else "PUT", f"/v1/tenants/{tenant_id}/house"
+        async with self._send(self._client.build_request(method, url, params={"path": path}, content=content)):
             pass
 
     async def stats(self, tenant_id: TenantId) -> MachineStats:

@@ -10,6 +10,7 @@ from subclaw.core.machine import MachineLedger, MachineState, SecondsLeft
 from subclaw.core.tenant import TenantId
 from subclaw.machines.disks.disk import disk_error, folder_of
 from subclaw.machines.guest.guest import GuestBroken
+from subclaw.machines.house import move_out
 from subclaw.machines.qemu.snapshot import save_snapshot
 from subclaw.machines.starts import Started
 from subclaw.machines.workshop import Workshop
@@ -151,7 +152,7 @@ def _meter_at_s(life: Life) -> float:
 
 
 async def put_to_sleep(life: Life, started: Started, workshop: Workshop) -> MachineState:
-    """Write everything to the disk, and the memory beside it if programs of the tenant run, and not too many.
+    """Mirror its house, write everything to the disk, and the memory beside it if programs run, and not too many.
 
     A machine that is gone or broken is left as it is: what it had not written then is lost.
     """
@@ -161,6 +162,7 @@ async def put_to_sleep(life: Life, started: Started, workshop: Workshop) -> Mach
         return MachineState.ASLEEP
     try:
         await machine.link.cancel_all()
+        await move_out(started.house, machine.guest, workshop.housing, generation=started.generation)
         await machine.guest.sync(timeout_s=SYNC_S)
         occupation = await machine.guest.occupation(timeout_s=OCCUPATION_S)
         if 0 < occupation.processes <= MOST_PROCESSES and started.terms.sleeps_with_memory:

@@ -14,6 +14,7 @@ from subclaw.machines.disks.checkpoints import mend
 from subclaw.machines.disks.disk import existing_disk, folder_of, grow, make_disk
 from subclaw.machines.disks.record import Record, read_record, repin, write_record
 from subclaw.machines.file_work import in_thread
+from subclaw.machines.house import House, house_of
 from subclaw.machines.images.image import load_image
 from subclaw.machines.network.door import Door
 from subclaw.machines.network.gateway import GatewayAway, gateway_of, served
@@ -41,10 +42,15 @@ class Way:
 
 @dataclass(frozen=True, kw_only=True)
 class Started:
-    """A tenant's machine that is up: its start, and what it was restored from."""
+    """A tenant's machine that is up: its start, and what it was restored from.
+
+    `generation_before` is that of the start before, 0 if there was none. `house` changes with what is known of it.
+    """
 
     machine: Running
     generation: int
+    generation_before: int
+    house: House
     terms: Terms
     image: str
     template: Template
@@ -92,8 +98,11 @@ async def started(workshop: Workshop, tenant_id: TenantId) -> AsyncIterator[Star
     last = await in_thread(read_record, folder)
     snapshot = read_snapshot(folder) if last else None
     tries = ways(last, snapshot, workshop.image.digest)
+    # Asked before anything is recorded, so that what waits for a machine that is new is never taken for removed.
+    owed = await workshop.housing.mirror.owed(tenant_id, is_new=last is None)
     generation = last.generation if last else 0
     for number, way in enumerate(tries, start=1):
+        generation_before = generation
         generation, terms = await workshop.ledger.begin(tenant_id, at_least=generation, image=way.image)
         async with AsyncExitStack() as stack:
             try:
@@ -110,7 +119,15 @@ async def started(workshop: Workshop, tenant_id: TenantId) -> AsyncIterator[Star
                     raise
                 logger.warning("machine %s is started in another way: %s", tenant_id, error.internal)
                 continue
-            yield Started(machine=machine, generation=generation, terms=terms, image=way.image, template=place.template)
+            yield Started(
+                machine=machine,
+                generation=generation,
+                generation_before=generation_before,
+                house=house_of(tenant_id, owed),
+                terms=terms,
+                image=way.image,
+                template=place.template,
+            )
             return
 
 

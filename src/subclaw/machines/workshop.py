@@ -6,16 +6,18 @@ import fcntl
 import logging
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from subclaw.core.errors import Conflict, SubclawError, Unavailable
+from subclaw.core.house import Mirror
 from subclaw.core.machine import MachineLedger
 from subclaw.core.tenant import TenantId
 from subclaw.machines.cgroups.groups import ControlGroups, open_groups
 from subclaw.machines.disks.disk import formatted_disk
+from subclaw.machines.house import Housing
 from subclaw.machines.images.image import Image, load_image, using_image
 from subclaw.machines.images.pins import known_homes, pins_of, register_home
 from subclaw.machines.network.doors import Doors
@@ -37,17 +39,19 @@ class FleetSettings:
     """How a host runs its machines.
 
     `home` keeps the tenants' disks, `cache` the images and templates; tenants who are new get `image`. `ledger` is the
-    record of this host's machines. Forward sockets are made in `forward_folder`, for the group `forward_group_id` to
-    use (None: this process's group). `awake_limit` is None for as many as the host has room for; who finds it full
-    waits for `queue_s`. `pool_size` machines are kept waiting, each of which takes the room of one that is awake.
-    `egress_sockets` are those by which the gateway's processes are handed machines' doors; without any, machines reach
-    nothing.
+    record of this host's machines, `mirror` that of their houses, into which `defaults` are laid (content by path).
+    Forward sockets are made in `forward_folder`, for the group `forward_group_id` to use (None: this process's group).
+    `awake_limit` is None for as many as the host has room for; who finds it full waits for `queue_s`. `pool_size`
+    machines are kept waiting, each of which takes the room of one that is awake. `egress_sockets` are those by which
+    the gateway's processes are handed machines' doors; without any, machines reach nothing.
     """
 
     home: Path
     cache: Path
     image: Image
     ledger: MachineLedger
+    mirror: Mirror
+    defaults: Mapping[str, bytes]
     forward_folder: Path
     forward_group_id: int | None = None
     memory_mb: int = 256
@@ -69,6 +73,7 @@ class Workshop:
     hardware: Hardware
     formatted_disk: Path
     ledger: MachineLedger
+    housing: Housing
     seats: Seats
     templates: Templates
     pool: Pool
@@ -111,6 +116,7 @@ async def open_workshop(settings: FleetSettings) -> AsyncIterator[Workshop]:
             hardware=templates.hardware,
             formatted_disk=formatted,
             ledger=settings.ledger,
+            housing=Housing(mirror=settings.mirror, defaults=settings.defaults),
             seats=seats,
             templates=templates,
             pool=pool,

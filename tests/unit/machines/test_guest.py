@@ -8,13 +8,17 @@ from typing import Any
 import pytest
 
 from subclaw.core.errors import Corrupt, Invalid, NotFound, SubclawError
+from subclaw.core.house import FILE_LIMIT_BYTES, HOUSE_LIMIT_BYTES, HouseFile, Waiting
 from subclaw.core.machine import Command, CommandEnd, Ended, Output
 from subclaw.machines.guest.guest import Guest, GuestBroken, Occupation
+from subclaw.machines.guest.houses import Seen, files_of
 from subclaw.machines.guest.identity import new_identity
 from subclaw_guest.frames import Frame, Kind, Parser, encode
+from subclaw_guest.house import record
 from subclaw_guest.link import Link
 
 Call = Callable[[Guest], Awaitable[object]]
+KNOWN, SIGNATURE = "k" * 32, "s" * 32
 
 
 def run(guest: Guest) -> Awaitable[object]:
@@ -47,6 +51,14 @@ def resume(guest: Guest) -> Awaitable[object]:
 
 def rehearse(guest: Guest) -> Awaitable[object]:
     return guest.rehearse(timeout_s=5)
+
+
+def house(guest: Guest) -> Awaitable[object]:
+    return guest.house(KNOWN)
+
+
+def furnish(guest: Guest) -> Awaitable[object]:
+    return guest.furnish([Waiting(path="a", content=b""), Waiting(path="b", content=None)])
 
 
 def set_up(guest: Guest) -> Awaitable[object]:
@@ -114,6 +126,83 @@ def test_true_answer() -> None:
 def test_occupation_is_told() -> None:
     answer = answered(occupation, result({"processes": 3, "claim_s": 59.5}))
     assert answer == Occupation(processes=3, claim_s=59.5)
+
+
+def test_house_is_told_with_words_of_the_hosts_own() -> None:
+    content = (
+        b'["system.md", 3, ""]\nold["skills/a.md", 0, ""]\n["tools.json", -1, "bad_link"]\n'
+        b'["caf\\\\xe9", -1, "bad_name"]\n'
+    )
+    seen = answered(house, data(content), result({"signature": SIGNATURE}))
+    assert seen == Seen(
+        signature=SIGNATURE,
+        files=(
+            HouseFile(path="system.md", content=b"old"),
+            HouseFile(path="skills/a.md", content=b""),
+            HouseFile(path="tools.json", content=None, problem="It is a link that leads nowhere, or in a circle."),
+            HouseFile(path="caf\\xe9", content=None, problem="Its name has characters that cannot be."),
+        ),
+    )
+    assert answered(house, result({"signature": KNOWN})) is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"system.md",
+        b"[]\n",
+        b'["system.md", 4, ""]\nold',
+        b'["system.md", -1, ""]\n',
+        b'["system.md", -1, "made up"]\n',
+        b'["system.md", -1, ["too_large"]]\n',
+        b'["system.md", true, ""]\nx',
+        b'["system.md", 0.0, ""]\n',
+        b'[1, 0, ""]\n',
+        b'["../passwd", 0, ""]\n',
+        b'["/passwd", 0, ""]\n',
+        b'[".hidden", 0, ""]\n',
+        b'["a/b/c/d", 0, ""]\n',
+        b'["line\\nbreak", -1, "bad_name"]\n',
+        b'["", -1, "bad_name"]\n',
+        b'["twice", 0, ""]\n["twice", 0, ""]\n',
+        b'["large", 65537, ""]\n' + bytes(65_537),
+        b"[" * 2_000 + b"\n",
+        b'["' + b"x" * 3_000 + b'", 0, ""]\n',
+        b"".join(b'["%d", 0, ""]\n' % number for number in range(201)),
+    ],
+)
+def test_house_that_cannot_be(content: bytes) -> None:
+    pieces = [data(content[start : start + 30_000]) for start in range(0, len(content), 30_000)]
+    with pytest.raises(GuestBroken):
+        answered(house, *pieces, result({"signature": SIGNATURE}))
+
+
+def test_house_that_is_larger_than_its_limit() -> None:
+    files = [record(str(number), bytes(FILE_LIMIT_BYTES)) for number in range(HOUSE_LIMIT_BYTES // FILE_LIMIT_BYTES)]
+    assert len(files_of(b"".join(files))) == len(files)
+    with pytest.raises(GuestBroken):
+        files_of(b"".join([*files, record("more", b"x")]))
+
+
+@pytest.mark.parametrize("fields", [{}, {"signature": 1}, {"signature": "x"}, {"signature": None}])
+def test_house_without_a_signature(fields: object) -> None:
+    with pytest.raises(GuestBroken):
+        answered(house, result(fields))
+
+
+def test_what_a_machine_refuses_of_its_house_is_told_by_path() -> None:
+    refused = answered(furnish, result({"refused": [[1, "is_folder"]]}))
+    assert refused.keys() == {"b"}
+    assert isinstance(refused["b"], Invalid)
+    assert answered(furnish, result({"refused": []})) == {}
+
+
+@pytest.mark.parametrize(
+    "refused", [None, {}, [1], [[0]], [[2, "is_folder"]], [[-1, "is_folder"]], [[0, "made up"]], [[True, 1]], [[]] * 3]
+)
+def test_what_a_machine_cannot_have_refused(refused: object) -> None:
+    with pytest.raises(GuestBroken):
+        answered(furnish, result({"refused": refused}))
 
 
 def test_disk_that_cannot_be_mended_is_the_tenants_to_know() -> None:

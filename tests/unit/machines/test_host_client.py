@@ -21,11 +21,20 @@ ANN, BOB = TenantId(1), TenantId(2)
 
 
 class Disks:
-    """The part of `Machines` that is about disks, of one tenant's."""
+    """The part of `Machines` that is about disks and houses, of one tenant's."""
 
     def __init__(self) -> None:
         self.kept: dict[str, Checkpoint] = {}
         self.rolled_back_to = ""
+        self.house: dict[str, bytes | None] = {}
+
+    async def sync_house(self, tenant_id: TenantId) -> bool:
+        """Say that one machine is awake."""
+        return tenant_id == ANN
+
+    async def write_house(self, tenant_id: TenantId, path: str, content: bytes | None) -> None:
+        """Take a file as it is."""
+        self.house[path] = content
 
     async def checkpoint(self, tenant_id: TenantId, label: str) -> Checkpoint:
         """Keep a copy, once."""
@@ -81,6 +90,20 @@ def test_checkpoints_are_made_listed_and_gone_back_to(tmp_path: Path) -> None:
         assert disks.rolled_back_to == "turn-1"
         with pytest.raises(NotFound):
             await client.roll_back(ANN, "other")
+
+    with_client(tmp_path, scenario)
+
+
+def test_house_is_synced_and_written(tmp_path: Path) -> None:
+    async def scenario(client: HostClient, disks: Disks) -> None:
+        assert await client.sync_house(ANN)
+        assert not await client.sync_house(BOB)
+        await client.write_house(ANN, "skills/a b&c=é.md", b"\0content")
+        await client.write_house(ANN, "memory.md", b"")
+        await client.write_house(ANN, "tools.json", None)
+        assert disks.house == {"skills/a b&c=é.md": b"\0content", "memory.md": b"", "tools.json": None}
+        with pytest.raises(Invalid):
+            await client.write_house(ANN, "/etc/passwd", b"")
 
     with_client(tmp_path, scenario)
 

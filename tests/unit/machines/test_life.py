@@ -10,7 +10,10 @@ import pytest
 from subclaw.core.errors import Conflict, SubclawError, Unavailable
 from subclaw.core.machine import MachineLedger, SecondsLeft, Terms
 from subclaw.core.tenant import TenantId
+from subclaw.machines.house import House
 from subclaw.machines.life import METER_S, Life, begun, meter
+from subclaw.machines.qemu.running import Running
+from subclaw.machines.qemu.template import Template
 from subclaw.machines.starts import Started
 
 TERMS = Terms(idle_timeout_s=300.0, disk_mb=8_192, sleeps_with_memory=True, left=SecondsLeft(by_claim_s=100.0))
@@ -38,7 +41,16 @@ def metered(account: Account, check: Callable[[Life], None], *, awake_s: float, 
     async def scenario() -> None:
         life = begun(TenantId(1))
         life.metered_s -= awake_s
-        up = Started(machine=None, generation=1, terms=TERMS, image="", template=None)  # type: ignore[arg-type]
+        house = House(tenant_id=life.tenant_id, laid={}, waiting=(), note="")
+        up = Started(
+            machine=cast(Running, None),
+            generation=1,
+            generation_before=0,
+            house=house,
+            terms=TERMS,
+            image="",
+            template=cast(Template, None),
+        )
         for _ in range(times):
             await meter(life, up, cast(MachineLedger, account))
         check(life)

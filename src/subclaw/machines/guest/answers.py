@@ -49,11 +49,16 @@ async def result(stream: Stream) -> Fields:
         reason = Reason(fields.get("reason", ""))
     except ValueError as error:
         raise GuestBroken("the agent refused for no known reason") from error
-    kind, words = WORDS[reason]
     detail = fields.get("detail")
-    if reason is Reason.BAD_PATTERN and isinstance(detail, str):
+    raise refusal(reason, detail if isinstance(detail, str) else "")
+
+
+def refusal(reason: Reason, detail: str = "") -> SubclawError:
+    """Put the agent's reason for refusing something into words of the host's own."""
+    kind, words = WORDS[reason]
+    if reason is Reason.BAD_PATTERN and detail:
         words = f"{words}: {printable(detail, 500)}"
-    raise kind(words, internal=f"the agent refused: {reason.value}")
+    return kind(words, internal=f"the agent refused: {reason.value}")
 
 
 def fields_of(frame: Frame) -> Fields:

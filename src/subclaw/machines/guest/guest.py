@@ -5,21 +5,26 @@ import contextlib
 import json
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
-from subclaw.core.errors import Invalid
+from subclaw.core.errors import Invalid, SubclawError
+from subclaw.core.house import Waiting
 from subclaw.core.machine import Command, CommandEnd, CommandResult, FileSlice, Output, SearchResult, result_of
-from subclaw.machines.guest.answers import Fields, GuestBroken, command_end, match_of, number, result, seconds
+from subclaw.machines.guest.answers import Fields, GuestBroken, command_end, match_of, number, refusal, result, seconds
+from subclaw.machines.guest.houses import LIMITS, RECORDS_LIMIT_BYTES, Seen, files_of, refused_of, signature_of
 from subclaw.machines.guest.identity import TOLD, Identity, SetUp, Told, check_clock, check_nonce, set_up_of
 from subclaw_guest.frames import MAX_PAYLOAD_BYTES
+from subclaw_guest.house import record
 from subclaw_guest.link import Link, LinkClosed, Stream, StreamCancelled
 from subclaw_guest.occupation import CLAIM_LIMIT_S
 
 ANSWER_S = 60.0
 """How long the agent may take for a call that has no time limit of its own: a machine may be busy, or slow."""
+HOUSE_S = 20.0
+"""How long the agent may take with a house, at which it itself gives up earlier."""
 GRACE_S = 30.0
 CANCEL_S = 2.0
 MATCH_BYTES = 8_192
@@ -176,6 +181,26 @@ class Guest:
                     raise GuestBroken("an archive is larger than its limit")
                 yield piece
             await soon(lambda: result(stream))
+
+    async def house(self, known: str = "") -> Seen | None:
+        """Return what is in the tenant's house; None if its signature is the known one.
+
+        Errors: `NotFound` if there is no such folder, `Exhausted` if the tenant makes looking at it hang.
+        """
+        async with self._call("house", {"known": known, "limits": LIMITS}, HOUSE_S) as stream:
+            content = await collect(stream, RECORDS_LIMIT_BYTES)
+            signature = signature_of(await result(stream))
+        return None if signature == known else Seen(signature=signature, files=files_of(content))
+
+    async def furnish(self, files: Sequence[Waiting]) -> dict[str, SubclawError]:
+        """Write files into the tenant's house, or remove them; return those that were refused, by path, and why.
+
+        Errors: `Exhausted` if the tenant makes it hang.
+        """
+        async with self._call("furnish", {}, HOUSE_S) as stream:
+            await send(stream, b"".join(record(file.path, file.content) for file in files))
+            refused = refused_of(await result(stream), len(files))
+        return {files[number].path: refusal(reason) for number, reason in refused.items()}
 
     @asynccontextmanager
     async def connect(self, port: int) -> AsyncIterator[Stream]:
