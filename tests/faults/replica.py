@@ -171,7 +171,7 @@ def _turns(replica: Replica, database: Database, trace: Trace, machines: HostCli
 
     tools = [*tracing_tools(trace, interject), *schedule_tools(StoreSchedules(database), lambda: datetime.now(UTC))]
     if replica.machine_socket:
-        tools += machine_tools(machines, partial(placeholders, database))
+        tools += machine_tools(machines, machines, partial(placeholders, database))
     return Turns(
         database=database,
         model=ObedientModel(trace, lambda: random.uniform(0, 2 * replica.think_s)),

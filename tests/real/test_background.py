@@ -42,7 +42,7 @@ def shell_exec(host: Host, tenant: int = 1, **arguments: Any) -> str:
     caller = Caller(tenant_id=TenantId(tenant), conversation_id=1, call_id="call_1", turn_id="turn_1")
 
     async def scenario(client: HostClient) -> str:
-        toolbox = BuiltInToolbox(machine_tools(client, placeholders))
+        toolbox = BuiltInToolbox(machine_tools(client, client, placeholders))
         call = ToolCall(id="1", name="shell_exec", arguments=json.dumps(arguments))
         return (await toolbox.perform(caller, call)).content
 

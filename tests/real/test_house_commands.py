@@ -26,13 +26,14 @@ from subclaw.cli import cli
 from subclaw.commands import house_ports
 from subclaw.commands.house import import_house, reset_house, show_house
 from subclaw.commands.house_export import export_house
-from subclaw.commands.house_ports import HousePorts, MirroredFile
+from subclaw.commands.house_ports import HousePorts
 from subclaw.config import Settings, load_settings
 from subclaw.core.errors import Conflict, Invalid, NotFound, Unavailable
+from subclaw.core.house import StoredFile
 from subclaw.core.recurrence import Recurrence
 from subclaw.core.schedule import IfMissed, ScheduleMode
 from subclaw.core.tenant import TenantId
-from subclaw.harness.imports.texts import default_files
+from subclaw.harness.defaults import default_files
 from subclaw.store.database import Database, DatabaseAddress, Role, open_database
 from subclaw.store.schedules import StoreSchedules
 
@@ -40,30 +41,21 @@ LATER = (datetime.now(UTC) + timedelta(days=30)).replace(microsecond=0)
 TOKEN = "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
 
 
-@dataclass(frozen=True, kw_only=True)
-class File:
-    path: str
-    content: bytes | None
-    problem: str = ""
-    served: bytes | None = None
-    is_waiting: bool = False
-
-
 @dataclass(kw_only=True)
 class FakeHost:
     """A host of machines and its mirror: houses and folders by tenant."""
 
-    houses: dict[TenantId, dict[str, File]] = field(default_factory=dict)
+    houses: dict[TenantId, dict[str, StoredFile]] = field(default_factory=dict)
     folders: dict[str, bytes] = field(default_factory=dict)
 
-    async def read(self, tenant_id: TenantId) -> tuple[MirroredFile, ...]:
+    async def read(self, tenant_id: TenantId) -> tuple[StoredFile, ...]:
         return tuple(file for _, file in sorted(self.houses.get(tenant_id, {}).items()))
 
     async def write_house(self, tenant_id: TenantId, path: str, content: bytes | None) -> None:
         house = self.houses.setdefault(tenant_id, {})
         house.pop(path, None)
         if content not in (None, default_files().get(path)):
-            house[path] = File(path=path, content=content, is_waiting=True)
+            house[path] = StoredFile(path=path, content=content, is_waiting=True)
 
     async def archive(self, tenant_id: TenantId, path: str, *, limit_bytes: int) -> AsyncIterator[bytes]:
         if path not in self.folders:
@@ -73,7 +65,7 @@ class FakeHost:
     def put(self, tenant_id: TenantId, **files: bytes) -> None:
         """Put Markdown files into a house."""
         house = self.houses.setdefault(tenant_id, {})
-        house.update({f"{name}.md": File(path=f"{name}.md", content=content) for name, content in files.items()})
+        house.update({f"{name}.md": StoredFile(path=f"{name}.md", content=content) for name, content in files.items()})
 
     def contents(self, tenant_id: TenantId) -> dict[str, bytes | None]:
         return {path: file.content for path, file in self.houses.get(tenant_id, {}).items()}
@@ -219,8 +211,8 @@ def test_a_house_goes_from_one_tenant_to_another(
 ) -> None:
     async def scenario(scene: Scene) -> None:
         scene.host.put(scene.ann, system=b"I am Otter.", memory=b"Ann likes tea.")
-        broken = File(path="tools.json", content=None, problem="it is too large", served=b"[]")
-        gone = File(path="skills/x.md", content=None)
+        broken = StoredFile(path="tools.json", content=None, problem="it is too large", served=b"[]")
+        gone = StoredFile(path="skills/x.md", content=None)
         scene.host.houses[scene.ann] |= {broken.path: broken, gone.path: gone}
         with psycopg.connect(address.conninfo(Role.OWNER)) as connection:
             connection.execute(
@@ -307,8 +299,8 @@ def test_a_failure_leaves_no_half_archive(address: DatabaseAddress, environ: dic
 def test_a_house_is_shown_without_what_is_in_it(address: DatabaseAddress, environ: dict[str, str]) -> None:
     async def scenario(scene: Scene) -> None:
         scene.host.put(scene.ann, memory=b"Ann likes tea.")
-        bad = File(path="tools.json", content=None, problem="it is too large", served=b"[]")
-        scene.host.houses[scene.ann] |= {bad.path: bad, "x.md": File(path="x.md", content=b"", is_waiting=True)}
+        bad = StoredFile(path="tools.json", content=None, problem="it is too large", served=b"[]")
+        scene.host.houses[scene.ann] |= {bad.path: bad, "x.md": StoredFile(path="x.md", content=b"", is_waiting=True)}
         text = await scene.shown(show_house, "name-web-ann", as_json=True)
         rows = {row.pop("path"): row for row in json.loads(text)}
         assert rows["memory.md"] == {"bytes": 14, "whose": "tenant", "state": "", "problem": ""}

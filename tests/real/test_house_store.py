@@ -21,7 +21,7 @@ from subclaw.core.house import (
 from subclaw.core.machine import BEFORE_ROLL_BACK
 from subclaw.core.tenant import TenantId
 from subclaw.store.database import Database, DatabaseAddress, Role, open_database
-from subclaw.store.house import StoreMirror, read_house, read_laid, read_revision, serve_house
+from subclaw.store.house import StoreMirror, read_house, read_marks, read_revision, serve_house
 
 ANN, BOB, NOBODY = TenantId(1), TenantId(2), TenantId(3)
 NOTHING = Owed(waiting=(), laid={}, note="")
@@ -59,7 +59,7 @@ def test_nobody_has_anything(address: DatabaseAddress) -> None:
     async def scenario(mirror: StoreMirror, app: Database) -> None:
         for tenant in (ANN, NOBODY):
             assert await mirror.owed(tenant, is_new=True) == NOTHING
-            assert (await read_house(app, tenant), await read_laid(app, tenant)) == ((), {})
+            assert (await read_house(app, tenant), (await read_marks(app, tenant)).laid) == ((), {})
             assert await read_revision(app, tenant) is None
         await mirror.write(NOBODY, SYSTEM, b"x")
         await mirror.keep(NOBODY, [own(SYSTEM, b"x")], laid={}, settled={})
@@ -109,7 +109,7 @@ def test_revision_counts_what_a_turn_could_see(address: DatabaseAddress) -> None
         await mirror.keep(ANN, [], laid={SYSTEM: "x"}, settled={})
         await mirror.rest(ANN, "note")
         assert await mirror.owed(ANN, is_new=False) == Owed(waiting=(), laid={SYSTEM: "x"}, note="note")
-        assert await read_laid(app, ANN) == {SYSTEM: "x"}
+        assert (await read_marks(app, ANN)).laid == {SYSTEM: "x"}
         assert await read_revision(app, ANN) == revisions[-1]
 
     run(address, scenario)
@@ -186,12 +186,12 @@ def test_rolling_back_and_back_again(address: DatabaseAddress) -> None:
         await mirror.keep_checkpoint(ANN, "turn-2")
         await mirror.rest(ANN, "note")
         await mirror.roll_back(ANN, "turn-1")
-        assert (await read_house(app, ANN), await read_laid(app, ANN)) == (before, {SYSTEM: "1"})
+        assert (await read_house(app, ANN), (await read_marks(app, ANN)).laid) == (before, {SYSTEM: "1"})
         assert (await mirror.owed(ANN, is_new=False)).note == ""
         await mirror.roll_back(ANN, "turn-2")
         assert await read_house(app, ANN) == before
         await mirror.roll_back(ANN, BEFORE_ROLL_BACK)
-        assert (await read_house(app, ANN), await read_laid(app, ANN)) == (after, {SYSTEM: "2"})
+        assert (await read_house(app, ANN), (await read_marks(app, ANN)).laid) == (after, {SYSTEM: "2"})
 
     run(address, scenario)
 

@@ -15,7 +15,7 @@ from subclaw.core.machine import BEFORE_ROLL_BACK, Command, MachineState
 from subclaw.core.tenant import TenantId
 from subclaw.machines.host_client import HostClient
 from subclaw.store.database import Database, DatabaseAddress, Role, open_database
-from subclaw.store.house import read_house, read_laid, read_revision
+from subclaw.store.house import read_house, read_marks, read_revision
 from subclaw.testing.postgres import fresh_database
 
 T = TypeVar("T")
@@ -67,7 +67,7 @@ def revision(address: DatabaseAddress, tenant: int) -> int:
 
 def laid(address: DatabaseAddress, tenant: int) -> dict[str, str]:
     """Return the fingerprints of the defaults that were laid."""
-    return dict(as_tenant(address, lambda database: read_laid(database, TenantId(tenant))))
+    return dict(as_tenant(address, lambda database: read_marks(database, TenantId(tenant))).laid)
 
 
 def sleep(host: Host, tenant: int) -> None:

@@ -59,7 +59,7 @@ def toolbox_of(client: HostClient) -> BuiltInToolbox:
     read = parse_tools(content, taken=())  # so that a tool which shadows comes as far as the toolbox
     assert read.tools is not None
     assert not read.problems
-    built_in = BuiltInToolbox(machine_tools(client, placeholders))
+    built_in = BuiltInToolbox(machine_tools(client, client, placeholders))
     return built_in.joined(tenant_tools(client, placeholders, read.tools))
 
 

@@ -10,7 +10,6 @@ import pytest
 
 from subclaw.core.recurrence import Recurrence
 from subclaw.core.schedule import Schedule, ScheduleMode, Schedules
-from subclaw.harness.system import system_text
 from subclaw.models.demo.plays import choose_play
 from subclaw.tools.schedule import describe_schedules, schedule_tools
 
@@ -49,12 +48,6 @@ def test_the_tool_is_short() -> None:
     function = {"name": definition.name, "description": definition.description, "parameters": definition.parameters}
     text = json.dumps({"type": "function", "function": function}, separators=(",", ":"))
     assert len(text.encode()) < 800
-
-
-def test_the_system_text_changes_with_the_day_and_not_with_the_minute() -> None:
-    text = system_text(name="calm-otter", url="http://calm-otter.localhost", today=NOW.date())
-    assert "Today is Saturday 2026-11-21" in text
-    assert "{" not in text
 
 
 @pytest.mark.parametrize(

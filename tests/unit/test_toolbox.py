@@ -180,7 +180,8 @@ async def no_placeholders(tenant_id: TenantId) -> Mapping[str, str]:
 
 
 def test_the_shell_is_told_of_in_few_bytes() -> None:
-    tools = machine_tools(HostClient(Path("/nowhere")), no_placeholders)
+    nowhere = HostClient(Path("/nowhere"))
+    tools = machine_tools(nowhere, nowhere, no_placeholders)
     (shell,) = [tool.definition for tool in tools if tool.definition.name == "shell_exec"]
     function = {"name": shell.name, "description": shell.description, "parameters": shell.parameters}
     assert len(json.dumps({"type": "function", "function": function}, separators=(",", ":"))) < 520

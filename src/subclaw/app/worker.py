@@ -9,21 +9,21 @@ from subclaw.agent_file import read_agent
 from subclaw.api.completions import serve_completions
 from subclaw.app.addresses import caddy_settings, database_address, public_url, site_address
 from subclaw.app.channels import outside
+from subclaw.app.tools import built_in_toolbox
 from subclaw.channels.listening import keep_listening
 from subclaw.channels.registry import READ_IN_PLACE, count_segments, goes_out, limit_characters, open_channels
 from subclaw.config import Settings
-from subclaw.core.budget import Tariff
+from subclaw.core.approval import needs_approval
 from subclaw.core.tenant import TenantId
-from subclaw.core.turn import Conversation
+from subclaw.core.tool import Caller
 from subclaw.egress.control.client import gateway_client
 from subclaw.egress.keys import read_public_key
 from subclaw.egress.process import room_for_connections
 from subclaw.egress.starter import starter_rules_of
-from subclaw.harness.system import system_text
+from subclaw.harness.defaults import default_files
 from subclaw.home import Home
 from subclaw.machines.host_client import HostClient
-from subclaw.models.prices import Prices
-from subclaw.models.providers import open_models
+from subclaw.models.by_name import ModelsByName
 from subclaw.routes.caddy import CaddyRoutes, keep_routes
 from subclaw.routes.hostname import site_hostname, site_url
 from subclaw.routes.publisher import SitePublisher
@@ -31,24 +31,18 @@ from subclaw.routes.releases import Releases
 from subclaw.schedules.reminders import keep_time
 from subclaw.store.access import StoreAccess
 from subclaw.store.database import Role, open_database
-from subclaw.store.notifications import StoreNotifications
-from subclaw.store.schedules import StoreSchedules
 from subclaw.store.secrets import placeholders
 from subclaw.store.sites import StoreSites
-from subclaw.tools.access import access_tools
-from subclaw.tools.llm import llm_tools
-from subclaw.tools.machine import machine_tools
-from subclaw.tools.notify import notify_tools
-from subclaw.tools.schedule import schedule_tools
-from subclaw.tools.site import site_tools
-from subclaw.tools.toolbox import BuiltInToolbox
-from subclaw.tools.undo import undo_tools
+from subclaw.store.tenant_settings import model_name
+from subclaw.tools.harness import Reloaded
+from subclaw.tools.machine import SHELL_EXEC
 from subclaw.turns.accounts import AccountLinks
 from subclaw.turns.approvals import keep_deadlines, require_known
 from subclaw.turns.completions import AskedModels, MeteredCompletions, keep_lapsing
 from subclaw.turns.intake import StoreIntake
 from subclaw.turns.outbox import deliver
 from subclaw.turns.run import Turns
+from subclaw.turns.tailor import Tailor
 from subclaw.turns.typing import Typist
 from subclaw.turns.worker import work
 
@@ -78,52 +72,56 @@ async def run_worker(settings: Settings, port: int) -> None:
         def url_of(tenant_name: str) -> str:
             return site_url(site_hostname(tenant_name, sites.domain), port=sites.port)
 
-        def instructions(conversation: Conversation) -> str:
-            name = conversation.tenant_name
-            return system_text(name=name, url=url_of(name), today=utc_now().date())
-
-        agent = read_agent(home.agent_file)
-        access = StoreAccess(database, operator, starter=starter_rules_of(agent))
-        links = AccountLinks(database=database, public_key=read_public_key(home.keys), site_url=url_of)
-        prices = Prices(own=agent.prices, windows=agent.windows)
-        tariff = Tariff(price=prices.price_of, model=str(settings.model), cheaper=agent.cheaper)
-        models = open_models(settings.model, agent, gateway, settings.upstreams)
-        asked = AskedModels(usual=models.chosen, cheaper=models.cheaper, tariff=tariff)
+        async def reload(caller: Caller) -> Reloaded:
+            return await tailor.reload(caller)
 
         async def models_of(tenant_id: TenantId) -> AskedModels:
-            return asked
+            opened = models.model_of(await model_name(operator, tenant_id))
+            return AskedModels(usual=opened.model, cheaper=opened.cheaper, tariff=opened.tariff)
 
+        agent = read_agent(home.agent_file)
+        models = ModelsByName(settings.model, agent, gateway, settings.upstreams)
+        placeholders_of = functools.partial(placeholders, database)
         completions = MeteredCompletions(database=database, models_of=models_of, agent=agent)
-        toolbox = BuiltInToolbox(
-            [
-                *machine_tools(machines, functools.partial(placeholders, database)),
-                *access_tools(
-                    access, access=agent.access, public_url=public_url(settings, port), start_account=links.start
-                ),
-                *undo_tools(machines),
-                *site_tools(machines, publisher),
-                *notify_tools(StoreNotifications(database, goes_out)),
-                *schedule_tools(StoreSchedules(database), utc_now),
-                *llm_tools(completions),
-            ]
+        toolbox = built_in_toolbox(
+            database=database,
+            machines=machines,
+            placeholders=placeholders_of,
+            publisher=publisher,
+            requests=StoreAccess(database, operator, starter=starter_rules_of(agent)),
+            access=agent.access,
+            public_url=public_url(settings, port),
+            start_account=AccountLinks(database=database, public_key=read_public_key(home.keys), site_url=url_of).start,
+            completions=completions,
+            reload=reload,
+            clock=utc_now,
+        )
+        require_known(agent.approve, toolbox.definitions())
+        tailor = Tailor(
+            database=database,
+            machines=machines,
+            placeholders=placeholders_of,
+            toolbox=toolbox,
+            defaults=default_files(),
+            model_of=models.model_of,
+            url_of=url_of,
+            clock=utc_now,
+            approve_commands=needs_approval(agent.approve, SHELL_EXEC),
         )
         ways = outside(settings, port, StoreIntake(database, sends=goes_out, public_url=public_url(settings, port)))
         channels = await stack.enter_async_context(open_channels(settings.channels, ways))
         typist = Typist(channels)
-        require_known(agent.approve, toolbox.definitions())
         turns = Turns(
             database=database,
-            model=models.chosen,
-            cheaper=models.cheaper,
-            tariff=tariff,
+            model=models.model_of("").model,
             toolbox=toolbox,
-            instructions=instructions,
+            instructions=lambda _: "",  # this, the toolbox and the model are what the tailor replaces
             agent=agent,
             sends=goes_out,
             files=machines,
-            window_tokens=models.window_tokens,
             limit_characters=limit_characters,
             typist=typist,
+            tailor=tailor,
         )
         async with asyncio.TaskGroup() as group:
             group.create_task(work(turns, address, limit=TURNS_AT_ONCE))

@@ -4,47 +4,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
-from typing import Protocol, cast
+from typing import Protocol
 
 from subclaw.app.addresses import database_address
 from subclaw.config import Settings
+from subclaw.core.house import StoredFile
 from subclaw.core.schedule import Schedules
 from subclaw.core.tenant import TenantId
-from subclaw.harness.imports.texts import default_files
+from subclaw.harness.defaults import default_files
 from subclaw.home import Home, require_running
 from subclaw.machines.host_client import HostClient
 from subclaw.store.database import Role, open_database
+from subclaw.store.house import read_house
 from subclaw.store.schedules import StoreSchedules
-
-
-class MirroredFile(Protocol):
-    """A file of a house as the mirror has it. See `core.house`."""
-
-    @property
-    def path(self) -> str:
-        """Where it is in the house."""
-        ...
-
-    @property
-    def content(self) -> bytes | None:
-        """What is in it; None if it was removed or, with a problem, cannot be used."""
-        ...
-
-    @property
-    def problem(self) -> str:
-        """Why it cannot be used, in words; empty if it can."""
-        ...
-
-    @property
-    def served(self) -> bytes | None:
-        """The last content that could be used."""
-        ...
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether it is still to be put into the machine."""
-        ...
 
 
 class WritesHouse(Protocol):
@@ -67,7 +39,7 @@ class Archives(Protocol):
 class HousePorts:
     """See the module. `read` returns what the mirror has of a house; `defaults` are the files that all begin with."""
 
-    read: Callable[[TenantId], Awaitable[Sequence[MirroredFile]]]
+    read: Callable[[TenantId], Awaitable[Sequence[StoredFile]]]
     host: WritesHouse
     machines: Archives
     reminders: Schedules
@@ -84,8 +56,8 @@ async def open_house_ports(settings: Settings) -> AsyncIterator[HousePorts]:
         HostClient(home.host_socket) as host,
     ):
         yield HousePorts(
-            read=partial(import_module("subclaw.store.house").read_house, database),
-            host=cast(WritesHouse, host),
+            read=partial(read_house, database),
+            host=host,
             machines=host,
             reminders=StoreSchedules(database),
             defaults=default_files(),

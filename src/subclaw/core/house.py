@@ -52,9 +52,9 @@ class StoredFile:
 
     path: str
     content: bytes | None
-    problem: str
-    served: bytes | None
-    is_waiting: bool
+    problem: str = ""
+    served: bytes | None = None
+    is_waiting: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

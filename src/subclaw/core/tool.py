@@ -81,7 +81,7 @@ def without_bounds(schema: Mapping[str, Any]) -> dict[str, Any]:
             return {name: without_bounds(of_one) for name, of_one in value.items()}
         return without_bounds(value) if key == "items" else value
 
-    return {key: inner(key, value) for key, value in schema.items() if key not in BOUNDS}
+    return {key: inner(key, value) for key, value in schema.items() if key not in BOUNDS and value != []}
 
 
 class Toolbox(Protocol):

@@ -1,6 +1,7 @@
 """Houses in the database: the hosts' mirror of them, and what a turn reads of its tenant's."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from psycopg.types.json import Jsonb
 
@@ -22,6 +23,14 @@ CHECKPOINTS_KEPT = 3
 
 _KEEP = "SELECT keep_house(%s, %s, %s::text[], %s::bytea[], %s::text[], %s)"
 _FULL = f"Your agent's files may be {FILES_LIMIT}, and {HOUSE_LIMIT_BYTES // 1024} KiB together. Remove some first."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Marks:
+    """Fingerprints of defaults, by path: those that were laid in a tenant's machine, and those that it was shown."""
+
+    laid: Mapping[str, str]
+    shown: Mapping[str, str]
 
 
 class StoreMirror:
@@ -96,10 +105,16 @@ async def read_revision(database: Database, tenant_id: TenantId) -> int | None:
     return None if revision is None else int(revision)
 
 
-async def read_laid(database: Database, tenant_id: TenantId) -> Mapping[str, str]:
-    """Return the fingerprints of the defaults that were laid in a tenant's machine, by path."""
-    ((laid,),) = await database.rows("SELECT read_laid(%s)", tenant_id)
-    return laid or {}
+async def read_marks(database: Database, tenant_id: TenantId) -> Marks:
+    """Return what is known of the defaults that a tenant had."""
+    for laid, shown in await database.rows("SELECT laid, shown FROM read_marks(%s)", tenant_id):
+        return Marks(laid=laid, shown=shown)
+    return Marks(laid={}, shown={})
+
+
+async def note_shown(database: Database, tenant_id: TenantId, shown: Mapping[str, str]) -> None:
+    """Note the fingerprints of defaults that a tenant was shown beside its own files, by path."""
+    await database.rows("SELECT note_shown(%s, %s)", tenant_id, Jsonb(dict(shown)))
 
 
 async def serve_house(database: Database, tenant_id: TenantId, revision: int, paths: Sequence[str]) -> None:

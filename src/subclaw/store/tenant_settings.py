@@ -23,6 +23,12 @@ async def tenant_settings(operator: Database, name: str) -> TenantSettings:
     raise NotFound(f"There is no tenant {name}.")
 
 
+async def model_name(operator: Database, tenant_id: TenantId) -> str:
+    """Return the model that a tenant has of its own, `provider:model`, or "". Errors: `Unavailable`."""
+    rows = await operator.rows("SELECT model FROM tenant WHERE id = %s", tenant_id)
+    return (rows and rows[0][0]) or ""
+
+
 async def set_model(operator: Database, tenant_id: TenantId, model: str) -> None:
     """Give a tenant a model of its own from its next turn on; "" is the operator's. Errors: `Unavailable`."""
     await operator.rows("UPDATE tenant SET model = %s WHERE id = %s", model or None, tenant_id)

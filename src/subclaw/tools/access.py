@@ -153,32 +153,22 @@ _TEXTS = {"type": "array", "items": {"type": "string", "minLength": 1, "maxLengt
 _ASK_FOR_ACCESS = ToolDefinition(
     name="ask_for_access",
     description=(
-        "Ask the person for what your machine is denied: give host to be let reach it, or secret (a name such as"
-        " GITHUB_TOKEN) and hosts for a link by which they hand it over, or oauth for a link by which they connect an"
-        " account."
+        "Ask the person for what your machine lacks: host, to reach it; secret (as GITHUB_TOKEN) and its hosts, for a"
+        " link to hand it over; oauth (as google), for a link to connect an account."
     ),
     parameters={
         "type": "object",
         "properties": {
             "reason": {"type": "string", "minLength": 1, "maxLength": REASON_LIMIT_CHARACTERS},
-            "host": {
-                "type": "string",
-                "minLength": 1,
-                "maxLength": 260,
-                "description": "api.example.com, *.example.com",
-            },
-            "port": {"type": "integer", "minimum": 1, "maximum": 65535, "default": HTTPS_PORT},
-            "methods": {**_TEXTS, "maxItems": METHOD_LIMIT, "description": "only these, as GET"},
-            "paths": {**_TEXTS, "maxItems": PATH_LIMIT, "description": "only these, * is anything: /v1/*"},
+            "host": {"type": "string", "minLength": 1, "maxLength": 260},
+            "port": {"type": "integer", "minimum": 1, "maximum": 65535},
+            "methods": {**_TEXTS, "maxItems": METHOD_LIMIT},
+            "paths": {**_TEXTS, "maxItems": PATH_LIMIT, "description": "as /v1/*"},
             "secret": {"type": "string", "minLength": 1, "maxLength": 64},
             "hosts": {**_TEXTS, "maxItems": HOST_LIMIT},
-            "oauth": {"type": "string", "minLength": 1, "maxLength": 32, "description": "a provider, as google"},
-            "goes_in": {"enum": [place.value for place in Place], "default": Place.HEADER.value},
-            "field": {
-                "type": "string",
-                "maxLength": 200,
-                "description": "name of the header (authorization), of the query parameter, or of the user for basic",
-            },
+            "oauth": {"type": "string", "minLength": 1, "maxLength": 32},
+            "goes_in": {"enum": [place.value for place in Place]},
+            "field": {"type": "string", "maxLength": 200, "description": "its name there; user for basic"},
         },
         "required": ["reason"],
         "additionalProperties": False,

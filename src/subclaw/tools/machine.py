@@ -1,16 +1,18 @@
 """The tools that use the tenant's machine: a shell, and files."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from subclaw.core.errors import Invalid
 from subclaw.core.machine import Command, FileSlice, Machines, SearchResult
+from subclaw.core.tenant import TenantId
 from subclaw.core.tool import Caller, ToolDefinition
 from subclaw.tools.background import list_background, start_background, stop_background
 from subclaw.tools.commands import Placeholders, describe_command, fitting
 from subclaw.tools.toolbox import Tool, define
 from subclaw.tools.undo import keep_files
 
+SHELL_EXEC = "shell_exec"
 COMMAND_TIME_S = 60
 COMMAND_TIME_LIMIT_S = 600
 READ_LIMIT_BYTES = 15_000
@@ -18,7 +20,19 @@ WRITE_LIMIT_CHARACTERS = 1_000_000
 SEARCH_LIMIT = 100
 
 
-def machine_tools(machines: Machines, placeholders: Placeholders) -> tuple[Tool, ...]:
+class Files(Protocol):
+    """Tenants' files: those of their machines, and those of their houses, which wake no machine."""
+
+    async def read(self, tenant_id: TenantId, path: str, *, offset_bytes: int, limit_bytes: int) -> FileSlice:
+        """See `core.machine.Machines.read`."""
+        ...
+
+    async def write(self, tenant_id: TenantId, path: str, content: bytes) -> None:
+        """See `core.machine.Machines.write`."""
+        ...
+
+
+def machine_tools(machines: Machines, files: Files, placeholders: Placeholders) -> tuple[Tool, ...]:
     """Return the tools `shell_exec`, `read_file`, `write_file` and `search_files`."""
 
     async def shell_exec(caller: Caller, arguments: Mapping[str, Any]) -> str:
@@ -42,13 +56,13 @@ def machine_tools(machines: Machines, placeholders: Placeholders) -> tuple[Tool,
 
     async def read_file(caller: Caller, arguments: Mapping[str, Any]) -> str:
         path, offset = arguments["path"], arguments.get("offset_bytes", 0)
-        part = await machines.read(caller.tenant_id, path, offset_bytes=offset, limit_bytes=READ_LIMIT_BYTES)
+        part = await files.read(caller.tenant_id, path, offset_bytes=offset, limit_bytes=READ_LIMIT_BYTES)
         return describe_file(part)
 
     async def write_file(caller: Caller, arguments: Mapping[str, Any]) -> str:
         await keep_files(machines, caller)
         content = arguments["content"].encode("utf-8", "replace")
-        await machines.write(caller.tenant_id, arguments["path"], content)
+        await files.write(caller.tenant_id, arguments["path"], content)
         return f"Wrote {len(content):,} bytes."
 
     async def search_files(caller: Caller, arguments: Mapping[str, Any]) -> str:
@@ -81,10 +95,10 @@ def describe_search(result: SearchResult) -> str:
 _PATH = {"type": "string", "minLength": 1, "maxLength": 4096}
 
 _SHELL_EXEC = ToolDefinition(
-    name="shell_exec",
+    name=SHELL_EXEC,
     description=(
-        "Run a shell command on your machine (Debian, root, in /home/agent). Output is cut in the middle. background:"
-        " it goes on after your turn; without command, lists all with ids."
+        "Run a shell command on your machine (as root, in /home/agent). background: it goes on after your turn; without"
+        " command, lists all with ids."
     ),
     parameters={
         "type": "object",

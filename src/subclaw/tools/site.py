@@ -28,13 +28,13 @@ def site_tools(machines: Machines, publisher: Publisher) -> tuple[Tool, ...]:
 _PUBLISH_SITE = ToolDefinition(
     name="publish_site",
     description=(
-        "Put your website live and learn its URL. Give a folder with an index.html (served even while your machine "
-        "sleeps), or the port of a server running on your machine."
+        "Put your website live: a folder with an index.html, served while your machine sleeps, or the port of a server "
+        "on it."
     ),
     parameters={
         "type": "object",
         "properties": {
-            "folder": {"type": "string", "minLength": 1, "maxLength": 4096, "default": SITE},
+            "folder": {"type": "string", "minLength": 1, "maxLength": 4096},
             "port": {"type": "integer", "minimum": 1, "maximum": 65535},
         },
         "additionalProperties": False,

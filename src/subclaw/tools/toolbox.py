@@ -32,6 +32,11 @@ def never(arguments: Arguments) -> bool:
     return False
 
 
+def always(arguments: Arguments) -> bool:
+    """Say that a person has to approve every call."""
+    return True
+
+
 async def nothing(caller: Caller, arguments: Arguments) -> None:
     """Say that nothing is known of a call before it is made."""
 

@@ -60,8 +60,8 @@ def last_undone(kept: Sequence[Checkpoint]) -> Checkpoint:
 
 _UNDO = define(
     "undo",
-    "Undo what an earlier turn did on your machine: every file goes back to before it, programs stop.",
+    "Put the files of your machine back to before an earlier turn; programs stop.",
     idempotent=False,
     turns_back={"type": "integer", "minimum": 1, "maximum": MOST_TURNS_BACK, "default": 1},
-    redo={"type": "boolean", "description": "take the last undo back", "default": False},
+    redo={"type": "boolean", "default": False},
 )

@@ -6,7 +6,7 @@ by whoever takes the conversation over.
 
 import logging
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -17,6 +17,7 @@ from subclaw.core.budget import FREE, Tariff
 from subclaw.core.decision import is_approved
 from subclaw.core.errors import Exhausted, SubclawError, Unavailable
 from subclaw.core.fault import FaultPoint, reached
+from subclaw.core.harness import RELOAD_HARNESS
 from subclaw.core.message import is_stop
 from subclaw.core.model import Model, ModelReply, Prompt, TooLong
 from subclaw.core.tool import Caller, Toolbox, ToolCall
@@ -76,6 +77,11 @@ def unlimited(channel: str) -> None:
     """Say that a reply may be of any length."""
 
 
+async def as_they_are(turns: "Turns", conversation: Conversation) -> "Turns":
+    """Return turns in which no tenant has anything of its own."""
+    return turns
+
+
 @dataclass(frozen=True, kw_only=True)
 class Turns:
     """What a turn needs of the world.
@@ -84,7 +90,9 @@ class Turns:
     the outbox (others are read from the transcript). `cheaper` is the model for when money gets short, if there is one;
     `window_tokens` is the model's window; `files` takes messages that are too long for it, which are cut if it is None;
     `tariff` says what calls cost; `typist` shows people that a turn runs; `clock` tells the time, with an offset;
-    `limit_characters` says how long a reply in a channel may be, None for as long as it likes.
+    `limit_characters` says how long a reply in a channel may be, None for as long as it likes. `tailor` makes of these
+    what the tenant of a conversation has made its own: instructions, tools and model; once a turn, and again when the
+    agent says so.
     """
 
     database: Database
@@ -100,6 +108,7 @@ class Turns:
     typist: Typist | None = None
     clock: Callable[[], datetime] = utc_now
     limit_characters: Callable[[str], int | None] = unlimited
+    tailor: Callable[["Turns", Conversation], Awaitable["Turns"]] = as_they_are
 
 
 async def run_turn(turns: Turns, lease: Lease, notice: Notice) -> bool:
@@ -112,6 +121,7 @@ async def run_turn(turns: Turns, lease: Lease, notice: Notice) -> bool:
     conversation = opened.conversation
     if turns.typist:
         turns.typist.begins(lease.conversation_id, conversation.reply_to)
+    turns = await turns.tailor(turns, conversation)
     look = partial(_look, turns, conversation)
     attention = Attention(notice, look, time_left_s=turns.agent.turn_limit_s - opened.age_s)
     frame = _frame(turns, conversation)  # once: what a model is sent again, it is sent unchanged
@@ -128,6 +138,9 @@ async def run_turn(turns: Turns, lease: Lease, notice: Notice) -> bool:
                 happened = await _ask(turns, model, lease, attention, frame, journal)
             case PerformCalls(calls=(call, *_), interrupted=interrupted):
                 happened = await _perform(turns, lease, attention, journal, call, interrupted=call.id in interrupted)
+                if call.name == RELOAD_HARNESS:
+                    turns = await turns.tailor(turns, replace(conversation, is_awake=True))
+                    frame = _frame(turns, conversation)
             case CancelCalls(calls=calls):
                 _cancel(journal, calls)
                 continue

@@ -1,11 +1,9 @@
 """The two texts of a house that are made of several files: what an agent is told of itself, and its memory."""
 
-from collections.abc import Iterator, Mapping
 from functools import cache
-from importlib.resources import files
-from importlib.resources.abc import Traversable
 
 from subclaw.core.house import FILE_LIMIT_BYTES, MEMORY, SYSTEM
+from subclaw.harness.defaults import default_files
 from subclaw.harness.imports.draft import Draft, fitting
 
 HEADINGS_ROOM_BYTES = 1_024
@@ -65,17 +63,3 @@ def _before_full(draft: Draft, pages: list[tuple[str, str]], room_bytes: int) ->
 def default_system() -> str:
     """Return the default `system.md`."""
     return default_files()[SYSTEM].decode().strip()
-
-
-@cache
-def default_files() -> Mapping[str, bytes]:
-    """Return the files that every house has unless its tenant changes them, by path."""
-    return dict(_files_below(files("subclaw.harness") / "defaults", ""))
-
-
-def _files_below(folder: Traversable, prefix: str) -> Iterator[tuple[str, bytes]]:
-    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
-        if entry.is_dir():
-            yield from _files_below(entry, f"{prefix}{entry.name}/")
-        else:
-            yield prefix + entry.name, entry.read_bytes()

@@ -8,11 +8,13 @@ GRANT UPDATE (time_zone) ON tenant TO subclaw_app;
 GRANT UPDATE (model, time_zone) ON tenant TO subclaw_operator;
 
 -- revision counts changes that a turn could see; laid has the fingerprints of the defaults that were laid in the machine,
--- by path; note is the host's, of when the machine was last put to sleep.
+-- by path, shown those of defaults that the tenant was shown; note is the host's, of when the machine was last put to
+-- sleep.
 CREATE TABLE house (
     tenant_id bigint PRIMARY KEY REFERENCES tenant ON DELETE CASCADE,
     revision  bigint NOT NULL DEFAULT 1,
     laid      jsonb NOT NULL DEFAULT '{}',
+    shown     jsonb NOT NULL DEFAULT '{}',
     note      text NOT NULL DEFAULT ''
 );
 
@@ -51,7 +53,7 @@ BEGIN
     END LOOP;
 END $$;
 GRANT SELECT ON house, house_file TO subclaw_app;
-
+GRANT UPDATE (shown) ON house TO subclaw_app;
 GRANT UPDATE (served) ON house_file TO subclaw_app;
 -- To lock the row, which is all that this allows for.
 GRANT UPDATE (tenant_id) ON house TO subclaw_app;
@@ -70,10 +72,17 @@ BEGIN
     RETURN (SELECT h.revision FROM house h WHERE h.tenant_id = p_tenant);
 END $$;
 
-CREATE FUNCTION read_laid(p_tenant bigint) RETURNS jsonb LANGUAGE plpgsql AS $$
+CREATE FUNCTION read_marks(p_tenant bigint) RETURNS TABLE (laid jsonb, shown jsonb) LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM be_tenant(p_tenant);
-    RETURN (SELECT h.laid FROM house h WHERE h.tenant_id = p_tenant);
+    RETURN QUERY SELECT h.laid, h.shown FROM house h WHERE h.tenant_id = p_tenant;
+END $$;
+
+-- Note the fingerprints of defaults that a tenant was shown beside its own files.
+CREATE FUNCTION note_shown(p_tenant bigint, p_shown jsonb) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM be_tenant(p_tenant);
+    UPDATE house h SET shown = h.shown || p_shown WHERE h.tenant_id = p_tenant;
 END $$;
 
 -- Have the present content of these paths be the last that could be used, unless something has changed since.
@@ -221,9 +230,9 @@ BEGIN
     UPDATE house h SET laid = v_was.laid, revision = h.revision + 1 WHERE h.tenant_id = p_tenant;
 END $$;
 
-REVOKE ALL ON FUNCTION read_house, house_revision, read_laid, serve_house, hold_house, owed_house, keep_house, rest_house, write_house,
-    keep_house_checkpoint, roll_back_house FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION read_house, house_revision, read_laid, serve_house TO subclaw_app;
+REVOKE ALL ON FUNCTION read_house, house_revision, read_marks, note_shown, serve_house, hold_house, owed_house,
+    keep_house, rest_house, write_house, keep_house_checkpoint, roll_back_house FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION read_house, house_revision, read_marks, note_shown, serve_house TO subclaw_app;
 GRANT EXECUTE ON FUNCTION owed_house, keep_house, rest_house, write_house, keep_house_checkpoint, roll_back_house
     TO subclaw_host;
 

@@ -1,0 +1,58 @@
+"""The built-in tools of an agent."""
+
+import functools
+from collections.abc import Callable
+from datetime import datetime
+
+from subclaw.channels.registry import goes_out
+from subclaw.core.access import AccessRequests
+from subclaw.core.agent import Access
+from subclaw.core.completion import Completions
+from subclaw.core.machine import Machines
+from subclaw.core.route import Publisher
+from subclaw.harness.defaults import default_files
+from subclaw.harness.files import HouseFiles
+from subclaw.store.database import Database
+from subclaw.store.house import read_house
+from subclaw.store.notifications import StoreNotifications
+from subclaw.store.schedules import StoreSchedules
+from subclaw.tools.access import StartAccount, access_tools
+from subclaw.tools.commands import Placeholders
+from subclaw.tools.harness import Reload, harness_tools
+from subclaw.tools.llm import llm_tools
+from subclaw.tools.machine import machine_tools
+from subclaw.tools.notify import notify_tools
+from subclaw.tools.schedule import schedule_tools
+from subclaw.tools.site import site_tools
+from subclaw.tools.toolbox import BuiltInToolbox
+from subclaw.tools.undo import undo_tools
+
+
+def built_in_toolbox(
+    *,
+    database: Database,
+    machines: Machines,
+    placeholders: Placeholders,
+    publisher: Publisher,
+    requests: AccessRequests,
+    access: Access,
+    public_url: str,
+    start_account: StartAccount,
+    completions: Completions,
+    reload: Reload,
+    clock: Callable[[], datetime],
+) -> BuiltInToolbox:
+    """Return the toolbox that every agent has."""
+    files = HouseFiles(machines, functools.partial(read_house, database), default_files())
+    return BuiltInToolbox(
+        [
+            *machine_tools(machines, files, placeholders),
+            *undo_tools(machines),
+            *site_tools(machines, publisher),
+            *notify_tools(StoreNotifications(database, goes_out)),
+            *schedule_tools(StoreSchedules(database), clock),
+            *access_tools(requests, access=access, public_url=public_url, start_account=start_account),
+            *llm_tools(completions),
+            *harness_tools(reload),
+        ]
+    )
