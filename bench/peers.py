@@ -37,7 +37,7 @@ import httpx2
 import psutil
 from bench.idle import folder_bytes
 from bench.peer_products import HERMES, KEY, NANOBOT, Missing, Product, installed, serving
-from bench.turns import box, converse, cpu_s, fake_model
+from bench.turns import box, converse, cpu_s, fake_model, openai_at
 from tests.real.machines import golden_image
 
 from subclaw.config import DEFAULT_CACHE
@@ -139,7 +139,7 @@ def measure_subclaw(folder: Path, model_port: int) -> Figures:
     environment = installed(folder, name, ["--requirement", str(lock)])
     _, image = golden_image()
     began = time.perf_counter()
-    with box(model_port) as (supervisor, url):
+    with box(openai_at(model_port)) as (supervisor, url):
         start_s = time.perf_counter() - began
         running = Running(process=supervisor, converse=lambda turns: converse(url, turns), model_port=model_port)
         common = figures(running)

@@ -50,18 +50,21 @@ def fake_model(module: str = "subclaw.testing.openai") -> Iterator[int]:
             process.terminate()
 
 
+def openai_at(model_port: int) -> dict[str, str]:
+    """Return the settings by which a box asks a fake of OpenAI."""
+    return {
+        "SUBCLAW_MODEL": "openai:bench",
+        "OPENAI_API_KEY": "bench",
+        "OPENAI_BASE_URL": f"http://127.0.0.1:{model_port}/v1",
+    }
+
+
 @contextlib.contextmanager
-def box(model_port: int) -> Iterator[tuple[psutil.Process, str]]:
+def box(settings: Mapping[str, str]) -> Iterator[tuple[psutil.Process, str]]:
     """Run a box; yields its supervisor and the address of its web chat."""
     with tempfile.TemporaryDirectory(prefix="subclaw-bench-", dir="/tmp") as folder:
         os.chmod(folder, 0o755)
-        environment = {
-            **os.environ,
-            "SUBCLAW_HOME": folder,
-            "SUBCLAW_MODEL": "openai:bench",
-            "OPENAI_API_KEY": "bench",
-            "OPENAI_BASE_URL": f"http://127.0.0.1:{model_port}/v1",
-        }
+        environment = {**os.environ, **settings, "SUBCLAW_HOME": folder}
         command = [sys.executable, "-m", "subclaw", "up"]
         with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:
             try:
@@ -172,7 +175,7 @@ async def measure_yardstick(took_s: list[float]) -> None:
 
 
 def main() -> None:
-    with fake_model("bench.calling_model") as model_port, box(model_port) as (supervisor, url):
+    with fake_model("bench.calling_model") as model_port, box(openai_at(model_port)) as (supervisor, url):
         asyncio.run(converse(url, 1))
         prompt_bytes = httpx2.get(f"http://127.0.0.1:{model_port}/stats").json()["body_bytes"][0]
         alone_s = asyncio.run(converse(url, 1 + TURNS_EACH))[1:]

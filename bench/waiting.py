@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import psycopg
 from anyio.from_thread import start_blocking_portal
-from bench.turns import box
+from bench.turns import box, openai_at
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -112,7 +112,7 @@ def main() -> None:
     with (
         start_blocking_portal() as portal,
         portal.wrap_async_context_manager(serving(model.app())) as port,
-        box(port) as (supervisor, url),
+        box(openai_at(port)) as (supervisor, url),
     ):
         home = Path(supervisor.environ()["SUBCLAW_HOME"])
         began = time.monotonic()

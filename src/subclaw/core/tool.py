@@ -81,7 +81,12 @@ def without_bounds(schema: Mapping[str, Any]) -> dict[str, Any]:
             return {name: without_bounds(of_one) for name, of_one in value.items()}
         return without_bounds(value) if key == "items" else value
 
-    return {key: inner(key, value) for key, value in schema.items() if key not in BOUNDS and value != []}
+    return {key: inner(key, value) for key, value in schema.items() if key not in BOUNDS and not is_nothing(key, value)}
+
+
+def is_nothing(key: str, value: Any) -> bool:
+    """Say whether a keyword goes without saying: nothing is required, or what is left out is nothing."""
+    return key in ("required", "default") and not value
 
 
 class Toolbox(Protocol):

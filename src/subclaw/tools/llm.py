@@ -59,7 +59,7 @@ def _beginning(text: str, limit: int) -> str:
 # of the first try are lost, and a model that is told so asks for them again, which costs a step more. The budgets hold.
 _LLM_COMPLETE = ToolDefinition(
     name="llm_complete",
-    description="Ask a model several prompts at once, no tools. In a shell: llm",
+    description="Ask a model several prompts at once.",
     parameters={
         "type": "object",
         "properties": {

@@ -129,9 +129,7 @@ def _begin(text: str) -> str:
 
 _SCHEDULE_NOTIFICATION = ToolDefinition(
     name="schedule_notification",
-    description=(
-        "Sets, lists, cancels what is for later: the person gets text (message), or you wake to act on it (agent_turn)."
-    ),
+    description=("For later: the person gets text (message), or you wake to act on it (agent_turn)."),
     parameters={
         "type": "object",
         "properties": {
@@ -148,7 +146,7 @@ _SCHEDULE_NOTIFICATION = ToolDefinition(
             "time_zone": {
                 "type": "string",
                 "maxLength": NAME_LIMIT_CHARACTERS,
-                "description": "IANA; the person's, if new",
+                "description": "IANA, of the person",
             },
             "id": {"type": "integer", "minimum": 1, "maximum": 2**63 - 1},
         },

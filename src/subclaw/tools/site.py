@@ -27,10 +27,7 @@ def site_tools(machines: Machines, publisher: Publisher) -> tuple[Tool, ...]:
 
 _PUBLISH_SITE = ToolDefinition(
     name="publish_site",
-    description=(
-        "Put your website live: a folder with an index.html, served while your machine sleeps, or the port of a server "
-        "on it."
-    ),
+    description=("Put your website live: a folder with index.html, which needs no machine, or a port of your machine."),
     parameters={
         "type": "object",
         "properties": {

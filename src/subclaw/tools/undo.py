@@ -60,7 +60,7 @@ def last_undone(kept: Sequence[Checkpoint]) -> Checkpoint:
 
 _UNDO = define(
     "undo",
-    "Put the files of your machine back to before an earlier turn; programs stop.",
+    "Put your machine back to before an earlier turn.",
     idempotent=False,
     turns_back={"type": "integer", "minimum": 1, "maximum": MOST_TURNS_BACK, "default": 1},
     redo={"type": "boolean", "default": False},

@@ -90,7 +90,7 @@ def shell(command: str) -> Answer:
 
 
 def test_a_memory_that_is_written_and_read_without_waking_a_machine(owner: Owner) -> None:
-    assert owner.turn(write(MEMORY, "# Ada\nPlays the cello.\n")) == ["Wrote 24 bytes."]
+    assert owner.turn(write(MEMORY, "# Ada\nPlays the cello.\n")) == ["Wrote 23 bytes."]
     assert "Plays the cello." not in owner.system()
     assert owner.turn(call("read_file", path=f"{HOUSE}/{MEMORY}")) == ["# Ada\nPlays the cello.\n"]
     assert "Plays the cello." in owner.system()
