@@ -1,15 +1,18 @@
 """An agent's own house: it writes itself tools, skills and memory, breaks them, and mends them."""
 
+import asyncio
 import base64
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from tests.real.box.conftest import ScriptedBox, running_scripted_box
-from tests.real.box.running import Somebody, processes_of
+from tests.real.box.running import Somebody, next_reply
 
 from subclaw.core.house import HOUSE, MEMORY, SYSTEM, TOOLS
 from subclaw.testing.openai import Answer, Words, call
@@ -63,11 +66,22 @@ class Owner:
         """Put the machine to sleep."""
         tenant_id = self.scripted.box.tenant_that_said(self.said)
         self.scripted.box.use_host(lambda host: host.sleep(tenant_id))
-        assert not [process for process in processes_of([self.scripted.box.home]) if _is_machine(process.name())]
+        assert self.is_asleep()
 
+    def is_asleep(self) -> bool:
+        """Say whether the machine sleeps."""
+        tenant_id = self.scripted.box.tenant_that_said(self.said)
+        ((state,),) = self.scripted.box.rows("SELECT state FROM machine WHERE tenant_id = %s", tenant_id)
+        return str(state).startswith("asleep")
 
-def _is_machine(name: str) -> bool:
-    return name.startswith("qemu")
+    def hear(self) -> str:
+        """Wait for what comes without having been asked."""
+
+        async def scenario() -> str:
+            async with self.somebody.at(self.scripted.box) as person:
+                return await next_reply(person)
+
+        return asyncio.run(scenario())
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +148,7 @@ def test_an_agent_breaks_its_house_and_mends_it(owner: Owner) -> None:
     assert "greet" in owner.tools()
     owner.put_to_sleep()
     owner.turn()
+    assert owner.is_asleep()
     assert "greet" in owner.tools(), "what the mirror has of broken files serves as well"
     owner.turn(shell(f"cd {HOUSE} && rm skills {SYSTEM} && echo '[]' > {TOOLS}"))
     owner.turn()
@@ -141,6 +156,40 @@ def test_an_agent_breaks_its_house_and_mends_it(owner: Owner) -> None:
     assert owner.system().startswith("You are ")
     assert "pirate" not in owner.system()
     assert "greet" not in owner.tools()
+
+
+def test_memory_is_edited_while_the_machine_sleeps_and_is_there_when_it_wakes(owner: Owner) -> None:
+    owner.turn(shell(f"echo likes tea > {HOUSE}/{MEMORY}"))
+    owner.put_to_sleep()
+    assert owner.turn(call("read_file", path=f"{HOUSE}/{MEMORY}")) == ["likes tea\n"]
+    owner.turn(write(MEMORY, "likes coffee\n"))
+    assert owner.is_asleep()
+    assert owner.turn(shell(f"cat {HOUSE}/{MEMORY}")) == ["likes coffee"]
+
+
+def test_what_an_agent_did_to_its_house_is_undone(owner: Owner) -> None:
+    owner.turn(write(MEMORY, "likes tea"))
+    owner.turn(write(MEMORY, "likes nothing"))
+    owner.turn(call("undo"))
+    owner.turn()
+    assert "likes tea" in owner.system()
+
+
+def test_a_reminder_fires_and_an_agent_acts_on_another(owner: Owner) -> None:
+    soon = (datetime.now(UTC) + timedelta(seconds=3)).isoformat(timespec="seconds")
+    owner.turn(call("schedule_notification", action="set", text="Drink some water.", when=soon))
+    assert owner.hear() == "Drink some water."
+    owner.scripted.model.otherwise = (Words(text="It rains."),)
+    soon = (datetime.now(UTC) + timedelta(seconds=3)).isoformat(timespec="seconds")
+    owner.turn(call("schedule_notification", action="set", text="Tell the weather.", when=soon, mode="agent_turn"))
+    assert owner.hear() == "It rains."
+
+
+def test_an_agent_fans_out_ten_completions(owner: Owner) -> None:
+    for number in range(10):
+        owner.scripted.model.play(f"Square {number}.", Words(text=f"It is {number**2}."))
+    (told,) = owner.turn(call("llm_complete", prompts=[f"Square {number}." for number in range(10)]))
+    assert re.findall(r"It is (\d+)\.", told) == [str(number**2) for number in range(10)]
 
 
 def test_a_tool_that_shadows_a_built_in_one_does_nothing(owner: Owner) -> None:
