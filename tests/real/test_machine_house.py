@@ -383,7 +383,7 @@ def test_default_that_is_removed_before_there_is_a_machine_is_never_laid(host: H
     assert contents(address, 16) == {"skills/default.md": None}
 
 
-@pytest.mark.parametrize("path", ["", "/etc/passwd", "../passwd", "skills/.x.md", "a/b/c/d.md", "a\nb", "x" * 201])
+@pytest.mark.parametrize("path", ["", "/etc/passwd", "../passwd", "skills/.x.md", "a/b/c/d/e.md", "a\nb", "x" * 201])
 def test_path_that_no_file_of_a_house_has(host: Host, path: str) -> None:
     with pytest.raises(Invalid):
         write(host, 1, path, b"")

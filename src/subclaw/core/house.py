@@ -25,8 +25,8 @@ FILE_LIMIT_BYTES = 64 * 1024
 FILES_LIMIT = 200
 HOUSE_LIMIT_BYTES = 1024 * 1024
 PATH_LIMIT_CHARACTERS = 200
-DEPTH_LIMIT = 3
-"""Files of a house lie in it, in its folders, or in theirs, as `skills/invoices/SKILL.md` does."""
+DEPTH_LIMIT = 4
+"""How deep files of a house lie: `skills/vat/SKILL.md`, and what that leads to, `skills/vat/references/eu.md`."""
 
 
 @dataclass(frozen=True, kw_only=True)
