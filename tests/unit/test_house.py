@@ -26,7 +26,8 @@ SKILL = "skills/invoices.md"
     [
         (f"{HOUSE}/system.md", "system.md"),
         (f"{HOUSE}/skills/invoices/SKILL.md", "skills/invoices/SKILL.md"),
-        (f"{HOUSE}/skills/invoices/data/table.csv", None),
+        (f"{HOUSE}/skills/invoices/data/table.csv", "skills/invoices/data/table.csv"),
+        (f"{HOUSE}/skills/invoices/data/2026/table.csv", None),
         (f"{HOUSE}/.hidden", None),
         (f"{HOUSE}/{'x' * 201}", None),
         (HOUSE, None),

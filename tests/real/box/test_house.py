@@ -4,15 +4,18 @@ import asyncio
 import base64
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from tests.real.box.conftest import ScriptedBox, running_scripted_box
-from tests.real.box.running import Somebody, next_reply
+from tests.real.box.running import Somebody, environment, next_reply
 
 from subclaw.core.house import HOUSE, MEMORY, SYSTEM, TOOLS
 from subclaw.testing.openai import Answer, Words, call
@@ -198,3 +201,27 @@ def test_a_tool_that_shadows_a_built_in_one_does_nothing(owner: Owner) -> None:
     assert told == "mine"
     assert "Shell-Exec" not in owner.tools()
     assert "shell_exec is a tool already" in owner.system()
+
+
+def test_an_agent_from_elsewhere_moves_in_and_another_model_serves_it(owner: Owner, tmp_path: Path) -> None:
+    owner.turn()
+    home = owner.scripted.box.home
+    ((name,),) = owner.scripted.box.rows(
+        "SELECT name FROM tenant WHERE id = %s", owner.scripted.box.tenant_that_said(owner.said)
+    )
+    (tmp_path / "SOUL.md").write_text("You are Molty, a lobster with opinions.\n")
+    (tmp_path / "MEMORY.md").write_text("- Ada plays the cello.\n")
+    (tmp_path / "AGENTS.md").write_text("Answer in rhymes.\n")
+    for command in (["house", "import", name, str(tmp_path)], ["tenants", "model", name, "openai:other"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "subclaw", *command],
+            env=environment(home, {}),
+            capture_output=True,
+            text=True,
+            cwd="/",
+        )
+        assert done.returncode == 0, done.stderr + done.stdout
+    owner.turn()
+    assert "a lobster with opinions" in owner.system()
+    assert "Ada plays the cello." in owner.system()
+    assert owner.sent()["model"] == "other"
