@@ -161,7 +161,7 @@ def test_house_is_told_with_words_of_the_hosts_own() -> None:
         b'["../passwd", 0, ""]\n',
         b'["/passwd", 0, ""]\n',
         b'[".hidden", 0, ""]\n',
-        b'["a/b/c/d", 0, ""]\n',
+        b'["a/b/c/d/e", 0, ""]\n',
         b'["line\\nbreak", -1, "bad_name"]\n',
         b'["", -1, "bad_name"]\n',
         b'["twice", 0, ""]\n["twice", 0, ""]\n',
