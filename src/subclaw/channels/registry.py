@@ -5,10 +5,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from subclaw.channels.kind import ChannelKind, ChannelSetUp, Outside
 from subclaw.channels.sms.kind import SMS
+from subclaw.channels.telegram.kind import TELEGRAM
 from subclaw.channels.web.kind import WEB
 from subclaw.core.channel import Channel, ChargedBySegments
 
-KINDS: tuple[ChannelKind, ...] = (WEB, SMS)
+KINDS: tuple[ChannelKind, ...] = (WEB, SMS, TELEGRAM)
 
 VARIABLES = tuple(variable for kind in KINDS for variable in kind.variables)
 """Environment variables in the clear."""

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from subclaw.core.errors import Invalid
+from subclaw.core.errors import Corrupt, Invalid, NotFound, Unavailable
 from subclaw.core.signature import Signature
 from subclaw.core.upstream import Allowed, Refused, Upstream
 from subclaw.egress.control.connect import answer_connect
@@ -22,11 +22,12 @@ from subclaw.egress.http.exchange import Call, Record, forward
 from subclaw.egress.http.headers import FRAMING
 from subclaw.egress.http.pool import Pool
 from subclaw.egress.http.request import Request
-from subclaw.egress.http.serving import serve_requests
+from subclaw.egress.http.serving import as_refusal, serve_requests
 from subclaw.egress.http.stream import Stream
 from subclaw.egress.limits import Limits
 from subclaw.egress.oauth.accounts import Accounts
 from subclaw.egress.refusal import Refusal
+from subclaw.egress.secrets.opened import Opened
 from subclaw.egress.vault import Vault
 
 _log = logging.getLogger(__name__)
@@ -77,13 +78,19 @@ class ControlDoor:
             return await answer_connect(door, request, self.accounts)
         decision = decide(self.upstreams, request.method.decode(), target)
         if isinstance(decision, Refused):
-            raise Refusal(403, decision.reason)
+            raise Refusal(403, decision.reason, unsent=True)
         record.host = decision.upstream.name
         return await forward(door, await self._call(request, decision), self.pools[record.host], self.limits, record)
 
+    async def _secret(self, name: str) -> Opened:
+        try:
+            return await self.vault.secret(name)
+        except (NotFound, Corrupt, Unavailable) as error:
+            raise Refusal(as_refusal(error).status, error.public, unsent=True) from None
+
     async def _call(self, request: Request, allowed: Allowed) -> Call:
         name = allowed.upstream.secret
-        secret = None if name is None else await self.vault.secret(name)
+        secret = None if name is None else await self._secret(name)
         headers = outgoing(request.headers, allowed.upstream, secret)
         framing = [(key.lower(), value) for key, value in request.headers if key.lower() in FRAMING]
         return Call(

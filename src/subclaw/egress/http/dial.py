@@ -16,9 +16,11 @@ async def dial(host: str, address: str, port: int, tls: ssl.SSLContext | None, t
                 Wire, address, port, ssl=tls, server_hostname=server_hostname
             )
     except TimeoutError:
-        raise Refusal(504, f"{host} did not accept a connection in time") from None
+        raise Refusal(504, f"{host} did not accept a connection in time", unsent=True) from None
     except ssl.SSLCertVerificationError:
-        raise Refusal(502, f"the certificate of {host} cannot be verified") from None
+        raise Refusal(502, f"the certificate of {host} cannot be verified", unsent=True) from None
     except OSError as error:
-        raise Refusal(502, f"{host} cannot be reached", internal=f"connect: {type(error).__name__}") from None
+        raise Refusal(
+            502, f"{host} cannot be reached", internal=f"connect: {type(error).__name__}", unsent=True
+        ) from None
     return wire

@@ -13,7 +13,7 @@ from subclaw.egress.http.reading import Malformed, Unfinished, read_head, read_p
 from subclaw.egress.http.request import Request
 from subclaw.egress.http.stream import Stream
 from subclaw.egress.limits import Limits
-from subclaw.egress.refusal import Refusal
+from subclaw.egress.refusal import UNSENT_HEADER, Refusal
 
 _LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode() for status in HTTPStatus}
 _WITHOUT_BODY = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
@@ -130,9 +130,10 @@ class Door:
     async def refuse(self, refusal: Refusal) -> None:
         """Tell the client why there is no answer; the connection must be closed after it."""
         body = json.dumps({"error": {"message": refusal.public}}).encode()
+        unsent = f"{UNSENT_HEADER}: 1\r\n" if refusal.unsent else ""
         head = (
             f"HTTP/1.1 {refusal.status} {HTTPStatus(refusal.status).phrase}\r\n"
-            f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+            f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n{unsent}\r\n"
         )
         await self.wire.write(head.encode() + body, self._limits.head_s)
 

@@ -1,0 +1,95 @@
+"""Telegram: replies out, files in, and typing.
+
+Facts: https://core.telegram.org/bots/api#sendmessage, https://core.telegram.org/bots/api#making-requests.
+"""
+
+from collections.abc import Sequence
+from urllib.parse import quote
+
+import httpx2
+from aiogram import Bot
+from aiogram.exceptions import (
+    AiogramError,
+    TelegramBadRequest,
+    TelegramMigrateToChat,
+    TelegramNotFound,
+    TelegramUnauthorizedError,
+)
+
+from subclaw.channels.markdown import split_markdown
+from subclaw.channels.telegram.bot import NotSent
+from subclaw.channels.telegram.errors import refused
+from subclaw.channels.telegram.formatting import telegram_html
+from subclaw.core.channel import Address, Delivery, OutboundMessage, SendResult, Trouble
+from subclaw.core.errors import Invalid, NotFound, Unavailable
+
+PART_LIMIT = 4096
+"""What Telegram takes in one message, in UTF-16 units, tags not counted."""
+
+
+class TelegramChannel:
+    """The way out by Telegram. An address is a chat's id, negative for a group."""
+
+    name = "telegram"
+
+    def __init__(self, bot: Bot) -> None:
+        self._bot = bot
+
+    def parts(self, text: str) -> Sequence[str]:
+        """Cut a reply into messages."""
+        return split_markdown(text, PART_LIMIT)
+
+    async def send(self, message: OutboundMessage) -> SendResult:
+        """Send a message. Telegram cannot be asked what it was given, so a lost answer stays `UNKNOWN`."""
+        chat_id = int(message.to.address)
+        try:
+            try:
+                message_id = await self._say(chat_id, message.text)
+            except TelegramMigrateToChat as error:  # a group that became a larger kind of group
+                message_id = await self._say(error.migrate_to_chat_id, message.text)
+        except NotSent as error:
+            return SendResult(delivery=Delivery.FAILED, detail=str(error), trouble=Trouble.NETWORK)
+        except AiogramError as error:
+            return refused(error)
+        return SendResult(delivery=Delivery.SENT, provider_id=str(message_id))
+
+    async def _say(self, chat_id: int, text: str) -> int:
+        """Send a text with its format; as it is, if Telegram does not understand that. Return the message's id."""
+        try:
+            sent = await self._bot.send_message(chat_id, telegram_html(text), parse_mode="HTML")
+        except TelegramBadRequest as error:
+            if "can't parse entities" not in error.message and "is too long" not in error.message:
+                raise
+            sent = await self._bot.send_message(chat_id, text)
+        return sent.message_id
+
+    async def typing(self, to: Address) -> None:
+        """Show for five seconds that the agent is at work."""
+        await self._bot.send_chat_action(int(to.address), "typing")
+
+    async def fetch(self, handle: str, limit_bytes: int) -> bytes:
+        """Return a file that came with a message; Telegram gives bots those of up to 20 MB."""
+        too_large = Invalid(f"It is larger than {limit_bytes:,} bytes.")
+        try:
+            file = await self._bot.get_file(handle)
+            if (file.file_size or 0) > limit_bytes:
+                raise too_large
+            url = self._bot.session.api.file_url("", quote(file.file_path or ""))
+            content = bytearray()
+            async for piece in self._bot.session.stream_content(url):
+                content += piece
+                if len(content) > limit_bytes:
+                    raise too_large
+        except TelegramBadRequest as error:
+            if "too big" in error.message:
+                raise Invalid("Telegram gives bots no files of more than 20 MB.") from None
+            raise NotFound("Telegram does not have it any more.", internal="getFile: 400") from None
+        except httpx2.HTTPStatusError as error:
+            status = error.response.status_code
+            kind = NotFound if status in (404, 410) else Unavailable
+            raise kind("Telegram did not give it.", internal=f"file: {status}") from None
+        except (TelegramNotFound, TelegramUnauthorizedError):
+            raise Unavailable("Telegram does not accept the bot's token.", internal="getFile") from None
+        except (NotSent, AiogramError, httpx2.HTTPError, OSError) as error:
+            raise Unavailable("Telegram cannot be reached.", internal=type(error).__name__) from None
+        return bytes(content)
