@@ -30,6 +30,7 @@ from subclaw.testing.egress import running_gateway
 from subclaw.testing.models import ScriptedModel, words
 from subclaw.testing.serving import serving
 from subclaw.tools.toolbox import BuiltInToolbox
+from subclaw.turns.attachments import Attachments
 from subclaw.turns.intake import StoreIntake
 from subclaw.turns.outbox import deliver
 from subclaw.turns.run import Turns
@@ -160,4 +161,5 @@ def _turns(database: Database, scene: Scene, typist: Typist) -> Turns:
         sends=goes_out,
         files=scene.files,
         typist=typist,
+        attachments=Attachments(database=database, channels=scene.channels, files=scene.files),
     )

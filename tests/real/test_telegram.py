@@ -391,6 +391,33 @@ def test_files_are_fetched_within_bounds(address: DatabaseAddress, tmp_path: Pat
     play(address, tmp_path, steps)
 
 
+def test_files_are_put_into_the_machine_and_told_of(address: DatabaseAddress, tmp_path: Path) -> None:
+    async def steps(scene: Scene, fake: FakeTelegram) -> None:
+        fake.files |= {"p1": b"small", "p2": b"\xff\xd8\xff\xe0 a picture", "d1": b"%PDF-1.7 words"}
+        sizes = [{"file_id": "p1", "file_size": 5, "width": 1}, {"file_id": "p2", "file_size": 14, "width": 2}]
+        await say(fake, written(fake, photo=sizes, caption="what is this?"))
+        (told,) = await until(fake, 1)
+        ((tenant, path),) = scene.files.written
+        assert path.startswith("/home/agent/inbox/")
+        assert path.endswith("-1-photo-1.jpg")
+        assert told == f"You said: what is this?\n[A file came with this: {path} (image/jpeg, 14 bytes)]"
+        assert scene.files.written[tenant, path] == fake.files["p2"]
+        document = {"file_id": "d1", "file_name": "../../etc/rm -rf [x]\n.exe", "mime_type": "image/png"}
+        await say(fake, written(fake, document=document))
+        told = (await until(fake, 2))[1]
+        assert told.startswith("You said: [A file came with this: /home/agent/inbox/")
+        assert told.endswith("-1-rm_-rf_x_.exe (application/pdf, 14 bytes)]")
+        await say(fake, written(fake, document={"file_id": "gone", "file_name": "a.txt"}))
+        told = (await until(fake, 3))[2]
+        assert told == (
+            "You said: [A file came with this, a.txt, and could not be had: Telegram does not have it any more.]"
+        )
+        await scene.until("SELECT 1 FROM conversation WHERE NOT turn_open AND owner IS NULL")
+        assert scene.rows("SELECT count(*) FROM attachment") == [(0,)]
+
+    play(address, tmp_path, steps)
+
+
 def test_the_doctor_makes_a_real_call(address: DatabaseAddress, tmp_path: Path) -> None:
     async def steps(scene: Scene, fake: FakeTelegram) -> None:
         (set_up,) = [one for one in read_channels({"TELEGRAM_BOT": BOT}) if one.kind.name == "telegram"]

@@ -38,6 +38,7 @@ from subclaw.tools.harness import Reloaded
 from subclaw.tools.machine import SHELL_EXEC
 from subclaw.turns.accounts import AccountLinks
 from subclaw.turns.approvals import keep_deadlines, require_known
+from subclaw.turns.attachments import Attachments
 from subclaw.turns.completions import AskedModels, MeteredCompletions, keep_lapsing
 from subclaw.turns.intake import StoreIntake
 from subclaw.turns.outbox import deliver
@@ -121,6 +122,7 @@ async def run_worker(settings: Settings, port: int) -> None:
             files=machines,
             limit_characters=limit_characters,
             typist=typist,
+            attachments=Attachments(database=database, channels=channels, files=machines),
             tailor=tailor,
         )
         async with asyncio.TaskGroup() as group:

@@ -9,6 +9,7 @@ _SCALES = ((10**9, "G"), (10**6, "M"), (10**4, "k"))
 EVENTS: Mapping[str, str] = {
     "message.received": "Message received",
     "message.kept": "Long message put aside",
+    "attachments.kept": "Files put into the machine",
     "turn.started": "Turn began",
     "model.replied": "Model replied",
     "model.failed": "Model failed",

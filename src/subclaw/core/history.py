@@ -15,11 +15,13 @@ from subclaw.core.approval import (
     lapsed_words,
     waiting_words,
 )
+from subclaw.core.attachment import AttachmentKept, attachment_words
 from subclaw.core.manners import AnswerCut, AnswerSentBack
 from subclaw.core.model import ModelSaid, ToolSaid, UserSaid, Utterance
 from subclaw.core.oauth import AccountLost
 from subclaw.core.transcript import (
     OUTCOME_UNKNOWN,
+    AttachmentsKept,
     BudgetReached,
     Event,
     HistorySummarised,
@@ -34,6 +36,8 @@ from subclaw.core.transcript import (
     TurnStarted,
     current_turn,
 )
+
+Files = tuple[AttachmentKept, ...]
 
 REFUSED = "[Nobody wrote. What the person said here is left out, because you declined to answer it.]"
 
@@ -62,9 +66,10 @@ def told(events: Sequence[Event]) -> tuple[Told, ...]:
     results = {event.call_id: event.content for event in events if isinstance(event, ToolFinished)}
     results |= {event.call.id: waiting_words(event) for event in events if isinstance(event, ApprovalRequested)}
     kept = {event.provider_id: event for event in events if isinstance(event, MessageKept)}
+    files = {event.provider_id: event.kept for event in events if isinstance(event, AttachmentsKept)}
     refused = _refused(events)
     pairs = (
-        (index, _said_refused(events[index]) if index in refused else _said(events[index], results, kept))
+        (index, _said_refused(events[index]) if index in refused else _said(events[index], results, kept, files))
         for index in _since_summary(events)
     )
     return tuple(Told(index=index, said=said) for index, said in pairs if said)
@@ -114,17 +119,31 @@ def _refused(events: Sequence[Event]) -> frozenset[int]:
     return frozenset(refused)
 
 
+def _message_words(message: MessageReceived, short: MessageKept | None, files: Files | None) -> str:
+    text = message.text
+    shown = shorten_message(text, short.shown_characters, short.path) if short else text
+    lines = [f"[{message.speaker}:] {shown}" if message.speaker else shown]
+    if message.attachments:
+        lines.append(attachment_words(message.attachments, files))
+    if message.removed:
+        lines.append(removed_words(message.removed))
+    return "\n".join(filter(None, lines))
+
+
 def _said_refused(event: Event) -> tuple[Utterance, ...]:
     return (UserSaid(text=REFUSED),) if isinstance(event, Prompting) else ()
 
 
-def _said(event: Event, results: Mapping[str, str], kept: Mapping[str, MessageKept]) -> tuple[Utterance, ...]:
-    """Return what a model is told of an event. `kept` are the messages that are not told whole, by provider's id."""
+def _said(
+    event: Event, results: Mapping[str, str], kept: Mapping[str, MessageKept], files: Mapping[str, Files]
+) -> tuple[Utterance, ...]:
+    """Return what a model is told of an event.
+
+    `kept` are the messages that are not told whole, and `files` those that came with one, by provider's id.
+    """
     match event:
-        case MessageReceived(text=text, provider_id=provider_id, turned_away=False, removed=removed):
-            short = kept.get(provider_id)
-            shown = shorten_message(text, short.shown_characters, short.path) if short else text
-            return (UserSaid(text=f"{shown}\n{removed_words(removed)}" if removed else shown),)
+        case MessageReceived(turned_away=False):
+            return (UserSaid(text=_message_words(event, kept.get(event.provider_id), files.get(event.provider_id))),)
         case ScheduleDue(schedule_id=id, text=text):
             return (UserSaid(text=f"[Nobody wrote. Schedule {id}, which you set, is due:]\n{text}"),)
         case AccountLost(provider=provider, name=name):

@@ -15,6 +15,15 @@ _NOT_KEPT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 """Controls (category Cc) but line feed and tab, and surrogates (Cs)."""
 
 
+SPEAKER_LIMIT_CHARACTERS = 64
+
+
+def clean_name(raw: str, limit_characters: int = SPEAKER_LIMIT_CHARACTERS) -> str:
+    """Return a name that people chose, in one line and without what sets off names and notes from words: `[`, `]`."""
+    line = " ".join(_NOT_KEPT.sub(" ", unicodedata.normalize("NFC", raw[: 4 * limit_characters])).split())
+    return re.sub(r"[\[\]]", "", line)[:limit_characters].strip(" :")
+
+
 def clean_text(raw: str) -> str:
     """Return what is stored of a text: normal form C, one kind of line end, no control characters, no outer space.
 

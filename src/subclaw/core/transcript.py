@@ -17,6 +17,7 @@ from subclaw.core.approval import (
     approved_call,
     ask_words,
 )
+from subclaw.core.attachment import AttachmentClaimed, AttachmentKept
 from subclaw.core.manners import WORDED_TOOLS, AnswerCut, AnswerEvent, AnswerSentBack, Occasion, mend_answer
 from subclaw.core.message import is_stop
 from subclaw.core.model import Usage
@@ -32,13 +33,24 @@ class MessageReceived:
     """A person's message was taken from the inbox into the turn. `provider_id` is the channel's name for it.
 
     One that was turned away came while the agent was busy: it was answered so, and the turn is not about it. `removed`
-    says what keys were taken out of it before it was stored (`core.key_shapes`).
+    says what keys were taken out of it before it was stored (`core.key_shapes`). Where several people write, `speaker`
+    is what this one is called. `attachments` came with it.
     """
 
     text: str
     provider_id: str
     turned_away: bool = False
     removed: tuple[str, ...] = ()
+    speaker: str = ""
+    attachments: tuple[AttachmentClaimed, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttachmentsKept:
+    """The files of the message `provider_id` were put into the machine, or could not be: each, in order."""
+
+    provider_id: str
+    kept: tuple[AttachmentKept, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +208,7 @@ Prompting = MessageReceived | ScheduleDue | SecretSet | AccountLost | AccessDeci
 Event = (
     MessageReceived
     | MessageKept
+    | AttachmentsKept
     | ScheduleDue
     | SecretSet
     | AccountLost

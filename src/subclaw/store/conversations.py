@@ -1,5 +1,6 @@
 """Conversations: messages in, leases, events appended under them, and turns finished."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -38,6 +39,14 @@ _RECEIVE_REDACTED = """
     SELECT * FROM receive(
         %s, %s, %s, %s, %s, %s, %s::text[], %s, %s, %s::bytea[], make_interval(secs => %s), %s)
 """
+
+_RECEIVE_MORE = """
+    SELECT * FROM receive_more(
+        %s, %s, %s, %s, %s, %s, %s::text[], %s, %s, %s::bytea[], make_interval(secs => %s), %s,
+        %s::jsonb, %s::text[], %s::bytea[])
+"""
+
+_NOTHING_REMOVED: tuple[object, ...] = (None, None, None, [], 0, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +93,10 @@ async def receive(
         message.received_at,
         list(names),
     )
-    if removal is None:
+    if message.speaker or message.attachments:
+        told = _told(removal) if removal else _NOTHING_REMOVED
+        (row,) = await database.rows(_RECEIVE_MORE, *stored, *told, *_more(message))
+    elif removal is None:
         (row,) = await database.rows("SELECT * FROM receive(%s, %s, %s, %s, %s, %s)", *stored)
     else:
         (row,) = await database.rows(_RECEIVE_REDACTED, *stored, *_told(removal))
@@ -186,6 +198,15 @@ def _conversation(
         house_revision=house_revision or 0,
         is_awake=is_awake,
     )
+
+
+def _more(message: InboundMessage) -> tuple[object, ...]:
+    """Return what the event of a message tells beside its words, and its files, in order."""
+    files = [
+        {"name": one.name, "media_type": one.media_type, "size_bytes": one.size_bytes} for one in message.attachments
+    ]
+    more = json.dumps({"speaker": message.speaker, "attachments": files})
+    return more, [one.handle for one in message.attachments], [one.content for one in message.attachments]
 
 
 def _told(removal: Removal) -> tuple[object, ...]:

@@ -14,6 +14,7 @@ from subclaw.core.transcript import Event
 _TYPES: Mapping[str, type[Event]] = {
     "message.received": transcript.MessageReceived,
     "message.kept": transcript.MessageKept,
+    "attachments.kept": transcript.AttachmentsKept,
     "schedule.due": transcript.ScheduleDue,
     "secret.set": access.SecretSet,
     "account.lost": oauth.AccountLost,

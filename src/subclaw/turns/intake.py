@@ -7,9 +7,17 @@ from dataclasses import replace
 
 from subclaw.core.access import TOKEN_BYTES, secret_link, token_hash
 from subclaw.core.access_words import removal_notice
-from subclaw.core.channel import InboundMessage, Receipt
+from subclaw.core.attachment import NAME_LIMIT_CHARACTERS
+from subclaw.core.channel import (
+    ATTACHMENTS_LIMIT,
+    ATTACHMENTS_LIMIT_BYTES,
+    Attachment,
+    InboundMessage,
+    Receipt,
+)
+from subclaw.core.errors import Invalid
 from subclaw.core.key_shapes import redact
-from subclaw.core.message import clean_text
+from subclaw.core.message import clean_name, clean_text
 from subclaw.core.tenant import propose_names
 from subclaw.store import conversations
 from subclaw.store.conversations import Removal
@@ -34,9 +42,10 @@ class StoreIntake:
 
     async def receive(self, message: InboundMessage) -> Receipt:
         """See `core.channel.Intake`."""
-        text, kinds = redact(clean_text(message.text))
+        text, kinds = redact(_text(message))
         removal = self._removal(kinds, message.sender.channel) if kinds else None
-        clean = replace(message, text=text)
+        files = _bounded(message.attachments)
+        clean = replace(message, text=text, speaker=clean_name(message.speaker), attachments=files)
         return await conversations.receive(self._database, clean, propose_names(self._random), removal)
 
     def _removal(self, kinds: tuple[str, ...], channel: str) -> Removal:
@@ -48,3 +57,22 @@ class StoreIntake:
             send=self._sends(channel),
             token_hashes=tuple(map(token_hash, tokens.values())),
         )
+
+
+def _text(message: InboundMessage) -> str:
+    """Return what was said; it may be nothing if files say it."""
+    if message.attachments and not message.text.strip():
+        return ""
+    return clean_text(message.text)
+
+
+def _bounded(attachments: tuple[Attachment, ...]) -> tuple[Attachment, ...]:
+    """Return files that may be stored. Errors: `Invalid`, in words for the sender."""
+    if len(attachments) > ATTACHMENTS_LIMIT:
+        raise Invalid(f"I can take {ATTACHMENTS_LIMIT} files with one message. Please send the others after it.")
+    if sum(len(one.content or b"") for one in attachments) > ATTACHMENTS_LIMIT_BYTES:
+        raise Invalid(f"I can take {ATTACHMENTS_LIMIT_BYTES // 1024**2} MB of files with one message.")
+    return tuple(
+        replace(one, name=clean_name(one.name, NAME_LIMIT_CHARACTERS) or "file", media_type=clean_name(one.media_type))
+        for one in attachments
+    )

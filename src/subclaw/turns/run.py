@@ -48,6 +48,7 @@ from subclaw.core.turn import Conversation, Lease
 from subclaw.store import conversations
 from subclaw.store.database import Database, LeaseLost
 from subclaw.turns.approvals import NOT_AFTER, ask_approval, take_decisions, utc_now, with_older_requests
+from subclaw.turns.attachments import Attachments, keep_attachments
 from subclaw.turns.attention import Attention, Halt, Notice
 from subclaw.turns.journal import Journal
 from subclaw.turns.long_message import Files, keep_long_messages
@@ -89,7 +90,8 @@ class Turns:
     `instructions` makes the agent's system text for a conversation; `sends` says whether a channel's replies go out by
     the outbox (others are read from the transcript). `cheaper` is the model for when money gets short, if there is one;
     `window_tokens` is the model's window; `files` takes messages that are too long for it, which are cut if it is None;
-    `tariff` says what calls cost; `typist` shows people that a turn runs; `clock` tells the time, with an offset;
+    `tariff` says what calls cost; `typist` shows people that a turn runs;
+    `attachments` puts files that come with messages into machines; `clock` tells the time, with an offset;
     `limit_characters` says how long a reply in a channel may be, None for as long as it likes. `tailor` makes of these
     what the tenant of a conversation has made its own: instructions, tools and model; once a turn, and again when the
     agent says so.
@@ -106,6 +108,7 @@ class Turns:
     files: Files | None = None
     window_tokens: int = WINDOW_TOKENS
     typist: Typist | None = None
+    attachments: Attachments | None = None
     clock: Callable[[], datetime] = utc_now
     limit_characters: Callable[[str], int | None] = unlimited
     tailor: Callable[["Turns", Conversation], Awaitable["Turns"]] = as_they_are
@@ -202,6 +205,8 @@ async def _next_prompt(
     turns: Turns, model: Model, lease: Lease, attention: Attention, frame: Frame, journal: Journal
 ) -> Prompt | Halt:
     """Return the prompt for the next step, once what is too long is put aside and what does not fit is summed up."""
+    if halt := await keep_attachments(turns.attachments, attention, lease, journal):
+        return halt
     if halt := await keep_long_messages(turns.files, attention, lease.tenant_id, turns.window_tokens, journal):
         return halt
     prompt = next_prompt(frame, journal.events())
