@@ -33,6 +33,8 @@ budgets = typer.Typer(help="What may be used at each level, and what is used of 
 cli.add_typer(budgets, name="budgets")
 approvals = typer.Typer(help="Calls that a person has to approve.", no_args_is_help=True)
 cli.add_typer(approvals, name="approvals")
+channels = typer.Typer(help="The ways in which people reach their agents.", no_args_is_help=True)
+cli.add_typer(channels, name="channels")
 outbox = typer.Typer(help="Replies that did not go out.", no_args_is_help=True)
 cli.add_typer(outbox, name="outbox")
 cli.add_typer(tenants, name="tenants")
@@ -103,6 +105,14 @@ def console_() -> None:
     from subclaw.commands.console import print_link
 
     print_link(settings(), console)
+
+
+@channels.command("doctor")
+def channels_doctor(as_json: AsJson = False) -> None:
+    """Say of each channel whether it is set up, what is pasted where, and whether its provider answers."""
+    from subclaw.commands.channels import examine_channels
+
+    run(examine_channels(settings(), console, as_json=as_json))
 
 
 @image.command("build")

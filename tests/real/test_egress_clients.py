@@ -13,7 +13,8 @@ from subclaw.channels.sms.signature import check_twilio
 from subclaw.core.errors import Invalid, Unavailable
 from subclaw.core.signature import Signature
 from subclaw.core.upstream import Upstream
-from subclaw.egress.control.client import gateway_client, verify
+from subclaw.egress.control.client import BASE_URL, gateway_client, verify, webhook_secret
+from subclaw.egress.refusal import UNSENT_HEADER
 from subclaw.testing.egress import run, running_gateway, talk
 from subclaw.testing.upstream import Connection, Seen, http_upstream, simple
 
@@ -134,5 +135,51 @@ def test_cannot_tell_is_not_wrong(tmp_path: Path) -> None:
         async with running_gateway(tmp_path, [], {}) as path, gateway_client(path) as client:
             with pytest.raises(Unavailable):
                 await verify(client, "twilio", claim)
+
+    run(scenario)
+
+
+def test_what_a_provider_sends_along_follows_from_its_key(tmp_path: Path) -> None:
+    signatures = {"bot": Signature(secret="token"), "other": Signature(secret="token"), **TWILIO}
+
+    async def scenario() -> None:
+        async with (
+            running_gateway(tmp_path, [], {"token": TOKEN}, signatures=signatures) as path,
+            gateway_client(path) as client,
+        ):
+            secret = await webhook_secret(client, "bot")
+            assert len(secret) == 64
+            assert TOKEN not in secret
+            assert await verify(client, "bot", {"secret": secret}) is True
+            for wrong in ("", secret[:-1], secret + "0", TOKEN, await webhook_secret(client, "other"), "ä"):
+                assert await verify(client, "bot", {"secret": wrong}) is False
+            with pytest.raises(Invalid):
+                await verify(client, "bot", {"secret": 1})
+            for scheme in ("twilio", "unknown"):
+                with pytest.raises(Unavailable):
+                    await webhook_secret(client, scheme)
+
+    run(scenario)
+
+
+def test_a_call_that_certainly_did_not_go_out_is_told_apart(tmp_path: Path) -> None:
+    closed = Upstream(name="closed", base_url="http://127.0.0.1:1")
+    keyless = Upstream(name="keyless", base_url="http://127.0.0.1:1", secret="missing")
+
+    async def silent(_: Seen, connection: Connection) -> None:
+        connection.close()
+
+    async def scenario() -> None:
+        async with (
+            http_upstream(silent) as mute,
+            running_gateway(
+                tmp_path, [closed, keyless, Upstream(name="mute", base_url=f"http://127.0.0.1:{mute.port}")], {}
+            ) as path,
+            gateway_client(path) as client,
+        ):
+            for name in ("closed", "keyless", "unknown"):
+                assert UNSENT_HEADER in (await client.post(f"{BASE_URL}/{name}/x")).headers, name
+            answer = await client.post(f"{BASE_URL}/mute/x")
+            assert (answer.status_code, UNSENT_HEADER in answer.headers) == (502, False)
 
     run(scenario)

@@ -502,3 +502,18 @@ def test_a_receipt_that_cannot_be_stored_is_to_come_again() -> None:
         assert await send_receipt(fake, fake.messages[0], "delivered") == [503]
 
     report(steps)
+
+
+def test_twilio_is_asked_whose_the_number_is() -> None:
+    async def steps(channel: SmsChannel, fake: FakeTwilio) -> None:
+        with pytest.raises(Unavailable) as caught:
+            await channel.check()
+        assert caught.value.public == f"Twilio's account has no number {NUMBER}."
+        fake.numbers[NUMBER] = PUBLIC_URL + WEBHOOK_PATH
+        assert (await channel.check()).endswith(f"its messages go to {PUBLIC_URL}{WEBHOOK_PATH}")
+        fake.auth_token = "another"
+        with pytest.raises(Unavailable) as caught:
+            await channel.check()
+        assert "credentials" in caught.value.public
+
+    send(steps)

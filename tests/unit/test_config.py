@@ -2,6 +2,8 @@
 
 import os
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -86,3 +88,10 @@ def test_a_child_is_told_names_of_secrets_and_no_value() -> None:
 )
 def test_which_model_answers(environ: dict[str, str], model: str) -> None:
     assert str(load_settings(environ).model) == model
+
+
+def test_channels_bring_no_library_along_before_they_are_used() -> None:
+    program = "import sys; from subclaw.config import load_settings; load_settings({'TELEGRAM_BOT': 'a_bot'}); "
+    program += "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert not {"aiogram", "aiohttp", "twilio", "fastapi", "httpx2", "markdown_it"} & set(done.stdout.split())

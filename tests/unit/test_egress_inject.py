@@ -4,9 +4,10 @@ import base64
 
 import pytest
 
-from subclaw.core.errors import Corrupt
+from subclaw.core.errors import Corrupt, Invalid
 from subclaw.core.upstream import Injection, Upstream
-from subclaw.egress.control.inject import outgoing
+from subclaw.egress.control.destination import destination
+from subclaw.egress.control.inject import outgoing, outgoing_target
 from subclaw.egress.http.headers import returned
 from subclaw.egress.refusal import Refusal
 from subclaw.egress.secrets.opened import Opened
@@ -99,3 +100,44 @@ def test_an_answer_that_cannot_be_searched_is_refused() -> None:
         returned([(b"content-encoding", b"gzip")], SECRET.forms, authorised=True)
     assert caught.value.status == 502
     assert returned([(b"content-encoding", b"gzip")], (), authorised=False) == [(b"content-encoding", b"gzip")]
+
+
+BOT = Upstream(name="a", base_url="https://api.test/v1", secret="s", injection=Injection.PATH, segment="bot{}")
+TOKEN = Opened("123:AA-b_c")
+
+
+def test_a_secret_in_the_path_follows_the_base_path() -> None:
+    assert outgoing_target("/v1/send?x=1", BOT, TOKEN) == "/v1/bot123:AA-b_c/send?x=1"
+    assert outgoing_target("/v1", BOT, TOKEN) == "/v1/bot123:AA-b_c"
+    assert outgoing_target("/v1/send", BEARER, SECRET) == "/v1/send"
+    assert b"123:AA" not in b"".join(value for _, value in outgoing([], BOT, TOKEN))
+
+
+@pytest.mark.parametrize("value", ["a/b", "..", "", "a?b", "a#b", "a b", "a%2fb", "ä", "a\r\nb"])
+def test_a_secret_that_does_not_fit_a_path_is_not_quoted(value: str) -> None:
+    with pytest.raises(Corrupt) as caught:
+        outgoing_target("/v1/send", BOT, Opened(value))
+    assert not value or value not in caught.value.public
+
+
+def test_a_secret_in_the_query_replaces_the_clients() -> None:
+    upstream = Upstream(
+        name="a", base_url="https://api.test", secret="s", injection=Injection.QUERY, parameter="password"
+    )
+    target = outgoing_target("/x?a=1&password=mine&pass%77ord=mine&b=%20", upstream, Opened("p&q =ä"))
+    assert target == "/x?a=1&b=%20&password=p%26q%20%3D%C3%A4"
+    assert outgoing_target("/x", upstream, Opened("p")) == "/x?password=p"
+
+
+@pytest.mark.parametrize(
+    "upstream",
+    [
+        Upstream(name="a", base_url="https://api.test", injection=Injection.PATH, segment="bot"),
+        Upstream(name="a", base_url="https://api.test", injection=Injection.PATH, segment="{}/x"),
+        Upstream(name="a", base_url="https://api.test", injection=Injection.QUERY),
+        Upstream(name="a", base_url="https://api.test", injection=Injection.QUERY, parameter="a=b"),
+    ],
+)
+def test_an_injection_that_lacks_its_place(upstream: Upstream) -> None:
+    with pytest.raises(Invalid):
+        destination(upstream)

@@ -99,8 +99,7 @@ class SmsChannel:
         try:
             listed = await self._client.incoming_phone_numbers.list_async(phone_number=self._from_number, limit=1)
         except (TwilioException, TooManyRequests, aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            status = getattr(error, "status", None)
-            words = f"Twilio answered with HTTP {status}." if isinstance(status, int) else "Twilio could not be asked."
+            words = "Twilio cannot be asked, or does not accept the account's credentials."
             raise Unavailable(words, internal=type(error).__name__) from None
         if not listed:
             raise Unavailable(f"Twilio's account has no number {self._from_number}.")

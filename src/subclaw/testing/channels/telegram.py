@@ -219,7 +219,7 @@ async def _send_message(fake: FakeTelegram, request: web.Request, form: Mapping[
     behaviour = fake.behaviours.popleft() if fake.behaviours else Behaviour.ACCEPT
     chat_id, sent, formatted = int(form["chat_id"]), form.get("text", ""), form.get("parse_mode") == "HTML"
     try:
-        text = _read_html(sent) if formatted else sent
+        text = read_html(sent) if formatted else sent
     except ValueError as error:
         return _error(400, f"Bad Request: can't parse entities: {error}")
     if not text.strip():
@@ -318,7 +318,7 @@ def _units(text: str) -> int:
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
-def _read_html(text: str) -> str:
+def read_html(text: str) -> str:
     """Return what people read of Telegram's HTML. Errors: `ValueError` where Telegram takes none of it."""
     reader = _Reader()
     reader.feed(text)

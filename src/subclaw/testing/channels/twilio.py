@@ -65,7 +65,8 @@ class FakeTwilio:
 
     `behaviours` holds for the requests to send that are to come, one each; after that it accepts. `list_behaviours` is
     the same for requests to list, which show what was taken at least `list_lag_s` ago. Receipts are posted to
-    `receipts_to`, which stands for the origin of the address that was given for them.
+    `receipts_to`, which stands for the origin of the address that was given for them. `numbers` are the account's, with
+    the address that messages to each go to.
     """
 
     account_sid: str
@@ -79,6 +80,7 @@ class FakeTwilio:
     requests: int = 0
     lists: int = 0
     receipts_to: str = ""
+    numbers: dict[str, str] = field(default_factory=dict)
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -91,6 +93,7 @@ async def fake_twilio(
     app = web.Application()
     app.router.add_post(prefix + "/2010-04-01/Accounts/{sid}/Messages.json", partial(_send, fake))
     app.router.add_get(prefix + "/2010-04-01/Accounts/{sid}/Messages.json", partial(_list, fake))
+    app.router.add_get(prefix + "/2010-04-01/Accounts/{sid}/IncomingPhoneNumbers.json", partial(_numbers, fake))
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
@@ -152,6 +155,18 @@ async def _list(fake: FakeTwilio, request: web.Request) -> web.StreamResponse:
     return web.json_response(
         {"messages": [_resource(fake, message) for message in shown], "next_page_uri": following, "page_size": size}
     )
+
+
+async def _numbers(fake: FakeTwilio, request: web.Request) -> web.StreamResponse:
+    if not _authenticated(fake, request):
+        return _error(401, 20003, "Authenticate")
+    asked = request.query.get("PhoneNumber", "")
+    found = [
+        {"sid": "PN1", "phone_number": number, "sms_url": url}
+        for number, url in fake.numbers.items()
+        if number == asked
+    ]
+    return web.json_response({"incoming_phone_numbers": found, "next_page_uri": None, "page_size": 1})
 
 
 def _authenticated(fake: FakeTwilio, request: web.Request) -> bool:
