@@ -64,6 +64,10 @@ def box(settings: Mapping[str, str]) -> Iterator[tuple[psutil.Process, str]]:
     """Run a box; yields its supervisor and the address of its web chat."""
     with tempfile.TemporaryDirectory(prefix="subclaw-bench-", dir="/tmp") as folder:
         os.chmod(folder, 0o755)
+        # Strangers are let in as they come, and what they hear first is the agent. The lock makes it subclaw's folder.
+        (Path(folder) / "lock").touch(mode=0o644)
+        onboarding = "greet = false\nprepare_machine = false\nnew_tenants_an_hour = 1000000\n"
+        (Path(folder) / "agent.toml").write_text(f"[onboarding]\n{onboarding}")
         environment = {**os.environ, **settings, "SUBCLAW_HOME": folder}
         command = [sys.executable, "-m", "subclaw", "up"]
         with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from subclaw.core.agent import Access, AgentSettings, OnBusy
 from subclaw.core.errors import Invalid
+from subclaw.core.onboarding import Entry, OnboardingSettings
 from subclaw.core.price import Price
 from subclaw.models.choice import parse_choice
 from subclaw.policy_file import EgressTable, egress_of
@@ -31,6 +32,24 @@ class _Price(BaseModel):
     cache_write: _Usd | None = None
 
 
+_Words = Annotated[str, Field(min_length=1, max_length=300)]
+
+
+class _Onboarding(BaseModel):
+    """What the file may say of how strangers come in."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    entry: Annotated[Entry, Field(strict=False)] = Entry.OPEN
+    allow: Annotated[list[Annotated[str, Field(pattern=r"^[a-z*?]+:.{1,200}$")]], Field(max_length=10_000)] = []
+    new_tenants_an_hour: Annotated[int, Field(ge=0, le=1_000_000)] = OnboardingSettings.new_tenants_an_hour
+    free_messages: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    after_free_messages: _Words = OnboardingSettings.after_free_messages
+    about: _Words = OnboardingSettings.about
+    greet: bool = True
+    prepare_machine: bool = True
+
+
 class _File(BaseModel):
     """What the file may hold."""
 
@@ -50,6 +69,7 @@ class _File(BaseModel):
     approval_expires_s: Annotated[int, Field(ge=60, le=86_400)] = 3_600
     egress: EgressTable = EgressTable()
     access: Annotated[Access, Field(strict=False)] = Access.USER
+    onboarding: _Onboarding = _Onboarding()
 
 
 def read_agent(path: Path) -> AgentSettings:
@@ -66,7 +86,12 @@ def read_agent(path: Path) -> AgentSettings:
 def parse_agent(text: str) -> AgentSettings:
     """Parse an agent's file. Raises `Invalid`, which says what is wrong and where."""
     found = parse_toml(text, _File)
-    changed = {"approve": tuple(found.approve), "egress": egress_of(found.egress, "egress.")}
+    entry = {**dict(found.onboarding), "allow": tuple(found.onboarding.allow)}
+    changed = {
+        "approve": tuple(found.approve),
+        "egress": egress_of(found.egress, "egress."),
+        "onboarding": OnboardingSettings(**entry),
+    }
     return AgentSettings(**{**dict(found), **_models(found), **changed})
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from subclaw.cli_egress import policy, secrets
 from subclaw.cli_house import house
+from subclaw.cli_invites import invites
 from subclaw.cli_oauth import oauth
 from subclaw.cli_run import AsJson, console, run, settings
 from subclaw.cli_schedules import schedules
@@ -42,6 +43,7 @@ cli.add_typer(house, name="house")
 cli.add_typer(policy, name="policy")
 cli.add_typer(secrets, name="secrets")
 cli.add_typer(oauth, name="oauth")
+cli.add_typer(invites, name="invites")
 cli.add_typer(schedules, name="schedules")
 
 Level = Annotated[str, typer.Argument(help="operator, agent, tenant or conversation")]

@@ -32,3 +32,16 @@ def tenants_model(
     from subclaw.commands.tenants import tenant_model
 
     run(tenant_model(settings(), console, tenant, model=model, is_default=default))
+
+
+@tenants.command("messages")
+def tenants_messages(
+    tenant: Annotated[str, typer.Argument(help="The tenant's name, as `subclaw tenants` lists it.")],
+    number: Annotated[int | None, typer.Argument(min=0, help="How many in all; without it, what holds.")] = None,
+    unlimited: Annotated[bool, typer.Option("--unlimited", help="As many as they like.")] = False,
+    default: Annotated[bool, typer.Option("--default", help="As many as agent.toml gives everybody.")] = False,
+) -> None:
+    """Give a tenant's person another number of messages than `free_messages` in agent.toml says."""
+    from subclaw.commands.tenants import tenant_messages
+
+    run(tenant_messages(settings(), console, tenant, number=number, is_unlimited=unlimited, is_default=default))

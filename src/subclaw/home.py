@@ -58,6 +58,11 @@ class Home:
         return self.path / "agent.toml"
 
     @property
+    def front_file(self) -> Path:
+        """The operator's words of the front page, if there are any."""
+        return self.path / "front.toml"
+
+    @property
     def machines(self) -> Path:
         """The tenants' disks."""
         return self.path / "machines"

@@ -19,7 +19,7 @@ from subclaw.core.site import DynamicSite, Site, SiteContent, StaticSite
 from subclaw.core.tenant import TenantId
 from subclaw.routes.admin import ask
 from subclaw.routes.caddy import CaddyRoutes, keep_routes
-from subclaw.routes.config import ROUTES_PATH, WILDCARD_ID
+from subclaw.routes.config import ROUTES_PATH, UNPUBLISHED_PATH, WILDCARD_ID
 from subclaw.routes.publisher import SiteAddress, SitePublisher
 from subclaw.routes.releases import Releases
 
@@ -67,8 +67,9 @@ def test_what_is_ours_below_every_hostname_goes_to_the_control_plane() -> None:
                 assert (said["name"], said["path"]) == ("control", "/_/oauth/callback")
                 assert said["host"].startswith(f"{name}.localhost")
             for target in ("/_/oauth", "/_/other", "/x/_/oauth/callback", "/_/oauth/../../chat"):
-                answer = await caddy.get("nobody.localhost", target)
-                assert answer.status == 404, target
+                asked = json.loads((await caddy.get("nobody.localhost", target)).body)
+                assert asked["path"] == UNPUBLISHED_PATH, "nothing else of ours is reached there"
+            assert (await caddy.get("nobody.localhost", "/_/oauth", method="POST")).status == 404
 
     asyncio.run(scenario())
 
@@ -166,7 +167,7 @@ def test_visitors_of_other_sites_notice_no_change() -> None:
                     await caddy.routes.put(FolderRoute(hostname=f"s{n}.localhost", folder=one))
                     await caddy.shows(f"s{n}.localhost", "one")
                     await caddy.routes.remove(f"s{n}.localhost")
-                    await caddy.shows(f"s{n}.localhost", "Nothing here yet", status=404)
+                    await caddy.shows(f"s{n}.localhost", UNPUBLISHED_PATH)
                 done.set()
             assert len(visits.answers) > 300
             # Of 120 changes, and never of an answer; where the kernel cannot be told to spare them there are dozens.
@@ -289,6 +290,9 @@ class Rows:
 
     async def all_sites(self) -> Sequence[Site]:
         return [Site(tenant_id=t, name=self.names[t], content=c) for t, c in self.contents.items()]
+
+    async def site_of(self, tenant_id: TenantId) -> Site | None:
+        return next((site for site in await self.all_sites() if site.tenant_id == tenant_id), None)
 
 
 class OneDoor:

@@ -37,10 +37,13 @@ REPLIED = ModelReplied(
 )
 
 OF_WORKERS = (
+    "admit",
     "charge_segments",
+    "choose_name",
     "claim",
     "claim_due",
     "claim_outbox",
+    "claim_preparations",
     "claim_unknown",
     "claim_untold",
     "completions_of_turn",
@@ -48,7 +51,9 @@ OF_WORKERS = (
     "fire_claimed",
     "has_budgets",
     "lapse_completion",
+    "named_tenant",
     "next_due",
+    "note_moved",
     "purge_schedules",
     "reap",
     "reap_outbox",
@@ -56,8 +61,10 @@ OF_WORKERS = (
     "reserve_completion",
     "settle_completion",
     "tell_claimed",
+    "turn_away_person",
+    "unmoved_names",
 )
-"""Functions that look across tenants and return no words."""
+"""Functions that look across tenants and return no words, but names of sites."""
 
 OF_TRIGGERS = (
     "charge_machine",

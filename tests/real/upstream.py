@@ -5,6 +5,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Generator
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -66,8 +67,15 @@ class _Server(uvicorn.Server):
 async def upstream(socket: Path, name: str) -> AsyncIterator[Upstream]:
     """Serve at a unix socket that everybody may use."""
     serving = Upstream(name)
+    async with served(socket, serving.app):
+        yield serving
+
+
+@contextlib.asynccontextmanager
+async def served(socket: Path, app: Any) -> AsyncIterator[None]:
+    """Serve an application at a unix socket that everybody may use."""
     config = uvicorn.Config(
-        serving.app,
+        app,
         uds=str(socket),
         log_level="critical",
         ws="websockets-sansio",
@@ -81,7 +89,7 @@ async def upstream(socket: Path, name: str) -> AsyncIterator[Upstream]:
             await asyncio.sleep(0.005)
         await asyncio.to_thread(socket.chmod, 0o777)
         try:
-            yield serving
+            yield
         finally:
             server.should_exit = True
             await task

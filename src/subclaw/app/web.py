@@ -10,9 +10,9 @@ from fastapi import FastAPI
 
 from subclaw.agent_file import read_agent
 from subclaw.api.app import make_app
-from subclaw.app.addresses import database_address, public_url
+from subclaw.app.addresses import database_address, public_url, site_address
+from subclaw.app.intake import make_intake
 from subclaw.channels.kind import Inside
-from subclaw.channels.registry import goes_out
 from subclaw.config import Settings
 from subclaw.console.keyfile import read_key_hash
 from subclaw.console.router import ConsoleSettings, console_router
@@ -24,12 +24,13 @@ from subclaw.handover.accounts import accounts_router
 from subclaw.handover.router import HandoverSettings, handover_router
 from subclaw.home import Home
 from subclaw.machines.host_client import HostClient
+from subclaw.routes.unpublished import unpublished_router
 from subclaw.sockets import bind_unix
 from subclaw.store.access import StoreAccess
 from subclaw.store.database import Role, open_database
 from subclaw.store.feed import StoreFeed
+from subclaw.store.onboarding import named_tenant
 from subclaw.store.outbox import StoreReports
-from subclaw.turns.intake import StoreIntake
 
 CONSOLE_POOL_SIZE = 2
 TITLE = "subclaw"
@@ -47,12 +48,14 @@ async def run_web(settings: Settings, port: int) -> None:
         feed = StoreFeed(database, address)
         url, agent = public_url(settings, port), read_agent(home.agent_file)
         inside = Inside(
-            intake=StoreIntake(database, sends=goes_out, public_url=url),
+            intake=make_intake(settings, port, database, agent),
             feed=feed,
             reports=StoreReports(database),
             verify=functools.partial(verify, gateway),
             public_url=url.rstrip("/"),
             title=TITLE,
+            front_file=home.front_file,
+            channels=settings.channels,
         )
         routers = [
             *(channel.routes(inside) for channel in settings.channels if channel.routes),
@@ -63,6 +66,8 @@ async def run_web(settings: Settings, port: int) -> None:
                 StoreAccess(database, operator, starter=starter_rules_of(agent)),
             ),
         ]
+        named = functools.partial(named_tenant, database)
+        routers.append(unpublished_router(named, site_address(settings, port)))
         routers.append(accounts_router(TITLE, database, functools.partial(connect_account, gateway)))
         app = make_app(routers, check=functools.partial(database.rows, "SELECT 1"))
         server = _Server(app, on_shutdown=feed.end)

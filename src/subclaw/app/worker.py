@@ -9,6 +9,7 @@ from subclaw.agent_file import read_agent
 from subclaw.api.completions import serve_completions
 from subclaw.app.addresses import caddy_settings, database_address, public_url, site_address
 from subclaw.app.channels import outside
+from subclaw.app.intake import make_intake
 from subclaw.app.tools import built_in_toolbox
 from subclaw.channels.listening import keep_listening
 from subclaw.channels.registry import READ_IN_PLACE, count_segments, goes_out, limit_characters, open_channels
@@ -26,6 +27,7 @@ from subclaw.machines.host_client import HostClient
 from subclaw.models.by_name import ModelsByName
 from subclaw.routes.caddy import CaddyRoutes, keep_routes
 from subclaw.routes.hostname import site_hostname, site_url
+from subclaw.routes.newcomers import keep_newcomers
 from subclaw.routes.publisher import SitePublisher
 from subclaw.routes.releases import Releases
 from subclaw.schedules.reminders import keep_time
@@ -40,7 +42,6 @@ from subclaw.turns.accounts import AccountLinks
 from subclaw.turns.approvals import keep_deadlines, require_known
 from subclaw.turns.attachments import Attachments
 from subclaw.turns.completions import AskedModels, MeteredCompletions, keep_lapsing
-from subclaw.turns.intake import StoreIntake
 from subclaw.turns.outbox import deliver
 from subclaw.turns.run import Turns
 from subclaw.turns.tailor import Tailor
@@ -109,7 +110,7 @@ async def run_worker(settings: Settings, port: int) -> None:
             clock=utc_now,
             approve_commands=needs_approval(agent.approve, SHELL_EXEC),
         )
-        ways = outside(settings, port, StoreIntake(database, sends=goes_out, public_url=public_url(settings, port)))
+        ways = outside(settings, port, make_intake(settings, port, database, agent))
         channels = await stack.enter_async_context(open_channels(settings.channels, ways))
         typist = Typist(channels)
         turns = Turns(
@@ -133,6 +134,8 @@ async def run_worker(settings: Settings, port: int) -> None:
             group.create_task(keep_time(database, address, read_in_place=READ_IN_PLACE))
             group.create_task(keep_deadlines(database, read_in_place=READ_IN_PLACE))
             group.create_task(keep_routes(routes, publisher.restore_routes))
+            ahead = machines if agent.onboarding.prepare_machine else None
+            group.create_task(keep_newcomers(database, address, machines=ahead, move=publisher.move))
             group.create_task(serve_completions(home.completions_socket, completions))
             group.create_task(keep_lapsing(database))
 

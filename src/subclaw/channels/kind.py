@@ -26,7 +26,10 @@ Verify = Callable[[str, Mapping[str, object]], Awaitable[bool]]
 
 @dataclass(frozen=True, kw_only=True)
 class Inside:
-    """What a channel's routes are given. `public_url` is that of the control plane, without a slash at its end."""
+    """What a channel's routes are given. `public_url` is that of the control plane, without a slash at its end.
+
+    For the front page: the file with the operator's words, if there is one, and the channels that are set up.
+    """
 
     intake: Intake
     feed: ChatFeed
@@ -34,6 +37,8 @@ class Inside:
     verify: Verify
     public_url: str
     title: str
+    front_file: Path | None = None
+    channels: tuple[ChannelSetUp, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

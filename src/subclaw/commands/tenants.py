@@ -1,4 +1,4 @@
-"""`subclaw tenants model`: which model answers for a tenant."""
+"""`subclaw tenants`: which model answers for a tenant, and how many messages its person has."""
 
 from collections.abc import Collection
 
@@ -9,7 +9,7 @@ from subclaw.config import Settings
 from subclaw.core.errors import Invalid
 from subclaw.home import Home
 from subclaw.models.choice import usable_choice, usable_providers
-from subclaw.store.tenant_settings import set_model, tenant_settings
+from subclaw.store.tenant_settings import UNLIMITED, set_free_messages, set_model, tenant_settings
 
 
 async def tenant_model(
@@ -28,6 +28,28 @@ async def tenant_model(
     console.print(
         f"{name or 'The default model'} answers for {tenant} from the next message on.", soft_wrap=True, markup=False
     )
+
+
+async def tenant_messages(
+    settings: Settings, console: Console, tenant: str, *, number: int | None, is_unlimited: bool, is_default: bool
+) -> None:
+    """Say how many messages a tenant's person has, or give them another number. Errors: `Invalid`, `NotFound`."""
+    if (number is not None) + is_unlimited + is_default > 1:
+        raise Invalid("Say a number, --unlimited or --default, and only one of them.")
+    async with operator_database(settings) as operator:
+        found = await tenant_settings(operator, tenant)
+        if number is None and not is_unlimited and not is_default:
+            console.print(f"{tenant}: {_messages(found.free_messages)}", soft_wrap=True, markup=False)
+            return
+        messages = UNLIMITED if is_unlimited else number
+        await set_free_messages(operator, found.id, messages)
+    console.print(f"{tenant} has {_messages(messages)}.", soft_wrap=True, markup=False)
+
+
+def _messages(number: int | None) -> str:
+    if number is None:
+        return "as many messages as agent.toml gives everybody"
+    return "as many messages as they like" if number == UNLIMITED else f"{number} messages in all"
 
 
 def reachable_providers(settings: Settings) -> Collection[str]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from subclaw.core.onboarding import OnboardingSettings
 from subclaw.core.policy import Rule
 from subclaw.core.price import Price
 
@@ -51,6 +52,7 @@ class AgentSettings:
     may take `model_limit_s` for an answer. `prices` and `windows` (tokens) go before what is known of a model. All
     models are named `provider:model`. `approve` are patterns of the names of tools that a person must approve each call
     of, within `approval_expires_s`. `egress` is what its machines may reach, and `access` says who may open more hosts.
+    `onboarding` is how strangers come in.
     """
 
     on_busy: OnBusy = OnBusy.FOLD
@@ -67,3 +69,4 @@ class AgentSettings:
     approval_expires_s: int = 3_600
     egress: AgentEgress = field(default_factory=AgentEgress)
     access: Access = Access.USER
+    onboarding: OnboardingSettings = field(default_factory=OnboardingSettings)

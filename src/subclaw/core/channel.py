@@ -64,7 +64,10 @@ class InboundMessage:
 
 @dataclass(frozen=True, kw_only=True)
 class Receipt:
-    """What became of an inbound message. `duplicate` means that it was stored before, and nothing happened now."""
+    """What became of an inbound message. `duplicate` means that it was stored before, and nothing happened now.
+
+    `tenant_id` is 0 for somebody who is turned away and was told so before: nothing happens then, either.
+    """
 
     tenant_id: TenantId
     conversation_id: int

@@ -16,6 +16,15 @@ class FaultPoint(StrEnum):
     INTAKE_RECEIVED = "intake.received"
     """It is stored and its conversation woken; the channel has not acknowledged it."""
 
+    STRANGER_MET = "stranger.met"
+    """Somebody unknown wrote; nothing of that is stored."""
+
+    STRANGER_ADMITTED = "stranger.admitted"
+    """They have a tenant with a name; what they wrote is not stored, unless it was answered with that."""
+
+    NAME_ANSWERED = "name.answered"
+    """What was said of a site's name has its effect and its answer; the channel has not acknowledged it."""
+
     WORKER_REAPED = "worker.reaped"
     """What dead workers held is free; nobody has claimed it."""
 

@@ -31,6 +31,10 @@ SERVER = "front"
 ROUTES_PATH = f"/config/apps/http/servers/{SERVER}/routes"
 WILDCARD_ID = "wildcard"
 EPOCH_ID = "routes-epoch"
+UNPUBLISHED_PATH = "/-/unpublished"
+"""What the control plane is asked for in place of anything at a hostname that has no route."""
+
+ORIGINAL_URI_HEADER = "X-Original-Uri"
 ADMIN_HOST = "caddy.invalid"
 """The `Host` that the admin API expects: a name that no browser can be led to (RFC 2606 §2)."""
 
@@ -80,7 +84,7 @@ def config_with(settings: CaddySettings, routes: list[Json], *, epoch: str) -> J
             _control_route(settings),
             _reserved_route(settings),
             *routes,
-            _wildcard_route(epoch),
+            _wildcard_route(settings, epoch),
         ],
         "errors": {"routes": _error_routes()},
     }
@@ -192,13 +196,30 @@ def _site_headers(more: Json, *, without: tuple[str, ...] = ()) -> Json:
     return {"handler": "headers", "response": {"deferred": True, "set": headers, "delete": list(without)}}
 
 
-def _wildcard_route(epoch: str) -> Json:
+def _wildcard_route(settings: CaddySettings, epoch: str) -> Json:
     routes: list[Json] = [
         {"match": [{"vars": {"site": ["folder"]}}], "handle": _folder_handlers(), "terminal": True},
+        {
+            "match": [{"host": [f"*.{parse_hostname(settings.domain)}"], "method": ["GET", "HEAD"]}],
+            "handle": _unpublished_handlers(settings),
+            "terminal": True,
+        },
         {"handle": [_answer(404, NOTHING_HERE)]},
     ]
     mark = {"@id": EPOCH_ID, "handler": "vars", "epoch": epoch}
     return {"@id": WILDCARD_ID, "handle": [mark, {"handler": "subroute", "routes": routes}]}
+
+
+def _unpublished_handlers(settings: CaddySettings) -> list[Json]:
+    """The control plane says whose hostname it is; while it is away, or has no page for it, there is nothing here."""
+    proxy = _proxy(f"unix/{settings.control_socket}", keep_alive={"enabled": True, "idle_timeout": "2s"})
+    del proxy["load_balancing"]  # a visitor need not wait for a page that says so little
+    asked = {"set": {ORIGINAL_URI_HEADER: ["{http.request.orig_uri}"]}, "delete": ["Cookie", "Authorization"]}
+    return [
+        {"handler": "vars", "site": "unpublished"},
+        {"handler": "rewrite", "uri": UNPUBLISHED_PATH},
+        {**proxy, "headers": {"request": asked}},
+    ]
 
 
 def _folder_handlers() -> list[Json]:
@@ -245,6 +266,7 @@ def _error_routes() -> list[Json]:
             "terminal": True,
         },
         {"match": [missing], "handle": [_answer(404, NOT_FOUND)], "terminal": True},
+        {"match": [{"vars": {"site": ["unpublished"]}}], "handle": [_answer(404, NOTHING_HERE)], "terminal": True},
         {
             "match": [{"expression": f"{status} in [502, 503, 504]"}],
             "handle": [_answer(503, WAKING, {"Retry-After": ["5"]})],

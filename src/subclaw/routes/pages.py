@@ -9,9 +9,14 @@ _STYLE = (
 
 
 def _page(title: str, text: str, *, again_after_s: int | None = None) -> str:
-    """Return one small page, which loads nothing else. Caddy expands braces: `_escaped` keeps its own from that."""
+    """Return a page that Caddy answers with. It expands braces: `_escaped` keeps its own from that."""
+    return _escaped(_document(title, text, again_after_s=again_after_s))
+
+
+def _document(title: str, text: str, *, again_after_s: int | None = None) -> str:
+    """Return one small page, which loads nothing else."""
     again = f'<meta http-equiv="refresh" content="{again_after_s}">' if again_after_s else ""
-    return _escaped(
+    return (
         f'<!doctype html><html lang="en"><meta charset="utf-8">{again}'
         f'<meta name="viewport" content="width=device-width,initial-scale=1"><title>{escape(title)}</title>'
         f"<style>{_STYLE}</style><h1>{escape(title)}</h1><p>{escape(text)}</p></html>"
@@ -22,7 +27,18 @@ def _escaped(text: str) -> str:
     return text.replace("{", "\\{")
 
 
-NOTHING_HERE = _page("Nothing here yet", "No site has been published at this address.")
+def coming_page(name: str) -> str:
+    """Return the page of a site that is still to be made; it looks again by itself."""
+    return _document(f"{name}'s site will be here", "It is being made. Come back in a while.", again_after_s=30)
+
+
+def nothing_page() -> str:
+    """Return the page of a hostname that is nobody's."""
+    return _document(*_NOTHING)
+
+
+_NOTHING = "Nothing here yet", "No site has been published at this address."
+NOTHING_HERE = _page(*_NOTHING)
 NOT_FOUND = _page("Page not found", "This site has no page at this address.")
 WAKING = _page("One moment", "This site is waking up. The page tries again by itself.", again_after_s=5)
 REFUSED = _page("That did not work", "The server could not answer this request.")

@@ -35,6 +35,10 @@ class SiteStore(Protocol):
         """Return the sites of all tenants. Errors: `Unavailable`."""
         ...
 
+    async def site_of(self, tenant_id: TenantId) -> Site | None:
+        """Return a tenant's site, if it has one. Errors: `Unavailable`."""
+        ...
+
 
 class Doors(Protocol):
     """The ways into machines: `Machines.forward`."""
@@ -49,6 +53,10 @@ class Routes(Protocol):
 
     async def put(self, route: Route) -> None:
         """Add or replace a hostname's route."""
+        ...
+
+    async def remove(self, hostname: str) -> None:
+        """Take a hostname's route away; nothing happens if there is none."""
         ...
 
     async def replace_all(self, routes: Iterable[Route]) -> None:
@@ -111,10 +119,23 @@ class SitePublisher:
             await self._routes.replace_all(routes)
             return len(routes)
 
-    async def _switch(self, tenant_id: TenantId, content: SiteContent) -> str:
-        site = Site(tenant_id=tenant_id, name=await self._sites.name_of(tenant_id), content=content)
-        hostname = site_hostname(site.name, self._address.domain)
+    async def move(self, tenant_id: TenantId, former_name: str) -> None:
+        """Make the router serve a tenant's site under its name of now, and no more under one that it gave up.
+
+        There the wildcard answers then, and the control plane leads on to the new name. Errors: `Unavailable`.
+        """
         async with self._switching:
+            site = await self._sites.site_of(tenant_id)
+            if site is None or (route := await self._route_or_none(site)) is None:
+                return
+            await self._routes.put(route)
+            if site.name != former_name:
+                await self._routes.remove(site_hostname(former_name, self._address.domain))
+
+    async def _switch(self, tenant_id: TenantId, content: SiteContent) -> str:
+        async with self._switching:
+            site = Site(tenant_id=tenant_id, name=await self._sites.name_of(tenant_id), content=content)
+            hostname = site_hostname(site.name, self._address.domain)
             # A door is opened before the row names it; a release is switched to, which visitors see, after.
             door = await self._route(site) if isinstance(content, DynamicSite) else None
             await self._sites.set_content(tenant_id, content)

@@ -13,7 +13,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from subclaw.core.errors import Conflict, Unavailable
+from subclaw.core.errors import Conflict, NotFound, Unavailable
 
 POOL_SIZE = min(8, 2 * (os.cpu_count() or 4))
 """Connections of a pool. They are used in turn, so more than the processors keep busy only make their caches cold."""
@@ -87,6 +87,10 @@ class DatabaseAddress:
 
 class LeaseLost(Conflict):
     """Somebody else owns the conversation now; stop, and write nothing more."""
+
+
+class Stranger(NotFound):
+    """Whoever wrote has no tenant, and nothing was stored."""
 
 
 class Database:
@@ -174,6 +178,8 @@ def _ours(error: psycopg.Error | PoolTimeout) -> Exception:
     match error:
         case psycopg.Error(sqlstate="SC001"):
             return LeaseLost("Another worker has taken this conversation over.")
+        case psycopg.Error(sqlstate="SC002"):
+            return Stranger("There is nobody of that address.")
         case psycopg.errors.DiskFull() | psycopg.errors.OutOfMemory():
             return Unavailable("The database is out of space.", internal=str(error))
         case psycopg.OperationalError() | PoolTimeout():

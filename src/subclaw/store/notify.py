@@ -21,6 +21,7 @@ class Topic(StrEnum):
     FEED = "subclaw_feed"
     SCHEDULE = "subclaw_schedule"
     EGRESS = "subclaw_egress"
+    ONBOARDING = "subclaw_onboarding"
 
 
 async def listen(connection: Connection, *topics: Topic) -> None:

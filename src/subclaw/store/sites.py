@@ -8,6 +8,7 @@ from subclaw.core.tenant import TenantId
 from subclaw.store.database import Database
 
 _ALL = "SELECT s.tenant_id, t.name, s.release, s.port FROM site s JOIN tenant t ON t.id = s.tenant_id ORDER BY t.name"
+_ONE = "SELECT s.tenant_id, t.name, s.release, s.port FROM site s JOIN tenant t ON t.id = s.tenant_id WHERE t.id = %s"
 
 
 class StoreSites:
@@ -31,11 +32,13 @@ class StoreSites:
 
     async def all_sites(self) -> Sequence[Site]:
         """Return the sites of all tenants, for the router. Errors: `Unavailable`."""
-        return [
-            Site(
-                tenant_id=TenantId(tenant_id),
-                name=name,
-                content=StaticSite(release=release) if port is None else DynamicSite(port=port),
-            )
-            for tenant_id, name, release, port in await self._operator.rows(_ALL)
-        ]
+        return [_site(*row) for row in await self._operator.rows(_ALL)]
+
+    async def site_of(self, tenant_id: TenantId) -> Site | None:
+        """Return a tenant's site, if it has one. Errors: `Unavailable`."""
+        return next((_site(*row) for row in await self._operator.rows(_ONE, tenant_id)), None)
+
+
+def _site(tenant_id: int, name: str, release: str, port: int | None) -> Site:
+    content = StaticSite(release=release) if port is None else DynamicSite(port=port)
+    return Site(tenant_id=TenantId(tenant_id), name=name, content=content)

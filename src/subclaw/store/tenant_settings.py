@@ -6,20 +6,30 @@ from subclaw.core.errors import NotFound
 from subclaw.core.tenant import TenantId
 from subclaw.store.database import Database
 
+UNLIMITED = -1
+"""As many messages as somebody likes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TenantSettings:
-    """What a tenant has of its own: `model` (`provider:model`) and `time_zone` (an IANA name); empty is as usual."""
+    """What a tenant has of its own: `model` (`provider:model`) and `time_zone` (an IANA name); empty is as usual.
+
+    `free_messages` is how many messages its person has, `UNLIMITED` for no limit, None as `agent.toml` says.
+    """
 
     id: TenantId
     model: str
     time_zone: str
+    free_messages: int | None
 
 
 async def tenant_settings(operator: Database, name: str) -> TenantSettings:
     """Return a tenant's settings, by its name. Errors: `NotFound`, `Unavailable`."""
-    for id, model, time_zone in await operator.rows("SELECT id, model, time_zone FROM tenant WHERE name = %s", name):
-        return TenantSettings(id=TenantId(id), model=model or "", time_zone=time_zone or "")
+    query = "SELECT id, model, time_zone, free_messages FROM tenant WHERE name = %s"
+    for id, model, time_zone, free_messages in await operator.rows(query, name):
+        return TenantSettings(
+            id=TenantId(id), model=model or "", time_zone=time_zone or "", free_messages=free_messages
+        )
     raise NotFound(f"There is no tenant {name}.")
 
 
@@ -49,3 +59,8 @@ async def latest_conversation(operator: Database, tenant_id: TenantId) -> int:
     for (id,) in await operator.rows(query, tenant_id):
         return int(id)
     raise NotFound("There is no conversation yet: the person has to write first.")
+
+
+async def set_free_messages(operator: Database, tenant_id: TenantId, messages: int | None) -> None:
+    """Say how many messages a tenant's person has; None is as many as all have. Errors: `Unavailable`."""
+    await operator.rows("UPDATE tenant SET free_messages = %s WHERE id = %s", messages, tenant_id)

@@ -2,7 +2,7 @@
 
 import random
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from subclaw.core.access import TOKEN_BYTES, secret_link, token_hash
@@ -21,7 +21,8 @@ from subclaw.core.message import clean_name, clean_text
 from subclaw.core.tenant import propose_names
 from subclaw.store import conversations
 from subclaw.store.conversations import Removal
-from subclaw.store.database import Database
+from subclaw.store.database import Database, Stranger
+from subclaw.turns.reception import Reception
 
 LINKS_LIMIT = 4
 """Most links that one notice has: one for each kind of key in the message."""
@@ -32,10 +33,19 @@ class StoreIntake:
 
     `sends` says whether a channel's replies go out by the outbox (others are read from the transcript); `public_url` is
     where people reach the control plane: links that they are given lead there.
+    `reception` meets strangers, and answers what is for the platform itself; without one, everybody is let in.
     """
 
-    def __init__(self, database: Database, *, sends: Callable[[str], bool], public_url: str) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        sends: Callable[[str], bool],
+        public_url: str,
+        reception: Reception | None = None,
+    ) -> None:
         self._database = database
+        self._reception = reception
         self._sends = sends
         self._public_url = public_url
         self._random = random.SystemRandom()
@@ -43,10 +53,21 @@ class StoreIntake:
     async def receive(self, message: InboundMessage) -> Receipt:
         """See `core.channel.Intake`."""
         text, kinds = redact(_text(message))
-        removal = self._removal(kinds, message.sender.channel) if kinds else None
         files = _bounded(message.attachments)
         clean = replace(message, text=text, speaker=clean_name(message.speaker), attachments=files)
-        return await conversations.receive(self._database, clean, propose_names(self._random), removal)
+        if self._reception is None:
+            return await self._store(clean, kinds, propose_names(self._random))
+        if (answered := await self._reception.hear(clean) or await self._reception.count(clean)) is not None:
+            return answered
+        try:
+            return await self._store(clean, kinds, ())
+        except Stranger:
+            admitted = await self._reception.admit(clean)
+        return admitted if isinstance(admitted, Receipt) else await self._store(admitted, kinds, ())
+
+    async def _store(self, message: InboundMessage, kinds: tuple[str, ...], names: Sequence[str]) -> Receipt:
+        removal = self._removal(kinds, message.sender.channel) if kinds else None
+        return await conversations.receive(self._database, message, names, removal)
 
     def _removal(self, kinds: tuple[str, ...], channel: str) -> Removal:
         tokens = {kind: secrets.token_urlsafe(TOKEN_BYTES) for kind in kinds[:LINKS_LIMIT]}

@@ -146,9 +146,20 @@ def state_folder() -> Iterator[Path]:
         folder.with_suffix(".said").unlink(missing_ok=True)
 
 
+def write_agent_file(home: Path, text: str) -> None:
+    """Write the operator's settings of the agent into a state folder, which is subclaw's from then on."""
+    (home / "lock").touch(mode=0o644)
+    (home / "agent.toml").write_text(text)
+
+
 @contextmanager
 def running_box(home: Path, **settings: str) -> Iterator[RunningBox]:
-    """Run a box on a state folder, and stop it at the end unless that was done."""
+    """Run a box on a state folder, and stop it at the end unless that was done.
+
+    Strangers are let in as they come, and what they hear first is the agent, unless the folder says otherwise.
+    """
+    if not (home / "agent.toml").exists():
+        write_agent_file(home, "[onboarding]\ngreet = false\nprepare_machine = false\nnew_tenants_an_hour = 1000000\n")
     said = home.with_suffix(".said")
     with said.open("wb") as output:
         process = subprocess.Popen(

@@ -1,12 +1,14 @@
 """The web chat: a page, messages in by POST, and the conversation out as server-sent events.
 
+The page is the operator's front page too: until somebody says something, it tells what this is and how to reach it.
+
 A person is whoever holds the token in the cookie (see `web_person`). Nothing is stored before their first message.
 """
 
 import json
 import random
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +19,9 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
+from subclaw.channels.web.front import Front, kept_front
 from subclaw.channels.web.person import is_token, new_token, set_token, token_of, web_address
+from subclaw.channels.web.ways import Way, qr_codes
 from subclaw.core.channel import Address, InboundMessage, Intake
 from subclaw.core.errors import Invalid, Unavailable
 from subclaw.core.feed import ChatFeed, FeedItem, SaidByPerson, Typing
@@ -35,32 +39,53 @@ _SLOW_DOWN = "I can't take that just now. Your message is kept, and will be sent
 _RELOAD = "I no longer know who you are. Please reload the page (and allow cookies for it)."
 
 
-def web_router(*, intake: Intake, feed: ChatFeed, title: str, public_url: str, streams_limit: int = 2_000) -> APIRouter:
+def web_router(
+    *,
+    intake: Intake,
+    feed: ChatFeed,
+    title: str,
+    public_url: str,
+    streams_limit: int = 2_000,
+    front: Callable[[], Front] | None = None,
+    ways: Sequence[Way] = (),
+) -> APIRouter:
     """Return the routes of the web chat.
 
-    `title` is the product's name on the page; `public_url` is where people reach it, without a path, and decides on the
-    `Secure` flag; `streams_limit` bounds the event streams that are open at once (more are told to come back).
+    `title` is the product's name on the page; `front` gives the words for those who are new, in which it may be
+    another, and `ways` are the other channels that they are told of. `public_url` is where people reach it, without a
+    path, and decides on the `Secure` flag; `streams_limit` bounds the event streams that are open at once (more are
+    told to come back).
     The path `/c/<token>` holds a credential: whoever serves these routes writes no access log of it.
     """
     router = APIRouter(route_class=SecuredRoute, include_in_schema=False)
     public_url = public_url.rstrip("/")
-    _add_page(router, title, public_url)
+    _add_page(router, front or kept_front(None, title), ways, public_url)
     _add_link(router, title, public_url)
     _add_messages(router, intake, public_url)
     _add_events(router, feed, public_url, streams_limit)
     return router
 
 
-def _add_page(router: APIRouter, title: str, public_url: str) -> None:
+def _add_page(router: APIRouter, front: Callable[[], Front], ways: Sequence[Way], public_url: str) -> None:
     assets = load_assets(_FOLDER)
-    render = _page_renderer(title, assets)
+    render, codes = _page_renderer(assets), qr_codes(ways)
 
     @router.get("/")
     async def page(request: Request) -> Response:
-        token = token_of(request.cookies, public_url) or new_token()
-        response = render("chat.html", chat=web_address(token).address[:16])
+        known, words = token_of(request.cookies, public_url), front()
+        token = known or new_token()
+        chat = web_address(token).address[:16]
+        # Whoever is new has said nothing: they need no script to be told what this is.
+        names = {"title": words.name, "front": words, "ways": ways, "codes": codes, "is_new": known is None}
+        response = render("chat.html", chat=chat, **names)
         set_token(response, token, public_url)
         return response
+
+    @router.get("/chat/qr/{name}.svg")
+    async def qr(name: str) -> Response:
+        if name not in codes:
+            return Response(status_code=404)
+        return Response(codes[name], media_type="image/svg+xml", headers={"Cache-Control": "public, max-age=3600"})
 
     @router.get("/chat/assets/{digest}/{name}")
     async def asset(digest: str, name: str) -> Response:
@@ -71,11 +96,11 @@ def _add_page(router: APIRouter, title: str, public_url: str) -> None:
         return RedirectResponse(f"/chat/assets/{assets.digest}/favicon.svg", status_code=302)
 
 
-def _page_renderer(title: str, assets: Assets) -> Callable[..., HTMLResponse]:
+def _page_renderer(assets: Assets) -> Callable[..., HTMLResponse]:
     environment, path = templates(_FOLDER), f"/chat/assets/{assets.digest}"
 
     def render(template: str, *, status: int = 200, **names: object) -> HTMLResponse:
-        html = environment.get_template(template).render(title=title, base=path, **names)
+        html = environment.get_template(template).render(base=path, **names)
         return HTMLResponse(html, status_code=status, headers={"Cache-Control": "private, no-cache"})
 
     return render
@@ -83,7 +108,7 @@ def _page_renderer(title: str, assets: Assets) -> Callable[..., HTMLResponse]:
 
 def _add_link(router: APIRouter, title: str, public_url: str) -> None:
     """Add "one link a person": the way from one browser to another."""
-    render = _page_renderer(title, load_assets(_FOLDER))
+    render = _page_renderer(load_assets(_FOLDER))
 
     def follow(token: str) -> Response:
         response = RedirectResponse("/", status_code=303)
@@ -93,16 +118,16 @@ def _add_link(router: APIRouter, title: str, public_url: str) -> None:
     @router.get("/c/{token}")
     async def open_link(request: Request, token: str) -> Response:
         if not is_token(token):
-            return render("link.html", status=404, token=None)
+            return render("link.html", status=404, title=title, token=None)
         # A browser that holds another conversation would lose it for good, and any page can lead it here: ask first.
         if token_of(request.cookies, public_url) in (None, token):
             return follow(token)
-        return render("link.html", token=token)
+        return render("link.html", title=title, token=token)
 
     @router.post("/c/{token}")
     async def confirm_link(request: Request, token: str) -> Response:
         if not is_token(token) or not is_same_origin(request.headers):
-            return render("link.html", status=403, token=None)
+            return render("link.html", status=403, title=title, token=None)
         return follow(token)
 
     @router.post("/chat/link")

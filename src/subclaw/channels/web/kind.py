@@ -17,9 +17,18 @@ def read_web(given: Mapping[str, str]) -> ChannelSetUp | None:
 
 
 def _routes(inside: Inside) -> APIRouter:
+    from subclaw.channels.web.front import kept_front
     from subclaw.channels.web.inbound import web_router
+    from subclaw.channels.web.ways import make_way
 
-    return web_router(intake=inside.intake, feed=inside.feed, title=inside.title, public_url=inside.public_url)
+    return web_router(
+        intake=inside.intake,
+        feed=inside.feed,
+        title=inside.title,
+        public_url=inside.public_url,
+        front=kept_front(inside.front_file, inside.title),
+        ways=[make_way(one.kind.name, one.label, one.place) for one in inside.channels if one.place],
+    )
 
 
 WEB = ChannelKind(name="web", title="web chat", read=read_web, read_in_place=True)

@@ -103,6 +103,7 @@ function followEnd() {
   let atEnd = true;
 
   function toEnd() {
+    if (!byId("greeting").hidden) return; // What this is begins at its beginning.
     scroller.scrollTop = scroller.scrollHeight;
     atEnd = true;
     latest.hidden = true;

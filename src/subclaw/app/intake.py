@@ -1,0 +1,29 @@
+"""Where channels of this box hand in messages."""
+
+import random
+
+from subclaw.app.addresses import public_url, site_address
+from subclaw.channels.registry import goes_out
+from subclaw.config import Settings
+from subclaw.core.agent import AgentSettings
+from subclaw.routes.hostname import site_hostname, site_url
+from subclaw.store.database import Database
+from subclaw.turns.intake import StoreIntake
+from subclaw.turns.reception import Reception
+
+
+def make_intake(settings: Settings, port: int, database: Database, agent: AgentSettings) -> StoreIntake:
+    """Return the intake, with the operator's reception before it."""
+    sites = site_address(settings, port)
+
+    def url_of(name: str) -> str:
+        return site_url(site_hostname(name, sites.domain), port=sites.port, scheme=sites.scheme)
+
+    reception = Reception(
+        database=database,
+        settings=agent.onboarding,
+        url_of=url_of,
+        sends=goes_out,
+        chooser=random.SystemRandom(),
+    )
+    return StoreIntake(database, sends=goes_out, public_url=public_url(settings, port), reception=reception)
