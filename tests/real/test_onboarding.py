@@ -302,7 +302,7 @@ def test_an_invite_lets_in_as_many_as_it_has_uses(address: DatabaseAddress) -> N
         async with open_database(address, Role.OPERATOR) as operator:
             made = await invites.make(operator, code, note="for tea", uses=2, life=timedelta(days=1))
             assert await scene.refused("hello", "+1") == REFUSALS[Refusal.UNINVITED]
-            assert await scene.refused("AAAA-AAAA-AAAA", "+1") == REFUSALS[Refusal.WRONG_CODE]
+            assert await scene.refused("2AAA-2AAA-2AAA", "+1") == REFUSALS[Refusal.WRONG_CODE]
             people = [f"+{number}" for number in range(10, 16)]
             words = f"make me a page. {code.lower().replace('-', ' ')}"
             outcomes = await asyncio.gather(*(scene.say(words, sender) for sender in people), return_exceptions=True)

@@ -24,13 +24,9 @@ CODES_LIMIT = 3
 NAME_LIMIT_CHARACTERS = 60
 """Longest text that is taken for a name."""
 
-_INVITE = re.compile(
-    r"(?<![0-9A-Za-z])"
-    + r"[-\u2013\u2014 ]?".join(
-        [f"[{INVITE_ALPHABET}{INVITE_ALPHABET.lower()}]{{{INVITE_GROUP_CHARACTERS}}}"] * INVITE_GROUPS
-    )
-    + r"(?![0-9A-Za-z])"
-)
+_GROUP = f"[2-9][{INVITE_ALPHABET}{INVITE_ALPHABET.lower()}]{{{INVITE_GROUP_CHARACTERS - 1}}}"
+_INVITE = re.compile(rf"(?<![0-9A-Za-z]){_GROUP}(?:[-\u2013\u2014 ]?{_GROUP}){{{INVITE_GROUPS - 1}}}(?![0-9A-Za-z])")
+"""Each group begins with a digit, so that no words are taken for a code."""
 
 
 class Entry(StrEnum):
@@ -79,9 +75,12 @@ def need_of(settings: OnboardingSettings, address: Address) -> Need:
 
 
 def new_invite(chooser: Chooser) -> str:
-    """Return a code of 60 random bits, in groups that can be typed."""
-    group = range(INVITE_GROUP_CHARACTERS)
-    groups = ("".join(chooser.choice(INVITE_ALPHABET) for _ in group) for _ in range(INVITE_GROUPS))
+    """Return a code of 54 random bits, in groups that can be typed; each begins with a digit."""
+    rest = range(INVITE_GROUP_CHARACTERS - 1)
+    groups = (
+        chooser.choice("23456789") + "".join(chooser.choice(INVITE_ALPHABET) for _ in rest)
+        for _ in range(INVITE_GROUPS)
+    )
     return "-".join(groups)
 
 

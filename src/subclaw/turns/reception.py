@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from subclaw.core import onboarding
 from subclaw.core.channel import InboundMessage, Receipt
 from subclaw.core.errors import Invalid
-from subclaw.core.onboarding import Agrees, Hello, OnboardingSettings, Refusal, Stage, Wish
+from subclaw.core.onboarding import Agrees, Hello, Need, OnboardingSettings, Refusal, Stage, Wish
 from subclaw.core.site_name import fold_name, neighbours, require_site_name
 from subclaw.core.tenant import TenantId, propose_names
 from subclaw.store import onboarding as store
@@ -57,13 +57,14 @@ class Reception:
 
         Errors: `Invalid`, with words for a stranger who is turned away.
         """
-        text, codes = onboarding.take_invites(message.text)
+        need = onboarding.need_of(self.settings, message.sender)
+        text, codes = onboarding.take_invites(message.text) if need is Need.INVITE else (message.text, ())
         clean = replace(message, text=text or message.text)
         bare = not message.attachments and (not text or isinstance(onboarding.heard(text), Hello | Agrees))
         answers = self.settings.greet and bare
         names = propose_names(self.chooser)
         admission = Admission(
-            need=onboarding.need_of(self.settings, message.sender),
+            need=need,
             code_hashes=codes,
             names=names,
             greetings=self._greetings(message.sender.channel, names, answers=answers),
