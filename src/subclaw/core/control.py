@@ -1,0 +1,50 @@
+"""Control words: messages that subclaw itself understands, below the agent, wherever nothing else is said with them."""
+
+import re
+from dataclasses import dataclass
+
+from subclaw.core.consent import Said, what_is_said
+from subclaw.core.linking import read_code
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkWanted:
+    """The person wants to link another channel."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnlinkWanted:
+    """The person wants to unlink a channel, or to see which there are."""
+
+    number: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodeSaid:
+    """The message is a code by which a channel is linked."""
+
+    code: str
+
+
+Control = LinkWanted | UnlinkWanted | CodeSaid | Said
+
+CONTROLS_PER_MINUTE = 10
+"""Most such messages of one sender in a minute; of more, only what they say of consent is heeded."""
+
+_WORDS = re.compile(r"/?(link|unlink)(?:\s+([0-9]{1,6}))?[.!]?", re.IGNORECASE | re.ASCII)
+
+
+def read_control(channel: str, text: str) -> Control | None:
+    """Return what a message says to subclaw, or None if it is for the agent.
+
+    Only the word and nothing else counts: `link`, `/unlink 2`, `K7MQ-4XWP`; `STOP` where that is binding.
+    """
+    if said := what_is_said(channel, text):
+        return said
+    if found := _WORDS.fullmatch(text.strip()):
+        is_link, number = found[1].lower() == "link", found[2]
+        if is_link:
+            return None if number else LinkWanted()
+        return UnlinkWanted(number=int(number) if number else None)
+    code = read_code(text)
+    return CodeSaid(code=code) if code else None
