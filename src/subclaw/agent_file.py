@@ -1,5 +1,6 @@
 """The agent's file: its operator's settings, in TOML. What is not in it is as `AgentSettings` has it."""
 
+from datetime import time
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
@@ -8,14 +9,19 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from subclaw.core.agent import Access, AgentSettings, OnBusy
 from subclaw.core.errors import Invalid
+from subclaw.core.intake_limits import IntakeLimits
 from subclaw.core.onboarding import Entry, OnboardingSettings
 from subclaw.core.price import Price
+from subclaw.core.quiet import QuietHours
+from subclaw.core.time_zone import read_zone
 from subclaw.models.choice import parse_choice
 from subclaw.policy_file import EgressTable, egress_of
 from subclaw.toml_file import parse_toml, read_toml
 
 _ToolPattern = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.*?-]{1,64}$")]
 
+
+_WALL_TIME = r"^([01][0-9]|2[0-3]):[0-5][0-9]$"
 
 _Usd = Annotated[Decimal, Field(strict=False, ge=0, le=1_000_000)]
 """US dollars for a million tokens."""
@@ -50,6 +56,26 @@ class _Onboarding(BaseModel):
     prepare_machine: bool = True
 
 
+class _Limits(BaseModel):
+    """What the file may say of how much people may say."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    messages_per_minute: Annotated[int, Field(ge=1, le=100_000)] = 20
+    burst: Annotated[int, Field(ge=1, le=10_000)] = 10
+    strangers_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] = 60
+
+
+class _Quiet(BaseModel):
+    """What the file may say of quiet hours: times on the wall, `22:00`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    begins: Annotated[str, Field(pattern=_WALL_TIME)]
+    ends: Annotated[str, Field(pattern=_WALL_TIME)]
+    time_zone: str = "UTC"
+
+
 class _File(BaseModel):
     """What the file may hold."""
 
@@ -70,6 +96,8 @@ class _File(BaseModel):
     egress: EgressTable = EgressTable()
     access: Annotated[Access, Field(strict=False)] = Access.USER
     onboarding: _Onboarding = _Onboarding()
+    limits: _Limits = _Limits()
+    quiet_hours: _Quiet | None = None
 
 
 def read_agent(path: Path) -> AgentSettings:
@@ -91,8 +119,18 @@ def parse_agent(text: str) -> AgentSettings:
         "approve": tuple(found.approve),
         "egress": egress_of(found.egress, "egress."),
         "onboarding": OnboardingSettings(**entry),
+        "limits": IntakeLimits(**dict(found.limits)),
+        "quiet_hours": _quiet_hours(found.quiet_hours) if found.quiet_hours else None,
     }
     return AgentSettings(**{**dict(found), **_models(found), **changed})
+
+
+def _quiet_hours(found: _Quiet) -> QuietHours:
+    read_zone(found.time_zone)
+    begins, ends = time.fromisoformat(found.begins), time.fromisoformat(found.ends)
+    if begins == ends:
+        raise Invalid("quiet_hours: they begin when they end.")
+    return QuietHours(begins=begins, ends=ends, time_zone=found.time_zone)
 
 
 def _models(found: _File) -> dict[str, object]:

@@ -45,3 +45,24 @@ def tenants_messages(
     from subclaw.commands.tenants import tenant_messages
 
     run(tenant_messages(settings(), console, tenant, number=number, is_unlimited=unlimited, is_default=default))
+
+
+@tenants.command("suspend")
+def tenants_suspend(
+    tenant: Annotated[str, typer.Argument(help="The tenant's name, as `subclaw tenants` lists it.")],
+    because: Annotated[str, typer.Option(help="What its person is told, once, when they write.")] = "",
+) -> None:
+    """Take a tenant's site, machine, channels and reminders down together; nothing of it is lost."""
+    from subclaw.commands.suspension import suspend_tenant
+
+    run(suspend_tenant(settings(), console, tenant, because=because))
+
+
+@tenants.command("resume")
+def tenants_resume(
+    tenant: Annotated[str, typer.Argument(help="The tenant's name, as `subclaw tenants` lists it.")],
+) -> None:
+    """Let a suspended tenant go on where it was, with all that waited."""
+    from subclaw.commands.suspension import resume_tenant
+
+    run(resume_tenant(settings(), console, tenant))

@@ -281,6 +281,7 @@ class Rows:
     def __init__(self, names: dict[TenantId, str]) -> None:
         self.names = names
         self.contents: dict[TenantId, SiteContent] = {}
+        self.suspended: set[TenantId] = set()
 
     async def name_of(self, tenant_id: TenantId) -> str:
         return self.names[tenant_id]
@@ -289,7 +290,13 @@ class Rows:
         self.contents[tenant_id] = content
 
     async def all_sites(self) -> Sequence[Site]:
-        return [Site(tenant_id=t, name=self.names[t], content=c) for t, c in self.contents.items()]
+        return [
+            Site(tenant_id=t, name=self.names[t], content=c, is_paused=t in self.suspended)
+            for t, c in self.contents.items()
+        ]
+
+    async def paused(self) -> str:
+        return ",".join(map(str, sorted(self.suspended)))
 
     async def site_of(self, tenant_id: TenantId) -> Site | None:
         return next((site for site in await self.all_sites() if site.tenant_id == tenant_id), None)
@@ -374,5 +381,29 @@ def test_caddy_killed_and_started_anew_gets_its_routes_back() -> None:
                 await eventually(restored)
                 await caddy.shows("ann.localhost", "meanwhile")
                 keeper.cancel()
+
+    asyncio.run(scenario())
+
+
+def test_the_sites_of_who_is_suspended_are_a_plain_page_until_it_goes_on() -> None:
+    async def scenario() -> None:
+        async with running_caddy() as caddy, publishing(caddy) as (publisher, rows), asyncio.TaskGroup() as group:
+            await publisher.publish_folder(ANN, stream(tar_of({"index.html": b"hi"})))
+            await publisher.publish_port(BOB, 8000)
+            keeping = keep_routes(caddy.routes, publisher.restore_routes, mark=rows.paused, interval_s=0.02)
+            keeper = group.create_task(keeping)
+            for suspended in ({ANN}, {ANN, BOB}, set[TenantId]()):
+                rows.suspended = suspended
+
+                async def restored() -> bool:
+                    return await caddy.routes.restored(await rows.paused())
+
+                await eventually(restored)
+                for tenant, hostname, words in ((ANN, "ann.localhost", "hi"), (BOB, "bob.localhost", '"name":"bob"')):
+                    if tenant in suspended:
+                        await caddy.shows(hostname, "This site is paused", status=503)
+                    else:
+                        await caddy.shows(hostname, words)
+            keeper.cancel()
 
     asyncio.run(scenario())

@@ -50,6 +50,8 @@ OF_WORKERS = (
     "expired_approvals",
     "fire_claimed",
     "has_budgets",
+    "has_nothing",
+    "is_opted_out",
     "lapse_completion",
     "named_tenant",
     "next_due",
@@ -60,6 +62,7 @@ OF_WORKERS = (
     "reserve",
     "reserve_completion",
     "settle_completion",
+    "strangers_lately",
     "tell_claimed",
     "turn_away_person",
     "unmoved_names",
@@ -81,7 +84,15 @@ OF_TRIGGERS = (
 )
 """What is charged is counted for others too; nobody may call these."""
 
-OF_OPERATORS = ("decide_access", "drop_outbox", "remove_oauth_provider", "retry_outbox", "set_oauth_provider")
+OF_OPERATORS = (
+    "decide_access",
+    "drop_outbox",
+    "remove_oauth_provider",
+    "resume_tenant",
+    "retry_outbox",
+    "set_oauth_provider",
+    "suspend_tenant",
+)
 """What the operator may do to rows of which it sees figures and states alone, or no seal."""
 
 OF_HOSTS = (
@@ -90,6 +101,7 @@ OF_HOSTS = (
     "end_machine",
     "destroy_machine",
     "machines_of_host",
+    "machine_is_suspended",
     "machine_over_budget",
     "settle_machines",
     "tenants_that_exist",

@@ -26,4 +26,6 @@ def make_intake(settings: Settings, port: int, database: Database, agent: AgentS
         sends=goes_out,
         chooser=random.SystemRandom(),
     )
-    return StoreIntake(database, sends=goes_out, public_url=public_url(settings, port), reception=reception)
+    return StoreIntake(
+        database, sends=goes_out, public_url=public_url(settings, port), limits=agent.limits, reception=reception
+    )

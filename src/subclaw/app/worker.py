@@ -63,10 +63,11 @@ async def run_worker(settings: Settings, port: int) -> None:
         gateway = await stack.enter_async_context(gateway_client(home.egress_socket, connections=TURNS_AT_ONCE))
         routes = CaddyRoutes(caddy_settings(settings, port))
         sites = site_address(settings, port)
+        stored_sites = StoreSites(database, operator)
         publisher = SitePublisher(
             releases=Releases(home.releases),
             routes=routes,
-            sites=StoreSites(database, operator),
+            sites=stored_sites,
             doors=machines,
             address=sites,
         )
@@ -128,12 +129,14 @@ async def run_worker(settings: Settings, port: int) -> None:
         )
         async with asyncio.TaskGroup() as group:
             group.create_task(work(turns, address, limit=TURNS_AT_ONCE))
-            group.create_task(deliver(database, address, channels, count=count_segments(channels)))
+            group.create_task(
+                deliver(database, address, channels, count=count_segments(channels), quiet=agent.quiet_hours)
+            )
             group.create_task(typist.run())
             group.create_task(keep_listening(settings.channels, ways, address))
             group.create_task(keep_time(database, address, read_in_place=READ_IN_PLACE))
             group.create_task(keep_deadlines(database, read_in_place=READ_IN_PLACE))
-            group.create_task(keep_routes(routes, publisher.restore_routes))
+            group.create_task(keep_routes(routes, publisher.restore_routes, mark=stored_sites.paused))
             ahead = machines if agent.onboarding.prepare_machine else None
             group.create_task(keep_newcomers(database, address, machines=ahead, move=publisher.move))
             group.create_task(serve_completions(home.completions_socket, completions))

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from subclaw.core.intake_limits import IntakeLimits
 from subclaw.core.onboarding import OnboardingSettings
 from subclaw.core.policy import Rule
 from subclaw.core.price import Price
+from subclaw.core.quiet import QuietHours
 
 
 class OnBusy(StrEnum):
@@ -53,6 +55,7 @@ class AgentSettings:
     models are named `provider:model`. `approve` are patterns of the names of tools that a person must approve each call
     of, within `approval_expires_s`. `egress` is what its machines may reach, and `access` says who may open more hosts.
     `onboarding` is how strangers come in.
+    People may say as much as `limits` has it; in `quiet_hours` nobody is sent what they did not ask for just then.
     """
 
     on_busy: OnBusy = OnBusy.FOLD
@@ -70,3 +73,5 @@ class AgentSettings:
     egress: AgentEgress = field(default_factory=AgentEgress)
     access: Access = Access.USER
     onboarding: OnboardingSettings = field(default_factory=OnboardingSettings)
+    limits: IntakeLimits = field(default_factory=IntakeLimits)
+    quiet_hours: QuietHours | None = None

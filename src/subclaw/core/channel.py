@@ -130,7 +130,8 @@ class SendResult:
     """The outcome of one try: `SENT`, `FAILED` or `UNKNOWN`.
 
     `provider_id` is the provider's name for the message; `detail` says what went wrong, without the person's address
-    or words. `trouble` counts after `FAILED`; `retry_after_s` is when the provider wants to be tried again.
+    or words. `trouble` counts after `FAILED`; `retry_after_s` is when the provider wants to be tried again. With
+    `opted_out` the provider says that this person does not want to be written to.
     """
 
     delivery: Delivery
@@ -138,6 +139,7 @@ class SendResult:
     detail: str = ""
     trouble: Trouble = Trouble.REFUSED
     retry_after_s: float | None = None
+    opted_out: bool = False
 
 
 class Channel(Protocol):
@@ -229,7 +231,10 @@ class Reconciles(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveryReport:
-    """A receipt: what a provider tells later of a text that it took. `delivery` is `SENT`, `DELIVERED` or `FAILED`."""
+    """A receipt: what a provider tells later of a text that it took. `delivery` is `SENT`, `DELIVERED` or `FAILED`.
+
+    `opted_out` is as in `SendResult`.
+    """
 
     tenant_id: TenantId
     reply_id: int
@@ -237,6 +242,7 @@ class DeliveryReport:
     provider_id: str
     delivery: Delivery
     detail: str = ""
+    opted_out: bool = False
 
 
 class DeliveryReports(Protocol):

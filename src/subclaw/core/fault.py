@@ -16,6 +16,12 @@ class FaultPoint(StrEnum):
     INTAKE_RECEIVED = "intake.received"
     """It is stored and its conversation woken; the channel has not acknowledged it."""
 
+    CONTROL_TAKING = "control.taking"
+    """A message is for subclaw itself; nothing is done."""
+
+    CONTROL_TAKEN = "control.taken"
+    """What it said is done, and the person told; the channel has not acknowledged it."""
+
     STRANGER_MET = "stranger.met"
     """Somebody unknown wrote; nothing of that is stored."""
 

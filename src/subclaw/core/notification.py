@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from subclaw.core.channel import Address
-from subclaw.core.errors import NotFound
+from subclaw.core.errors import Denied, NotFound
 from subclaw.core.tenant import TenantId
 from subclaw.core.tool import Caller
 
@@ -24,11 +24,15 @@ SHOWN_CHARACTERS = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Way:
-    """A way in which a person is reached: an address of theirs. The caller's own conversation `is_here`."""
+    """A way in which a person is reached: an address of theirs. The caller's own conversation `is_here`.
+
+    Where they have `opted_out`, nothing may be sent.
+    """
 
     address: Address
     is_here: bool
     is_preferred: bool
+    opted_out: bool = False
 
 
 class Notifications(Protocol):
@@ -69,7 +73,10 @@ def name_of(way: Way) -> str:
 def describe_ways(ways: Sequence[Way]) -> str:
     """List ways, a line each."""
     return "\n".join(
-        name_of(way) + (", this conversation" if way.is_here else "") + (", preferred" if way.is_preferred else "")
+        name_of(way)
+        + (", this conversation" if way.is_here else "")
+        + (", preferred" if way.is_preferred else "")
+        + (", opted out: nothing can be sent there" if way.opted_out else "")
         for way in ways
     )
 
@@ -77,9 +84,16 @@ def describe_ways(ways: Sequence[Way]) -> str:
 def choose_way(ways: Sequence[Way], wanted: str | None) -> Way:
     """Return the way that is meant by a channel's name or by what `name_of` calls it; the first one without either.
 
-    Errors: `NotFound`, in words for a model.
+    Errors: `NotFound`, or `Denied` where the person has opted out, in words for a model.
     """
-    for way in ways:
-        if wanted is None or wanted.strip().casefold() in (way.address.channel, name_of(way).casefold()):
+    meant = [
+        way
+        for way in ways
+        if wanted is None or wanted.strip().casefold() in (way.address.channel, name_of(way).casefold())
+    ]
+    for way in meant:
+        if not way.opted_out:
             return way
+    if meant:
+        raise Denied("Not sent: the person has opted out there. Only they can change that, with START.")
     raise NotFound(f"The person is not reached by {(wanted or 'anything')[:40]!r}. There is:\n{describe_ways(ways)}")

@@ -25,7 +25,14 @@ class SocketRoute:
     address: str
 
 
-Route = FolderRoute | SocketRoute
+@dataclass(frozen=True, kw_only=True)
+class PausedRoute:
+    """Answer with a plain page: the tenant is suspended."""
+
+    hostname: str
+
+
+Route = FolderRoute | SocketRoute | PausedRoute
 
 
 @dataclass(frozen=True, kw_only=True)

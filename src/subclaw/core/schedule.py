@@ -13,6 +13,9 @@ from subclaw.core.tool import Caller
 PENDING_LIMIT = 100
 """Most schedules of one tenant that may wait at a time."""
 
+SET_AN_HOUR = 120
+"""Most schedules of one tenant that are set within an hour: an agent that wakes itself again and again is slowed."""
+
 TEXT_LIMIT_CHARACTERS = 2_000
 """Longest text of a schedule: it goes out as a message, or is put before the model."""
 
@@ -87,7 +90,8 @@ class Schedules(Protocol):
         """Keep a schedule for the caller's conversation. The same call again finds what it set, and sets nothing.
 
         `time_zone` is the person's, as far as it is known; that of a `recurrence` goes before it.
-        Errors: `Exhausted` if `PENDING_LIMIT` wait already.
+        Errors: `Exhausted` if `PENDING_LIMIT` wait already, if `SET_AN_HOUR` were set lately, or if more is sent that
+        nobody asked for than is let out.
         """
         ...
 

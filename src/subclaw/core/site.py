@@ -24,8 +24,9 @@ SiteContent = StaticSite | DynamicSite
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """A tenant's site. `name` is the first label of its hostname."""
+    """A tenant's site. `name` is the first label of its hostname. One that is paused is not shown."""
 
     tenant_id: TenantId
     name: str
     content: SiteContent
+    is_paused: bool = False

@@ -42,16 +42,19 @@ class CaddyRoutes:
         identifier = route_id(hostname)
         await self._change(lambda: self._remove_once(identifier))
 
-    async def replace_all(self, routes: Iterable[Route]) -> None:
+    async def replace_all(self, routes: Iterable[Route], mark: str = "") -> None:
         """Make these the only routes, in one reload, and leave the mark that `restored` looks for."""
         configs = {config["@id"]: config for config in map(self._config, routes)}
-        whole = config_with(self._settings, list(configs.values()), epoch=secrets.token_hex(8))
+        whole = config_with(self._settings, list(configs.values()), epoch=f"{secrets.token_hex(8)} {mark}")
         await self._change(lambda: self._load_once(whole))
 
-    async def restored(self) -> bool:
-        """Say whether routes were put in since Caddy started; false after a restart, or a loss of its configuration."""
+    async def restored(self, mark: str = "") -> bool:
+        """Say whether routes were put in since Caddy started, the last of all with this mark.
+
+        That is false after a restart, or a loss of its configuration.
+        """
         reply = await self._ask("GET", f"/id/{EPOCH_ID}/epoch")
-        return reply.status == 200 and bool(reply.json())
+        return reply.status == 200 and str(reply.json()).partition(" ")[1:] == (" ", mark)
 
     def _config(self, route: Route) -> dict[str, Any]:
         return route_config(route, body_limit_bytes=self._settings.site_body_limit_bytes)
@@ -105,17 +108,27 @@ def _accepted(reply: AdminReply) -> bool:
     return True
 
 
+async def unmarked() -> str:
+    """Say that routes have no mark."""
+    return ""
+
+
 async def keep_routes(
-    routes: CaddyRoutes, restore: Callable[[], Awaitable[object]], *, interval_s: float = 1.0
+    routes: CaddyRoutes,
+    restore: Callable[[], Awaitable[object]],
+    *,
+    mark: Callable[[], Awaitable[str]] = unmarked,
+    interval_s: float = 1.0,
 ) -> None:
     """Watch over Caddy for as long as the caller lets it, and restore the routes whenever it lost them.
 
-    Looking costs one small request on a unix socket. While Caddy is away nothing is done but to look again.
+    They are restored as well when those that it has are of another `mark` than is wanted. Looking costs one small
+    request on a unix socket. While Caddy is away nothing is done but to look again.
     """
     away = False
     while True:
         try:
-            if not await routes.restored():
+            if not await routes.restored(await mark()):
                 await restore()
                 _log.info("caddy's routes were restored")
             away = False

@@ -21,9 +21,9 @@ from typing import Any
 
 from subclaw.core.errors import Invalid
 from subclaw.core.oauth import RESERVED_PATH
-from subclaw.core.route import FolderRoute, Route
+from subclaw.core.route import FolderRoute, PausedRoute, Route
 from subclaw.routes.hostname import parse_hostname
-from subclaw.routes.pages import NOT_FOUND, NOTHING_HERE, REFUSED, WAKING
+from subclaw.routes.pages import NOT_FOUND, NOTHING_HERE, PAUSED, REFUSED, WAKING
 
 Json = dict[str, Any]
 
@@ -110,8 +110,10 @@ def route_config(route: Route, *, body_limit_bytes: int = CaddySettings.site_bod
 
     Errors: `Invalid` for a hostname, or a path that Caddy would read as something else.
     """
-    if isinstance(route, FolderRoute):
-        handlers: list[Json] = [{"handler": "vars", "site": "folder", "root": str(_plain(route.folder))}]
+    if isinstance(route, PausedRoute):
+        handlers: list[Json] = [_answer(503, PAUSED)]
+    elif isinstance(route, FolderRoute):
+        handlers = [{"handler": "vars", "site": "folder", "root": str(_plain(route.folder))}]
     else:
         handlers = [
             _site_headers({}),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from subclaw.core.errors import Invalid, SubclawError, Unavailable
-from subclaw.core.route import FolderRoute, Published, Route, SocketRoute
+from subclaw.core.route import FolderRoute, PausedRoute, Published, Route, SocketRoute
 from subclaw.core.site import DynamicSite, Site, SiteContent, StaticSite
 from subclaw.core.tenant import TenantId
 from subclaw.routes.hostname import site_hostname, site_url
@@ -24,7 +24,10 @@ class SiteStore(Protocol):
     """The rows of the sites."""
 
     async def name_of(self, tenant_id: TenantId) -> str:
-        """Return the first label of the tenant's hostname. Errors: `NotFound`, `Unavailable`."""
+        """Return the first label of the tenant's hostname.
+
+        Errors: `NotFound`, `Denied` if the tenant is suspended, `Unavailable`.
+        """
         ...
 
     async def set_content(self, tenant_id: TenantId, content: SiteContent) -> None:
@@ -37,6 +40,10 @@ class SiteStore(Protocol):
 
     async def site_of(self, tenant_id: TenantId) -> Site | None:
         """Return a tenant's site, if it has one. Errors: `Unavailable`."""
+        ...
+
+    async def paused(self) -> str:
+        """Return a mark of which sites are paused: equal exactly if these are. Errors: `Unavailable`."""
         ...
 
 
@@ -59,8 +66,8 @@ class Routes(Protocol):
         """Take a hostname's route away; nothing happens if there is none."""
         ...
 
-    async def replace_all(self, routes: Iterable[Route]) -> None:
-        """Make these the only routes."""
+    async def replace_all(self, routes: Iterable[Route], mark: str) -> None:
+        """Make these the only routes, and leave a mark by which they are known."""
         ...
 
 
@@ -114,9 +121,11 @@ class SitePublisher:
         up no other. Errors: `Unavailable`.
         """
         async with self._switching:
+            # The mark is older than what it marks: then what changes in between is seen, and done again.
+            mark = await self._sites.paused()
             found = [await self._route_or_none(site) for site in await self._sites.all_sites()]
             routes = [route for route in found if route is not None]
-            await self._routes.replace_all(routes)
+            await self._routes.replace_all(routes, mark)
             return len(routes)
 
     async def move(self, tenant_id: TenantId, former_name: str) -> None:
@@ -151,6 +160,8 @@ class SitePublisher:
 
     async def _route(self, site: Site) -> Route:
         hostname = site_hostname(site.name, self._address.domain)
+        if site.is_paused:
+            return PausedRoute(hostname=hostname)
         if isinstance(site.content, StaticSite):
             folder = await self._releases.switch(site.tenant_id, site.content.release)
             return FolderRoute(hostname=hostname, folder=folder)

@@ -4,15 +4,19 @@ import math
 from collections.abc import Collection
 
 from subclaw.core.budget import over_detail, over_words
-from subclaw.core.errors import Conflict, Exhausted, NotFound
+from subclaw.core.errors import Conflict, Denied, Exhausted, NotFound
 from subclaw.core.machine import KeptMachine, MachineState, SecondsLeft, Terms
 from subclaw.core.tenant import TenantId
 from subclaw.store.budgets import machine_over_budget
 from subclaw.store.database import Database
+from subclaw.store.suspension import SUSPENDED
 
 _BEGIN = """
     SELECT generation, idle_timeout_s, disk_mb, sleeps_with_memory, claim_left_s, left_s
     FROM begin_machine(%s, %s, %s, %s)
+"""
+_USE = """
+    SELECT claim_left_s, CASE WHEN machine_is_suspended(%s) THEN 0 ELSE left_s END FROM use_machine(%s, %s, %s, %s)
 """
 _KEPT_ELSEWHERE = "The tenant's machine is kept on another host."
 _OVER = "The machine has been started again since, or sleeps, or is gone."
@@ -27,6 +31,9 @@ class StoreMachineLedger:
 
     async def begin(self, tenant_id: TenantId, *, at_least: int, image: str) -> tuple[int, Terms]:
         """See `core.machine.MachineLedger.begin`."""
+        ((is_suspended,),) = await self._database.rows("SELECT machine_is_suspended(%s)", tenant_id)
+        if is_suspended:
+            raise Denied(SUSPENDED)
         if reached := await machine_over_budget(self._database, tenant_id):
             raise Exhausted(over_words(reached), internal=over_detail(reached))
         rows = await self._database.rows(_BEGIN, self._host, tenant_id, at_least, image)
@@ -44,9 +51,7 @@ class StoreMachineLedger:
 
     async def use(self, tenant_id: TenantId, generation: int, *, awake_s: float) -> SecondsLeft:
         """See `core.machine.MachineLedger.use`."""
-        rows = await self._database.rows(
-            "SELECT claim_left_s, left_s FROM use_machine(%s, %s, %s, %s)", self._host, tenant_id, generation, awake_s
-        )
+        rows = await self._database.rows(_USE, tenant_id, self._host, tenant_id, generation, awake_s)
         if not rows:
             raise Conflict(_OVER)
         return _seconds_left(*rows[0])

@@ -20,11 +20,16 @@ class StoreNotifications:
     async def ways(self, caller: Caller) -> Sequence[Way]:
         """See `core.notification.Notifications.ways`."""
         rows = await self._database.rows(
-            "SELECT channel, address, is_here FROM ways_to_person(%s, %s)", caller.tenant_id, caller.conversation_id
+            "SELECT * FROM ways_to_person(%s, %s)", caller.tenant_id, caller.conversation_id
         )
         return [
-            Way(address=Address(channel=channel, address=address), is_here=is_here, is_preferred=number == 0)
-            for number, (channel, address, is_here) in enumerate(rows)
+            Way(
+                address=Address(channel=channel, address=address),
+                is_here=is_here,
+                is_preferred=number == 0,
+                opted_out=opted_out,
+            )
+            for number, (channel, address, is_here, opted_out) in enumerate(rows)
         ]
 
     async def send(self, caller: Caller, to: Address, text: str) -> None:

@@ -2,14 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from subclaw.core.channel import Address, DeliveryReport, Seen, SendResult
 from subclaw.core.delivery import DeliveryTimes
 from subclaw.core.fault import FaultPoint, reached
+from subclaw.core.quiet import ASKED_WITHIN_S, UNASKED_AN_HOUR
 from subclaw.core.tenant import TenantId
 from subclaw.store.database import Database
+from subclaw.store.identities import note_refusal
 from subclaw.store.notify import WORKER_LOCK
+
+_WITHIN = timedelta(seconds=ASKED_WITHIN_S), UNASKED_AN_HOUR
+_ADDRESS = "SELECT channel, address FROM read_outbound(%s, %s, %s, %s)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +31,8 @@ class Claimed:
     """A reply in this worker's hands: to be sent, or to be asked about if it is unknown since `unknown_at`.
 
     It may be sent until `send_until`. `overtaken` means that a later one of its conversation went out already. Without
-    `parts` it was not cut yet.
+    `parts` it was not cut yet. `barred` is why it must not be sent, if it must not. `is_unasked` says that nobody asked
+    for it just then; then `slow_s` is for how long there are too many such. `time_zone` is the person's, if known.
     """
 
     tenant_id: TenantId
@@ -39,6 +45,10 @@ class Claimed:
     unknown_at: datetime | None
     overtaken: bool
     parts: tuple[Part, ...]
+    barred: str
+    is_unasked: bool
+    time_zone: str
+    slow_s: float
 
 
 async def claim_outbox(database: Database, worker_id: int, limit: int) -> tuple[Claimed, ...]:
@@ -127,6 +137,16 @@ async def ask_later(
     await _settle_unknown(database, worker_id, claimed, part, "unknown", None, detail, delay_s)
 
 
+async def put_off(database: Database, worker_id: int, claimed: Claimed, until: datetime, detail: str) -> None:
+    """Hold a reply until later. Errors: `LeaseLost`."""
+    await database.rows("SELECT put_off_outbox(%s, %s, %s, %s, %s)", *_key(claimed, worker_id), until, detail)
+
+
+async def note_unasked(database: Database, worker_id: int, claimed: Claimed) -> None:
+    """Write that a reply goes out now which nobody asked for. Errors: `LeaseLost`."""
+    await database.rows("SELECT note_unasked(%s, %s, %s)", *_key(claimed, worker_id))
+
+
 class StoreReports:
     """Receipts, noted in the store."""
 
@@ -135,6 +155,11 @@ class StoreReports:
 
     async def report(self, report: DeliveryReport) -> None:
         """See `core.channel.DeliveryReports`."""
+        if report.opted_out:
+            rows = await self._database.rows(_ADDRESS, report.tenant_id, report.reply_id, *_WITHIN)
+            for channel, address in rows:
+                sent_to = Address(channel=channel, address=address)
+                await note_refusal(self._database, sent_to, report.provider_id)
         await self._database.rows(
             "SELECT report_outbox(%s, %s, %s, %s, %s, %s)",
             report.tenant_id,
@@ -196,8 +221,9 @@ async def _settle_unknown(
 
 
 async def _read(database: Database, tenant_id: TenantId, id: int) -> Claimed:
-    (row,) = await database.rows("SELECT * FROM read_outbound(%s, %s)", tenant_id, id)
-    channel, address, text, attempt, written_at, send_until, unknown_at, overtaken, parts = row
+    (row,) = await database.rows("SELECT * FROM read_outbound(%s, %s, %s, %s)", tenant_id, id, *_WITHIN)
+    channel, address, text, attempt, written_at, send_until, unknown_at, overtaken, parts, *manners = row
+    barred, is_unasked, time_zone, slow_s = manners
     return Claimed(
         tenant_id=tenant_id,
         id=id,
@@ -209,6 +235,10 @@ async def _read(database: Database, tenant_id: TenantId, id: int) -> Claimed:
         unknown_at=unknown_at,
         overtaken=overtaken,
         parts=tuple(_part(part) for part in parts),
+        barred=barred or "",
+        is_unasked=is_unasked,
+        time_zone=time_zone or "",
+        slow_s=slow_s,
     )
 
 

@@ -12,8 +12,9 @@ from psycopg.types.json import Jsonb
 from subclaw.core.errors import Conflict, Exhausted, NotFound
 from subclaw.core.fault import FaultPoint, reached
 from subclaw.core.firing import Due, Firing, decide_firing, failure_words
+from subclaw.core.quiet import UNASKED_AN_HOUR
 from subclaw.core.recurrence import Recurrence
-from subclaw.core.schedule import KEPT_FOR, PENDING_LIMIT, IfMissed, Known, Schedule, ScheduleMode
+from subclaw.core.schedule import KEPT_FOR, PENDING_LIMIT, SET_AN_HOUR, IfMissed, Known, Schedule, ScheduleMode
 from subclaw.core.tenant import TenantId
 from subclaw.core.tool import Caller
 from subclaw.store.database import Database
@@ -79,6 +80,7 @@ class StoreSchedules:
         recurrence: Recurrence | None = None,
     ) -> Schedule:
         """See `core.schedule.Schedules.set`."""
+        await self._require_pace(caller.tenant_id)
         rows = await self._database.rows(
             _SET,
             caller.tenant_id,
@@ -96,6 +98,20 @@ class StoreSchedules:
         if not rows:
             raise Exhausted(f"There are {PENDING_LIMIT} schedules waiting already. Cancel some first.")
         return _schedule(rows[0])
+
+    async def _require_pace(self, tenant_id: TenantId) -> None:
+        """Raise `Exhausted`, in words for the agent, if it goes too fast."""
+        ((lately, wait_s),) = await self._database.rows(
+            "SELECT schedules_set_lately(%s), unasked_wait_s(%s, %s)", tenant_id, tenant_id, UNASKED_AN_HOUR
+        )
+        if lately >= SET_AN_HOUR:
+            raise Exhausted(f"{SET_AN_HOUR} schedules were set within an hour, and that is the most. Set fewer.")
+        if wait_s > 0:
+            raise Exhausted(
+                f"{UNASKED_AN_HOUR} messages in an hour that nobody asked for are the most; more are held up already."
+                f" There is room again in {max(1, round(wait_s / 60))} minutes. Have reminders come less often, and say"
+                " more at once."
+            )
 
     async def pending(self, tenant_id: TenantId) -> Sequence[Schedule]:
         """See `core.schedule.Schedules.pending`."""

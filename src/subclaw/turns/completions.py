@@ -18,6 +18,7 @@ from subclaw.core.model import Model, ModelReply, Prompt, Usage
 from subclaw.core.tenant import TenantId
 from subclaw.store.completions import Reservation, lapse_completions, reserve_completion, settle_completion
 from subclaw.store.database import Database
+from subclaw.store.suspension import require_active
 from subclaw.turns.spending import OverBudget, priced, usage_at_most
 
 T = TypeVar("T")
@@ -77,6 +78,7 @@ class MeteredCompletions:
 
     async def complete(self, asker: Asker, prompts: Sequence[Prompt]) -> Sequence[ModelReply | SubclawError]:
         """See `Completions.complete`."""
+        await require_active(self._database, asker.tenant_id)
         models = await self._models_of(asker.tenant_id)
         async with asyncio.TaskGroup() as group:
             asked = [group.create_task(self._answered(asker, models, prompt)) for prompt in prompts]

@@ -15,13 +15,18 @@ from subclaw.core.channel import (
     InboundMessage,
     Receipt,
 )
+from subclaw.core.consent import Said
+from subclaw.core.control import read_control
 from subclaw.core.errors import Invalid
+from subclaw.core.intake_limits import CROWDED, IntakeLimits
 from subclaw.core.key_shapes import redact
-from subclaw.core.message import clean_name, clean_text
+from subclaw.core.message import clean_name, clean_text, is_stop
 from subclaw.core.tenant import propose_names
 from subclaw.store import conversations
+from subclaw.store.admission import admit
 from subclaw.store.conversations import Removal
 from subclaw.store.database import Database, Stranger
+from subclaw.turns.control import take_control
 from subclaw.turns.reception import Reception
 
 LINKS_LIMIT = 4
@@ -31,6 +36,7 @@ LINKS_LIMIT = 4
 class StoreIntake:
     """Cleans a message, takes keys out of it and stores it; the store wakes the conversation in the same transaction.
 
+    What people say to subclaw itself is taken before that (`turns.control`), and so is what is too much by `limits`.
     `sends` says whether a channel's replies go out by the outbox (others are read from the transcript); `public_url` is
     where people reach the control plane: links that they are given lead there.
     `reception` meets strangers, and answers what is for the platform itself; without one, everybody is let in.
@@ -42,9 +48,11 @@ class StoreIntake:
         *,
         sends: Callable[[str], bool],
         public_url: str,
+        limits: IntakeLimits | None = None,
         reception: Reception | None = None,
     ) -> None:
         self._database = database
+        self._limits = limits
         self._reception = reception
         self._sends = sends
         self._public_url = public_url
@@ -55,6 +63,8 @@ class StoreIntake:
         text, kinds = redact(_text(message))
         files = _bounded(message.attachments)
         clean = replace(message, text=text, speaker=clean_name(message.speaker), attachments=files)
+        if receipt := await self._kept_back(clean):
+            return receipt
         if self._reception is None:
             return await self._store(clean, kinds, propose_names(self._random))
         if (answered := await self._reception.hear(clean) or await self._reception.count(clean)) is not None:
@@ -68,6 +78,24 @@ class StoreIntake:
     async def _store(self, message: InboundMessage, kinds: tuple[str, ...], names: Sequence[str]) -> Receipt:
         removal = self._removal(kinds, message.sender.channel) if kinds else None
         return await conversations.receive(self._database, message, names, removal)
+
+    async def _kept_back(self, message: InboundMessage) -> Receipt | None:
+        """Return the receipt of a message that is not for the agent; None if it is. Errors: `Invalid`, in words."""
+        admitted = await admit(
+            self._database,
+            message,
+            self._limits,
+            is_urgent=is_stop(message.text),
+            send=self._sends(message.sender.channel),
+        )
+        control = read_control(message.sender.channel, message.text)
+        if admitted.outcome == "out" and not isinstance(control, Said):
+            return Receipt(tenant_id=admitted.tenant_id, conversation_id=admitted.conversation_id, duplicate=False)
+        if control and (receipt := await take_control(self._database, message, control, self._sends)):
+            return receipt
+        if admitted.outcome == "crowded":
+            raise Invalid(CROWDED)
+        return None
 
     def _removal(self, kinds: tuple[str, ...], channel: str) -> Removal:
         tokens = {kind: secrets.token_urlsafe(TOKEN_BYTES) for kind in kinds[:LINKS_LIMIT]}

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from subclaw.core.channel import (
     Channel,
@@ -33,8 +33,10 @@ from subclaw.core.delivery import (
     wording,
 )
 from subclaw.core.fault import FaultPoint, reached
+from subclaw.core.quiet import UNASKED_AN_HOUR, QuietHours, quiet_until
 from subclaw.store import outbox
 from subclaw.store.database import Database, DatabaseAddress, LeaseLost
+from subclaw.store.identities import note_refusal
 from subclaw.store.notify import Topic, listen, notifications, worker_life
 from subclaw.store.outbox import Claimed
 from subclaw.turns.spending import CountSegments, no_segments, over_segments
@@ -53,7 +55,8 @@ _NOTHING = SendResult(delivery=Delivery.FAILED, detail="there was no text to sen
 
 @dataclass(frozen=True, kw_only=True)
 class _Sender:
-    """What sending needs. `clock` is the time of day; `count` says how many segments a reply has."""
+    """What sending needs. `clock` is the time of day; `count` says how many segments a reply has; `quiet` is when
+    nobody is sent what they did not ask for."""
 
     database: Database
     worker_id: int
@@ -61,6 +64,7 @@ class _Sender:
     times: DeliveryTimes
     clock: Callable[[], datetime]
     count: CountSegments
+    quiet: QuietHours | None
 
 
 def utc_now() -> datetime:
@@ -76,13 +80,20 @@ async def deliver(
     times: DeliveryTimes = DeliveryTimes(),  # noqa: B008 - it is frozen
     clock: Callable[[], datetime] = utc_now,
     count: CountSegments = no_segments,
+    quiet: QuietHours | None = None,
 ) -> None:
     """Send what is queued, as it comes, until cancelled. Errors: `Unavailable` if the database is lost."""
     async with worker_life(address) as (session, worker_id):
         await listen(session, Topic.OUTBOX)
         awake = asyncio.Event()
         sender = _Sender(
-            database=database, worker_id=worker_id, channels=channels, times=times, clock=clock, count=count
+            database=database,
+            worker_id=worker_id,
+            channels=channels,
+            times=times,
+            clock=clock,
+            count=count,
+            quiet=quiet,
         )
         async with asyncio.TaskGroup() as group:
             group.create_task(_tick(sender, awake))
@@ -134,7 +145,11 @@ async def _guarded(work: Coroutine[None, None, None], claimed: Claimed) -> None:
 async def _send(sender: _Sender, claimed: Claimed) -> None:
     """Send what is missing of a reply."""
     channel = sender.channels.get(claimed.to.channel)
-    if sender.clock() >= claimed.send_until:
+    if claimed.barred:
+        await _settle(sender, claimed, 0, SendResult(delivery=Delivery.FAILED, detail=claimed.barred))
+    elif held := _held(sender, claimed):
+        await outbox.put_off(sender.database, sender.worker_id, claimed, *held)
+    elif sender.clock() >= claimed.send_until:
         await _settle(sender, claimed, 0, _TOO_LATE)
     elif claimed.attempt > ATTEMPT_LIMIT:
         await _settle(sender, claimed, 0, _TOO_OFTEN)
@@ -145,7 +160,21 @@ async def _send(sender: _Sender, claimed: Claimed) -> None:
     elif over := await _over_segments(sender, channel, claimed, texts):
         await _settle(sender, claimed, 0, SendResult(delivery=Delivery.FAILED, detail=over, trouble=Trouble.REFUSED))
     else:
+        if claimed.is_unasked:
+            await outbox.note_unasked(sender.database, sender.worker_id, claimed)
         await _send_parts(sender, channel, claimed, texts)
+
+
+def _held(sender: _Sender, claimed: Claimed) -> tuple[datetime, str] | None:
+    """Return until when a reply that nobody asked for waits, and why; what has begun to go out is not held up."""
+    if not claimed.is_unasked or _some_are_out(claimed):
+        return None
+    now = sender.clock()
+    if until := quiet_until(now, sender.quiet, claimed.time_zone):
+        return until, "held until the quiet hours are over"
+    if claimed.slow_s > 0:
+        return now + timedelta(seconds=claimed.slow_s), f"held: {UNASKED_AN_HOUR} in an hour are the most"
+    return None
 
 
 async def _over_segments(sender: _Sender, channel: Channel, claimed: Claimed, texts: Sequence[str]) -> str | None:
@@ -194,6 +223,8 @@ async def _send_parts(sender: _Sender, channel: Channel, claimed: Claimed, texts
 async def _settle(sender: _Sender, claimed: Claimed, part: int, result: SendResult) -> None:
     """Write what kept a part from going out, and when it is tried again or asked about."""
     log.warning("outbox %d: %s: %s", claimed.id, result.delivery, result.detail)
+    if result.opted_out:
+        await note_refusal(sender.database, claimed.to, f"outbox {claimed.id}")
     if result.delivery is Delivery.UNKNOWN:
         await outbox.settle_doubtful(sender.database, sender.worker_id, claimed, part, result, sender.times)
         return

@@ -43,6 +43,8 @@ _LOSSES: Mapping[int, str] = {
 }
 """What keeps a message that Twilio took from arriving."""
 
+_OPTED_OUT = 21610
+
 _STATES: Mapping[str, Delivery] = {
     "accepted": Delivery.SENT,
     "scheduled": Delivery.SENT,
@@ -70,7 +72,11 @@ def refused(status: object, code: object, retry_after_s: float | None = None) ->
         # What is wrong with the account, or with the way there, may be put right; what is wrong with a message is not.
         trouble = Trouble.ACCOUNT if status in (401, 402, 403, 404) else Trouble.REFUSED
     return SendResult(
-        delivery=Delivery.FAILED, detail=f"{reason} ({numbers})", trouble=trouble, retry_after_s=retry_after_s
+        delivery=Delivery.FAILED,
+        detail=f"{reason} ({numbers})",
+        trouble=trouble,
+        retry_after_s=retry_after_s,
+        opted_out=is_opt_out(number),
     )
 
 
@@ -79,8 +85,17 @@ def delivery_of(state: str) -> Delivery | None:
     return _STATES.get(state)
 
 
+def is_opt_out(code: object) -> bool:
+    """Say whether an error is that the person has opted out; `code` is a number or its digits."""
+    return _number(code) == _OPTED_OUT
+
+
 def loss(code: object) -> str:
     """Say why a message that Twilio took did not arrive; `code` is a number or its digits."""
-    number = int(code) if isinstance(code, int) or (isinstance(code, str) and code.isascii() and code.isdigit()) else 0
+    number = _number(code)
     reason = _LOSSES.get(number, "it did not arrive")
     return f"{reason} (error {number})" if number else reason
+
+
+def _number(code: object) -> int:
+    return int(code) if isinstance(code, int) or (isinstance(code, str) and code.isascii() and code.isdigit()) else 0

@@ -14,9 +14,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from twilio.twiml.messaging_response import MessagingResponse  # type: ignore[import-untyped]
 
-from subclaw.channels.sms.errors import delivery_of, loss
+from subclaw.channels.sms.errors import delivery_of, is_opt_out, loss
 from subclaw.channels.sms.paths import STATUS_PATH, WEBHOOK_PATH
-from subclaw.channels.sms.words import is_reserved
 from subclaw.core.channel import Address, Delivery, DeliveryReport, DeliveryReports, InboundMessage, Intake
 from subclaw.core.errors import Invalid, Unavailable
 from subclaw.core.tenant import TenantId
@@ -102,17 +101,16 @@ def _report(params: Mapping[str, str], tenant_id: TenantId, reply_id: int, part:
         provider_id=message_id,
         delivery=delivery,
         detail=loss(params.get("ErrorCode", "")) if delivery is Delivery.FAILED else "",
+        opted_out=is_opt_out(params.get("ErrorCode", "")),
     )
 
 
 async def _take(params: Mapping[str, str], intake: Intake) -> str | None:
     """Hand a signed message in. Return words to answer with at once, or None."""
     sender, message_id = params.get("From", ""), params.get("MessageSid", "")
-    text = params.get("Body", "")
+    # The operator may have words of their own at Twilio, which says what they mean, and has answered them itself.
+    text = params.get("OptOutType") or params.get("Body", "")
     if not sender or not message_id:
-        return None
-    # Twilio has answered these; an answer of ours would break its opt-out rules, and fail (error 21610).
-    if params.get("OptOutType") or is_reserved(text):
         return None
     if not text.strip() and params.get("NumMedia", "0") != "0":
         return "I can't look at pictures or files here yet. Tell me in words what you would like."

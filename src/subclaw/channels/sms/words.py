@@ -1,4 +1,4 @@
-"""The words of text messages: those that Twilio keeps for itself, and how it changes ours."""
+"""The words of text messages: how they are cut, and how Twilio changes them."""
 
 import unicodedata
 
@@ -7,20 +7,12 @@ from subclaw.channels.text import split_text
 PART_LIMIT = 1600
 """What Twilio takes in one message, in UTF-16 units: an emoji counts twice, as it does on the air."""
 
-_RESERVED = frozenset("STOP STOPALL UNSUBSCRIBE CANCEL END QUIT REVOKE OPTOUT START YES UNSTOP HELP INFO".split())
-"""Twilio's default opt-out, opt-in and help words: it answers them itself, and then forwards them."""
-
 _TRIAL_PREFIX = "Sent from your Twilio trial account - "
 
 
 def split_sms(text: str) -> list[str]:
     """Cut a text into what Twilio takes."""
     return split_text(text, PART_LIMIT)
-
-
-def is_reserved(text: str) -> bool:
-    """Tell whether a text is one that Twilio answers itself: one of the reserved words alone, in any case."""
-    return text.strip().upper() in _RESERVED
 
 
 def same_words(sent: str, listed: str) -> bool:
