@@ -17,7 +17,7 @@ LIMITS = IntakeLimits()
 def later(address: DatabaseAddress, seconds: float) -> None:
     """Let so much time have passed."""
     span = f"make_interval(secs => {seconds})"
-    owner_rows(address, f"UPDATE conversation SET said_at = said_at - {span}, deaf_until = deaf_until - {span}")
+    owner_rows(address, f"UPDATE conversation SET heard_at = heard_at - {span}, deaf_until = deaf_until - {span}")
 
 
 def test_a_burst_is_read_and_what_is_beyond_it_is_refused_in_words_once(address: DatabaseAddress) -> None:

@@ -25,11 +25,11 @@ BEGIN
 END $$;
 CREATE TRIGGER number_identity BEFORE INSERT ON identity FOR EACH ROW EXECUTE FUNCTION number_identity();
 
--- How much was said by said_at, as a bucket that leaks; until when nothing is read, since it was too much; and when it was
+-- How much was heard by heard_at, as a bucket that leaks; until when nothing is read, since it was too much; and when it was
 -- told that its tenant is suspended.
 ALTER TABLE conversation
-    ADD COLUMN said               real NOT NULL DEFAULT 0,
-    ADD COLUMN said_at            timestamptz,
+    ADD COLUMN heard_count        real NOT NULL DEFAULT 0,
+    ADD COLUMN heard_at           timestamptz,
     ADD COLUMN deaf_until         timestamptz,
     ADD COLUMN suspension_told_at timestamptz;
 
@@ -314,7 +314,7 @@ DECLARE
     v_suspended_at timestamptz;
     v_because text;
     v_at timestamptz := least(p_received_at, clock_timestamp());
-    v_said real;
+    v_heard real;
 BEGIN
     IF v_tenant IS NULL THEN
         RETURN QUERY SELECT CASE WHEN strangers_lately(interval '1 minute') >= p_strangers THEN 'crowded' ELSE 'in' END,
@@ -329,18 +329,18 @@ BEGIN
         RETURN;
     END IF;
     SELECT * INTO STRICT v FROM conversation c WHERE c.id = v.id FOR UPDATE;
-    v_at := greatest(v_at, v.said_at);
-    v_said := greatest(0, v.said - coalesce(extract(epoch FROM v_at - v.said_at), 0) * p_per_minute / 60) + 1;
+    v_at := greatest(v_at, v.heard_at);
+    v_heard := greatest(0, v.heard_count - coalesce(extract(epoch FROM v_at - v.heard_at), 0) * p_per_minute / 60) + 1;
     IF v_suspended_at IS NOT NULL THEN
         IF v.suspension_told_at IS NULL OR v.suspension_told_at < v_suspended_at THEN
             PERFORM say_notice(v_tenant, v.id, concat_ws(' ', p_suspended, nullif(v_because, '')), p_send, 'suspended');
             UPDATE conversation c SET suspension_told_at = clock_timestamp() WHERE c.id = v.id;
         END IF;
     ELSIF (p_urgent OR v.deaf_until IS NULL OR v.deaf_until <= clock_timestamp())
-        AND v_said <= p_burst * (1 + p_urgent::integer) THEN
+        AND v_heard <= p_burst * (1 + p_urgent::integer) THEN
         -- A crash of the database may forget how much was said.
         PERFORM set_config('synchronous_commit', 'off', true);
-        UPDATE conversation c SET said = v_said, said_at = v_at WHERE c.id = v.id;
+        UPDATE conversation c SET heard_count = v_heard, heard_at = v_at WHERE c.id = v.id;
         RETURN QUERY SELECT 'in', v_tenant, v.id;
         RETURN;
     ELSIF v.deaf_until IS NULL OR v.deaf_until <= clock_timestamp() THEN
