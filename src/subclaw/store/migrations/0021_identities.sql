@@ -6,7 +6,6 @@ ALTER TABLE tenant
     ADD COLUMN suspended_at      timestamptz,
     ADD COLUMN suspended_because text NOT NULL DEFAULT '' CHECK (length(suspended_because) <= 500);
 CREATE INDEX tenant_suspended ON tenant (id) WHERE suspended_at IS NOT NULL;
-CREATE INDEX tenant_created ON tenant (created_at);
 GRANT UPDATE (channels) ON tenant TO subclaw_app;
 
 ALTER TABLE identity
