@@ -64,9 +64,9 @@ class InboundMessage:
 
 @dataclass(frozen=True, kw_only=True)
 class Receipt:
-    """What became of an inbound message. `duplicate` means that it was stored before, and nothing happened now.
+    """What became of an inbound message. `duplicate` means that it was taken before, and nothing happened now.
 
-    `tenant_id` is 0 for somebody who is turned away and was told so before: nothing happens then, either.
+    Both ids are 0 if its sender is nobody's: a stranger who says STOP, or who is turned away and was told so before.
     """
 
     tenant_id: TenantId

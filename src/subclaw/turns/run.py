@@ -14,6 +14,7 @@ from functools import partial
 from subclaw.core.agent import AgentSettings, OnBusy
 from subclaw.core.approval import ApprovalRequested, needs_approval
 from subclaw.core.budget import FREE, Tariff
+from subclaw.core.consent import LAWS
 from subclaw.core.decision import is_approved
 from subclaw.core.errors import Exhausted, SubclawError, Unavailable
 from subclaw.core.fault import FaultPoint, reached
@@ -71,6 +72,8 @@ FAILURE_LIMIT = 5
 """How often a step of a turn is tried: a defect that each try meets again must not cost a model call for ever."""
 
 BUSY = "I am still at work on what you asked before. Please write again when I am done, or say stop to end that."
+BUSY_WHERE_STOP_BINDS = BUSY.replace("say stop", "text /stop")
+"""There the bare word would opt the person out."""
 GIVEN_UP = "Something keeps going wrong on my side with this, so I have stopped. Please write again, in other words."
 
 
@@ -181,8 +184,9 @@ async def _look(turns: Turns, conversation: Conversation) -> Halt | None:
     if texts and turns.agent.on_busy is OnBusy.INTERRUPT:
         return Halt.INTERRUPT
     if texts and turns.agent.on_busy is OnBusy.REJECT:
-        send = turns.sends(conversation.reply_to.channel)
-        await conversations.turn_away(turns.database, conversation.lease, reply=BUSY, send=send)
+        channel = conversation.reply_to.channel
+        busy = BUSY_WHERE_STOP_BINDS if channel in LAWS else BUSY
+        await conversations.turn_away(turns.database, conversation.lease, reply=busy, send=turns.sends(channel))
     return None
 
 
