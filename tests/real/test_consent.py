@@ -383,6 +383,7 @@ def test_an_agent_that_sets_one_reminder_after_the_other_is_stopped(address: Dat
         for number in range(SET_AN_HOUR):
             one = replace(caller, call_id=f"c{number}")
             await schedules.set(one, due_at=due_at, mode=ScheduleMode.AGENT_TURN, text="x")
+            assert await fire_due(database, 1, ["web"]) == 1
         with pytest.raises(Exhausted, match="within an hour"):
             await schedules.set(caller, due_at=due_at, mode=ScheduleMode.AGENT_TURN, text="x")
 
