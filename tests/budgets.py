@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import psycopg
 
 from subclaw.core.budget import Estimate
+from subclaw.core.event import ModelReplied
 from subclaw.core.model import Usage
 from subclaw.core.tenant import TenantId
-from subclaw.core.transcript import ModelReplied
 from subclaw.core.turn import Lease
 from subclaw.store.database import DatabaseAddress, Role
 

@@ -8,8 +8,8 @@ import pytest
 from tests.contract.chat_feed import ChatFeedContract, Talk
 
 from subclaw.core.channel import Address, InboundMessage, Receipt
+from subclaw.core.event import Event, ReplyQueued, TurnFinished, TurnOutcome
 from subclaw.core.feed import FeedItem
-from subclaw.core.transcript import Event, ReplyQueued, TurnFinished, TurnOutcome
 from subclaw.core.turn import Lease
 from subclaw.store import conversations
 from subclaw.store.database import Database, DatabaseAddress, Role, connect, open_database

@@ -14,7 +14,7 @@ from subclaw.channels.sms.channel import SmsChannel
 from subclaw.channels.sms.twilio_client import twilio_client
 from subclaw.core.channel import Address, InboundMessage, Trouble
 from subclaw.core.delivery import DeliveryTimes
-from subclaw.core.transcript import Event, ReplyQueued, TurnFinished, TurnOutcome
+from subclaw.core.event import Event, ReplyQueued, TurnFinished, TurnOutcome
 from subclaw.store import conversations
 from subclaw.store.database import Connection, Database, DatabaseAddress, Role, connect, open_database
 from subclaw.testing.channels.twilio import Behaviour, FakeTwilio, fake_twilio

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.budgets import call, owner_rows, replied, running
 
 from subclaw.core.budget import Budget, Kind, Level, Period
-from subclaw.core.transcript import TurnFinished, TurnOutcome
+from subclaw.core.event import TurnFinished, TurnOutcome
 from subclaw.core.turn import Lease
 from subclaw.store import conversations
 from subclaw.store.budgets import reserve, set_budget

@@ -17,10 +17,7 @@ from subclaw.core.context import (
     fit_or_part,
     room_of,
 )
-from subclaw.core.model import ModelSaid, ToolSaid, Usage, UserSaid, Utterance
-from subclaw.core.tokens import text_tokens, utterance_tokens
-from subclaw.core.tool import ToolCall
-from subclaw.core.transcript import (
+from subclaw.core.event import (
     Event,
     HistorySummarised,
     MessageKept,
@@ -36,8 +33,11 @@ from subclaw.core.transcript import (
     TurnFinished,
     TurnOutcome,
     TurnStarted,
-    current_turn,
 )
+from subclaw.core.model import ModelSaid, ToolSaid, Usage, UserSaid, Utterance
+from subclaw.core.tokens import text_tokens, utterance_tokens
+from subclaw.core.tool import ToolCall
+from subclaw.core.transcript import current_turn
 
 FIXED_TOKENS = 200
 

@@ -5,22 +5,12 @@ from collections.abc import Sequence
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from subclaw.core.event import Event, MessageReceived, ModelReplied, ToolFinished, TurnStarted
 from subclaw.core.manners import AnswerCut, AnswerSentBack, Occasion, mend_answer
 from subclaw.core.model import Usage
 from subclaw.core.raw_output import LINES, LINES_CHARACTERS, RUN_CHARACTERS, cut_out, find_raw_output
 from subclaw.core.tool import ToolCall
-from subclaw.core.transcript import (
-    AskModel,
-    Event,
-    FinishTurn,
-    MendAnswer,
-    MessageReceived,
-    ModelReplied,
-    PerformCalls,
-    ToolFinished,
-    TurnStarted,
-    next_step,
-)
+from subclaw.core.transcript import AskModel, FinishTurn, MendAnswer, PerformCalls, next_step
 
 TEXTS = st.text(max_size=400)
 ANSWERS = TEXTS | st.lists(st.text(alphabet="ab {}", max_size=60), max_size=12).map("\n".join)

@@ -14,19 +14,11 @@ from subclaw.console.access import hash_key, new_key
 from subclaw.console.router import ConsoleSettings, console_router
 from subclaw.core.channel import Address, Delivery, InboundMessage, SendResult
 from subclaw.core.errors import Unavailable
+from subclaw.core.event import Event, ModelReplied, ReplyQueued, ToolFinished, ToolStarted, TurnFinished, TurnOutcome
 from subclaw.core.machine import MachineStatus
 from subclaw.core.model import Usage
 from subclaw.core.tenant import TenantId
 from subclaw.core.tool import ToolCall
-from subclaw.core.transcript import (
-    Event,
-    ModelReplied,
-    ReplyQueued,
-    ToolFinished,
-    ToolStarted,
-    TurnFinished,
-    TurnOutcome,
-)
 from subclaw.store import conversations
 from subclaw.store.database import Database, DatabaseAddress, Role, open_database
 from subclaw.store.outbox import claim_outbox, settle_failed

@@ -20,10 +20,11 @@ from subclaw.core.agent import AgentSettings, OnBusy
 from subclaw.core.approval import WRONG_CODE_LIMIT, ApprovalDecided
 from subclaw.core.channel import Address, InboundMessage
 from subclaw.core.errors import Invalid
+from subclaw.core.event import Event, HistorySummarised, ModelFailed
 from subclaw.core.model import ModelReply, Prompt, ToolSaid, Usage, UserSaid
 from subclaw.core.tenant import TenantId
 from subclaw.core.tool import Caller, ToolDefinition
-from subclaw.core.transcript import CANCELLED, OUTCOME_UNKNOWN, Event, HistorySummarised, ModelFailed
+from subclaw.core.transcript import CANCELLED, OUTCOME_UNKNOWN
 from subclaw.core.turn import Lease
 from subclaw.store import approvals, conversations
 from subclaw.store.approvals import approval_summaries, resting_with_expired

@@ -10,8 +10,8 @@ from tests.budgets import Counted, call, counted, owner_rows, replied, running
 
 from subclaw.core.budget import Budget, Kind, Level, Period, Reached
 from subclaw.core.errors import Exhausted, Invalid, NotFound
+from subclaw.core.event import BudgetWarned, HistorySummarised, TurnFinished, TurnOutcome
 from subclaw.core.machine import MachineState, SecondsLeft
-from subclaw.core.transcript import BudgetWarned, HistorySummarised, TurnFinished, TurnOutcome
 from subclaw.core.turn import Lease
 from subclaw.store import conversations
 from subclaw.store.budgets import all_budgets, charge_segments, remove_budget, reserve, set_budget

@@ -14,7 +14,7 @@ from subclaw.console.access import hash_key, new_session
 from subclaw.console.display import STATES
 from subclaw.console.gate import console_link, cookie_name
 from subclaw.console.tries import LIMIT
-from subclaw.core.transcript import TurnOutcome
+from subclaw.core.event import TurnOutcome
 from subclaw.store.database import DatabaseAddress, Role
 
 URL = "https://box.example"

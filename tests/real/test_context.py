@@ -11,10 +11,7 @@ import pytest
 from subclaw.core.agent import AgentSettings
 from subclaw.core.channel import Address, InboundMessage
 from subclaw.core.errors import Unavailable
-from subclaw.core.model import ModelReply, Prompt, TooLong, Usage, UserSaid
-from subclaw.core.tenant import TenantId
-from subclaw.core.tool import Caller, ToolCall, ToolDefinition
-from subclaw.core.transcript import (
+from subclaw.core.event import (
     Event,
     HistorySummarised,
     MessageReceived,
@@ -28,6 +25,9 @@ from subclaw.core.transcript import (
     TurnOutcome,
     TurnStarted,
 )
+from subclaw.core.model import ModelReply, Prompt, TooLong, Usage, UserSaid
+from subclaw.core.tenant import TenantId
+from subclaw.core.tool import Caller, ToolCall, ToolDefinition
 from subclaw.core.turn import Lease
 from subclaw.store import conversations
 from subclaw.store.database import Database, DatabaseAddress, Role, open_database

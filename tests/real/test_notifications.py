@@ -14,11 +14,11 @@ from subclaw.channels.registry import goes_out
 from subclaw.core.budget import Budget, Kind, Level, Period
 from subclaw.core.channel import Address, InboundMessage
 from subclaw.core.errors import Exhausted, NotFound
+from subclaw.core.event import MessageReceived, ReplyQueued, TurnStarted
 from subclaw.core.feed import SaidByAgent
 from subclaw.core.model import UserSaid
 from subclaw.core.notification import HOUR_LIMIT, TEXT_LIMIT_CHARACTERS, TURN_LIMIT
 from subclaw.core.tool import Caller, ToolCall, ToolResult
-from subclaw.core.transcript import MessageReceived, ReplyQueued, TurnStarted
 from subclaw.store import conversations
 from subclaw.store.database import Database, DatabaseAddress
 from subclaw.store.feed import StoreFeed

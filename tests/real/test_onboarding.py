@@ -12,8 +12,8 @@ import pytest
 
 from subclaw.core.channel import Address, InboundMessage, Receipt
 from subclaw.core.errors import Invalid
+from subclaw.core.event import Event, MessageReceived, ReplyQueued, TurnFinished, TurnOutcome, TurnStarted
 from subclaw.core.onboarding import REFUSALS, Entry, OnboardingSettings, Refusal, new_invite
-from subclaw.core.transcript import Event, MessageReceived, ReplyQueued, TurnFinished, TurnOutcome, TurnStarted
 from subclaw.store import conversations, invites, onboarding
 from subclaw.store.database import Database, DatabaseAddress, Role, open_database
 from subclaw.store.tenant_settings import set_free_messages, tenant_settings

@@ -27,7 +27,7 @@ from subclaw.core.channel import (
 )
 from subclaw.core.delivery import DeliveryTimes
 from subclaw.core.errors import Conflict
-from subclaw.core.transcript import Event, ReplyQueued, TurnFinished, TurnOutcome
+from subclaw.core.event import Event, ReplyQueued, TurnFinished, TurnOutcome
 from subclaw.store import conversations
 from subclaw.store.database import Database, DatabaseAddress, LeaseLost, Role, open_database
 from subclaw.store.dead_letters import dead_letters, drop_letter, retry_letter

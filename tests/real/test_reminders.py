@@ -26,10 +26,10 @@ from tests.real.test_schedules import (
 
 from subclaw.core.channel import Channel, Delivery, OutboundMessage, SendResult, Trouble
 from subclaw.core.errors import Conflict
+from subclaw.core.event import Event, ReplyQueued, ScheduleDue, TurnFinished, TurnOutcome
 from subclaw.core.recurrence import first_occurrence, parse_recurrence
 from subclaw.core.schedule import IfMissed, Schedule, ScheduleMode
 from subclaw.core.tool import Caller
-from subclaw.core.transcript import Event, ReplyQueued, ScheduleDue, TurnFinished, TurnOutcome
 from subclaw.store import conversations
 from subclaw.store.database import Database, DatabaseAddress, Role, open_database
 from subclaw.store.schedules import StoreSchedules, next_due_s, purge_schedules, tell_failed

@@ -14,11 +14,11 @@ from psycopg.types.json import Jsonb
 from subclaw.core.agent import AgentSettings
 from subclaw.core.channel import Address, InboundMessage
 from subclaw.core.errors import Conflict, Exhausted, NotFound
+from subclaw.core.event import ReplyQueued, ScheduleDue, TurnStarted
 from subclaw.core.model import UserSaid
 from subclaw.core.schedule import PENDING_LIMIT, Schedule, ScheduleMode
 from subclaw.core.tenant import TenantId
 from subclaw.core.tool import Caller, ToolCall, ToolResult
-from subclaw.core.transcript import ReplyQueued, ScheduleDue, TurnStarted
 from subclaw.core.turn import Lease
 from subclaw.schedules.reminders import keep_time
 from subclaw.store import conversations

@@ -9,11 +9,7 @@ import pytest
 
 from subclaw.core.channel import Address, InboundMessage
 from subclaw.core.errors import NotFound
-from subclaw.core.model import Usage
-from subclaw.core.site import DynamicSite, StaticSite
-from subclaw.core.tenant import TenantId
-from subclaw.core.tool import ToolCall
-from subclaw.core.transcript import (
+from subclaw.core.event import (
     Event,
     MessageReceived,
     ModelReplied,
@@ -23,6 +19,10 @@ from subclaw.core.transcript import (
     TurnOutcome,
     TurnStarted,
 )
+from subclaw.core.model import Usage
+from subclaw.core.site import DynamicSite, StaticSite
+from subclaw.core.tenant import TenantId
+from subclaw.core.tool import ToolCall
 from subclaw.core.turn import Lease
 from subclaw.store import conversations, tenants
 from subclaw.store.database import Database, DatabaseAddress, LeaseLost, Role, connect, open_database

@@ -19,11 +19,11 @@ from subclaw.core.agent import AgentSettings
 from subclaw.core.channel import Address
 from subclaw.core.completion import Asker
 from subclaw.core.errors import Denied, Invalid, NotFound
+from subclaw.core.event import ModelReplied, TurnStarted
 from subclaw.core.intake_limits import SUSPENDED
 from subclaw.core.machine import MachineState
 from subclaw.core.schedule import ScheduleMode
 from subclaw.core.site import StaticSite
-from subclaw.core.transcript import ModelReplied, TurnStarted
 from subclaw.store import conversations
 from subclaw.store.database import Database, DatabaseAddress, LeaseLost, Role, open_database
 from subclaw.store.machines import StoreMachineLedger

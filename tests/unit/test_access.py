@@ -20,12 +20,13 @@ from subclaw.core.access import (
 from subclaw.core.access_words import bound_words, decided_words, removal_notice, removed_words, set_words
 from subclaw.core.agent import Access
 from subclaw.core.errors import Denied
+from subclaw.core.event import Event, MessageReceived, TurnStarted
 from subclaw.core.history import history
 from subclaw.core.model import UserSaid
 from subclaw.core.policy import Mode, Rule, Scope
 from subclaw.core.secret import Binding, Place
 from subclaw.core.secret_words import check_secret_name, checked_binding
-from subclaw.core.transcript import AskModel, Event, MessageReceived, TurnStarted, next_step
+from subclaw.core.transcript import AskModel, next_step
 
 GITHUB = Binding(hosts=("api.github.com", "github.com"))
 OPEN = Rule(host="a.test")

@@ -23,10 +23,10 @@ from subclaw.core.budget import (
     turn_over,
 )
 from subclaw.core.errors import Invalid
+from subclaw.core.event import Event, MessageReceived, ModelReplied, TurnFinished, TurnOutcome, TurnStarted
 from subclaw.core.model import REPLY_LIMIT_TOKENS, ModelSaid, Prompt, ToolSaid, Usage, UserSaid
 from subclaw.core.tokens import prompt_tokens
 from subclaw.core.tool import ToolCall, ToolDefinition
-from subclaw.core.transcript import Event, MessageReceived, ModelReplied, TurnFinished, TurnOutcome, TurnStarted
 
 CALL = ToolCall(id="c1", name="act", arguments='{"a": 1}')
 TOOL = ToolDefinition(name="act", description="Acts.", parameters={"type": "object"}, idempotent=True)

@@ -12,10 +12,7 @@ from subclaw.core.context import (
     fit_or_part,
     room_of,
 )
-from subclaw.core.history import history
-from subclaw.core.model import ModelSaid, ToolSaid, Usage, UserSaid, Utterance
-from subclaw.core.tool import ToolCall
-from subclaw.core.transcript import (
+from subclaw.core.event import (
     Event,
     HistorySummarised,
     MessageReceived,
@@ -27,6 +24,9 @@ from subclaw.core.transcript import (
     TurnOutcome,
     TurnStarted,
 )
+from subclaw.core.history import history
+from subclaw.core.model import ModelSaid, ToolSaid, Usage, UserSaid, Utterance
+from subclaw.core.tool import ToolCall
 
 ROOM = room_of(32_000, fixed_tokens=1_000)
 REQUEST = "sum it up"

@@ -20,26 +20,21 @@ from subclaw.core.approval import (
     waiting_words,
 )
 from subclaw.core.decision import is_approved, open_requests, settle
-from subclaw.core.history import history
-from subclaw.core.model import ModelSaid, ToolSaid, Usage, UserSaid
-from subclaw.core.tool import ToolCall
-from subclaw.core.transcript import (
-    AskModel,
-    CancelCalls,
+from subclaw.core.event import (
     Event,
-    FinishTurn,
     MessageReceived,
     ModelReplied,
-    PerformCalls,
     ScheduleDue,
     ToolFinished,
     ToolStarted,
     TurnFinished,
     TurnOutcome,
     TurnStarted,
-    next_step,
-    turn_id,
 )
+from subclaw.core.history import history
+from subclaw.core.model import ModelSaid, ToolSaid, Usage, UserSaid
+from subclaw.core.tool import ToolCall
+from subclaw.core.transcript import AskModel, CancelCalls, FinishTurn, PerformCalls, next_step, turn_id
 
 NOW = datetime(2026, 11, 21, 13, 5, tzinfo=UTC)
 ME = "tenant 1"

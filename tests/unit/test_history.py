@@ -1,9 +1,6 @@
 """What a model is told of a conversation in which it once refused to answer."""
 
-from subclaw.core.history import REFUSED, history
-from subclaw.core.model import ModelSaid, Usage, UserSaid
-from subclaw.core.tool import ToolCall
-from subclaw.core.transcript import (
+from subclaw.core.event import (
     Event,
     HistorySummarised,
     MessageReceived,
@@ -14,6 +11,9 @@ from subclaw.core.transcript import (
     TurnOutcome,
     TurnStarted,
 )
+from subclaw.core.history import REFUSED, history
+from subclaw.core.model import ModelSaid, Usage, UserSaid
+from subclaw.core.tool import ToolCall
 
 USAGE = Usage(model="m", input_tokens=1, output_tokens=1)
 CALL = ToolCall(id="c1", name="look", arguments="{}")

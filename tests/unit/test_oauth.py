@@ -9,12 +9,13 @@ import pytest
 
 from subclaw.commands.oauth import ProviderOptions, wanted_provider
 from subclaw.core.errors import Invalid
+from subclaw.core.event import Event, TurnStarted
 from subclaw.core.history import told
 from subclaw.core.model import UserSaid
 from subclaw.core.oauth import AccountLost, Flow, FlowState, Provider, authorization_url, challenge_of, checked_provider
 from subclaw.core.oauth_presets import PRESETS
 from subclaw.core.secret import Binding, Grant
-from subclaw.core.transcript import AskModel, Event, TurnStarted, next_step
+from subclaw.core.transcript import AskModel, next_step
 from subclaw.egress.oauth.freshness import is_expired, is_stale, is_worth_renewing
 
 PROVIDER = Provider(

@@ -1,8 +1,8 @@
 """The prompts of a turn: the next step's, half as long a one, and the request for a summary."""
 
+from subclaw.core.event import Event, MessageReceived, ModelReplied, TurnFinished, TurnOutcome, TurnStarted
 from subclaw.core.model import ModelSaid, Usage, UserSaid
 from subclaw.core.tool import ToolDefinition
-from subclaw.core.transcript import Event, MessageReceived, ModelReplied, TurnFinished, TurnOutcome, TurnStarted
 from subclaw.turns.prompt import (
     SUMMARY_REQUEST,
     SummaryWanted,

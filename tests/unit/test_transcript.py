@@ -2,6 +2,22 @@
 
 import pytest
 
+from subclaw.core.event import (
+    BudgetReached,
+    BudgetWarned,
+    Event,
+    MessageReceived,
+    ModelFailed,
+    ModelReplied,
+    ReplyQueued,
+    ScheduleDue,
+    ToolFinished,
+    ToolStarted,
+    TurnFinished,
+    TurnOutcome,
+    TurnOverdue,
+    TurnStarted,
+)
 from subclaw.core.history import history
 from subclaw.core.manners import AnswerCut, AnswerSentBack
 from subclaw.core.model import ModelSaid, ToolSaid, Usage, UserSaid
@@ -11,26 +27,12 @@ from subclaw.core.transcript import (
     OVERDUE,
     SAME_CALL_LIMIT,
     AskModel,
-    BudgetReached,
-    BudgetWarned,
     CancelCalls,
-    Event,
     FinishTurn,
     MendAnswer,
-    MessageReceived,
-    ModelFailed,
-    ModelReplied,
     PerformCalls,
-    ReplyQueued,
     Rest,
-    ScheduleDue,
     Step,
-    ToolFinished,
-    ToolStarted,
-    TurnFinished,
-    TurnOutcome,
-    TurnOverdue,
-    TurnStarted,
     next_step,
 )
 

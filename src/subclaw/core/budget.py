@@ -11,17 +11,10 @@ from enum import StrEnum
 
 from subclaw.core.agent import AgentSettings
 from subclaw.core.errors import Invalid
+from subclaw.core.event import BudgetReached, Event, HistorySummarised, ModelCancelled, ModelReplied, SummaryFailed
 from subclaw.core.model import REPLY_LIMIT_TOKENS, Prompt, Usage
 from subclaw.core.tokens import prompt_tokens
-from subclaw.core.transcript import (
-    BudgetReached,
-    Event,
-    HistorySummarised,
-    ModelCancelled,
-    ModelReplied,
-    SummaryFailed,
-    current_turn,
-)
+from subclaw.core.transcript import current_turn
 
 EVERYBODY = "*"
 """The subject of a budget that is for each of its level that has none of its own."""

@@ -9,10 +9,7 @@ summary can be had, the oldest that was said.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from subclaw.core.history import last_summary, shorten_message, told
-from subclaw.core.model import ToolSaid, UserSaid, Utterance, reply_limit_tokens
-from subclaw.core.tokens import BYTES_PER_TOKEN, Gauge, text_tokens, utterance_tokens
-from subclaw.core.transcript import (
+from subclaw.core.event import (
     Event,
     HistorySummarised,
     ModelFailed,
@@ -20,8 +17,11 @@ from subclaw.core.transcript import (
     Prompting,
     SummaryFailed,
     TurnStarted,
-    current_turn,
 )
+from subclaw.core.history import last_summary, shorten_message, told
+from subclaw.core.model import ToolSaid, UserSaid, Utterance, reply_limit_tokens
+from subclaw.core.tokens import BYTES_PER_TOKEN, Gauge, text_tokens, utterance_tokens
+from subclaw.core.transcript import current_turn
 
 MARGIN = 20
 """One part in so many of the rest is kept for estimates that are too low."""

@@ -15,7 +15,8 @@ from subclaw.core.approval import (
     expired_words,
     parse_decision,
 )
-from subclaw.core.transcript import Event, MessageReceived, current_turn, ends_turn
+from subclaw.core.event import Event, MessageReceived
+from subclaw.core.transcript import current_turn, ends_turn
 
 
 def settle(events: Sequence[Event], *, now: datetime, speaker: str) -> tuple[ApprovalEvent, ...]:

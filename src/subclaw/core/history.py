@@ -16,11 +16,7 @@ from subclaw.core.approval import (
     waiting_words,
 )
 from subclaw.core.attachment import AttachmentKept, attachment_words
-from subclaw.core.manners import AnswerCut, AnswerSentBack
-from subclaw.core.model import ModelSaid, ToolSaid, UserSaid, Utterance
-from subclaw.core.oauth import AccountLost
-from subclaw.core.transcript import (
-    OUTCOME_UNKNOWN,
+from subclaw.core.event import (
     AttachmentsKept,
     BudgetReached,
     Event,
@@ -34,8 +30,11 @@ from subclaw.core.transcript import (
     ScheduleDue,
     ToolFinished,
     TurnStarted,
-    current_turn,
 )
+from subclaw.core.manners import AnswerCut, AnswerSentBack
+from subclaw.core.model import ModelSaid, ToolSaid, UserSaid, Utterance
+from subclaw.core.oauth import AccountLost
+from subclaw.core.transcript import OUTCOME_UNKNOWN, current_turn
 
 Files = tuple[AttachmentKept, ...]
 

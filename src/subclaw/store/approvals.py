@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from subclaw.core.approval import ApprovalRequested
+from subclaw.core.event import Event
 from subclaw.core.tenant import TenantId
-from subclaw.core.transcript import Event
 from subclaw.store.database import Database
 from subclaw.store.events import decode, encode
 

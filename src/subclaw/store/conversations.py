@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from subclaw.core.access import LINK_LIFE_S
 from subclaw.core.approval import ApprovalRequested
 from subclaw.core.channel import Address, InboundMessage, Receipt
+from subclaw.core.event import Event
 from subclaw.core.fault import FaultPoint, reached
 from subclaw.core.tenant import TenantId
-from subclaw.core.transcript import Event
 from subclaw.core.turn import Conversation, Lease
 from subclaw.store.access import REQUEST_LIMIT
 from subclaw.store.database import Database

@@ -7,32 +7,32 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from subclaw.core import access, approval, manners, oauth, transcript
+from subclaw.core import access, approval, event, manners, oauth
 from subclaw.core.errors import Corrupt
-from subclaw.core.transcript import Event
+from subclaw.core.event import Event
 
 _TYPES: Mapping[str, type[Event]] = {
-    "message.received": transcript.MessageReceived,
-    "message.kept": transcript.MessageKept,
-    "attachments.kept": transcript.AttachmentsKept,
-    "schedule.due": transcript.ScheduleDue,
+    "message.received": event.MessageReceived,
+    "message.kept": event.MessageKept,
+    "attachments.kept": event.AttachmentsKept,
+    "schedule.due": event.ScheduleDue,
     "secret.set": access.SecretSet,
     "account.lost": oauth.AccountLost,
     "access.decided": access.AccessDecided,
-    "turn.started": transcript.TurnStarted,
-    "model.replied": transcript.ModelReplied,
-    "model.failed": transcript.ModelFailed,
-    "model.cancelled": transcript.ModelCancelled,
-    "turn.overdue": transcript.TurnOverdue,
-    "budget.warned": transcript.BudgetWarned,
-    "budget.reached": transcript.BudgetReached,
-    "history.summarised": transcript.HistorySummarised,
-    "history.summary_failed": transcript.SummaryFailed,
-    "tool.started": transcript.ToolStarted,
-    "tool.finished": transcript.ToolFinished,
-    "reply.queued": transcript.ReplyQueued,
-    "reply.sent": transcript.ReplySent,
-    "turn.finished": transcript.TurnFinished,
+    "turn.started": event.TurnStarted,
+    "model.replied": event.ModelReplied,
+    "model.failed": event.ModelFailed,
+    "model.cancelled": event.ModelCancelled,
+    "turn.overdue": event.TurnOverdue,
+    "budget.warned": event.BudgetWarned,
+    "budget.reached": event.BudgetReached,
+    "history.summarised": event.HistorySummarised,
+    "history.summary_failed": event.SummaryFailed,
+    "tool.started": event.ToolStarted,
+    "tool.finished": event.ToolFinished,
+    "reply.queued": event.ReplyQueued,
+    "reply.sent": event.ReplySent,
+    "turn.finished": event.TurnFinished,
     "approval.requested": approval.ApprovalRequested,
     "approval.decided": approval.ApprovalDecided,
     "approval.lapsed": approval.ApprovalLapsed,

@@ -24,9 +24,9 @@ from subclaw.core.approval import (
 )
 from subclaw.core.decision import open_requests, requests, settle
 from subclaw.core.errors import Invalid, SubclawError
+from subclaw.core.event import Event, ReplyQueued, ToolFinished
 from subclaw.core.tenant import TenantId
 from subclaw.core.tool import ToolCall, ToolDefinition
-from subclaw.core.transcript import Event, ReplyQueued, ToolFinished
 from subclaw.store import approvals
 from subclaw.store.approvals import Resting
 from subclaw.store.database import Database

@@ -8,7 +8,8 @@ from functools import partial
 from subclaw.core.attachment import AttachmentClaimed, AttachmentKept, media_type_of, path_of
 from subclaw.core.channel import ATTACHMENTS_LIMIT_BYTES, Channel, Fetches
 from subclaw.core.errors import Exhausted, Invalid, NotFound, SubclawError
-from subclaw.core.transcript import AttachmentsKept, MessageReceived, current_turn
+from subclaw.core.event import AttachmentsKept, MessageReceived
+from subclaw.core.transcript import current_turn
 from subclaw.core.turn import Lease
 from subclaw.store.attachments import WaitingAttachment, forget_attachments, waiting_attachments
 from subclaw.store.database import Database, LeaseLost

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from subclaw.core.transcript import Event
+from subclaw.core.event import Event
 from subclaw.core.turn import Lease
 from subclaw.store import conversations
 from subclaw.store.database import Database

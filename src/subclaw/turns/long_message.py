@@ -6,10 +6,11 @@ from functools import partial
 from typing import Protocol
 
 from subclaw.core.errors import SubclawError
+from subclaw.core.event import MessageKept, MessageReceived
 from subclaw.core.machine import HOME
 from subclaw.core.tenant import TenantId
 from subclaw.core.tokens import BYTES_PER_TOKEN
-from subclaw.core.transcript import MessageKept, MessageReceived, current_turn
+from subclaw.core.transcript import current_turn
 from subclaw.turns.attention import Attention, Halt
 from subclaw.turns.journal import Journal
 

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from subclaw.core.context import Fitted, OldPart, Room, fit, fit_or_part, room_of
+from subclaw.core.event import Event
 from subclaw.core.model import Prompt
 from subclaw.core.tokens import BYTES_PER_TOKEN, text_tokens, tool_tokens
 from subclaw.core.tool import ToolDefinition
-from subclaw.core.transcript import Event
 
 WINDOW_TOKENS = 128_000
 """The window of a model of which no other is known."""

@@ -17,6 +17,18 @@ from subclaw.core.budget import FREE, Tariff
 from subclaw.core.consent import LAWS
 from subclaw.core.decision import is_approved
 from subclaw.core.errors import Exhausted, SubclawError, Unavailable
+from subclaw.core.event import (
+    BudgetReached,
+    Event,
+    ModelFailed,
+    ModelReplied,
+    ReplyQueued,
+    ToolFinished,
+    ToolStarted,
+    TurnFinished,
+    TurnOutcome,
+    TurnOverdue,
+)
 from subclaw.core.fault import FaultPoint, reached
 from subclaw.core.harness import RELOAD_HARNESS
 from subclaw.core.message import is_stop
@@ -26,20 +38,10 @@ from subclaw.core.transcript import (
     CANCELLED,
     OUTCOME_UNKNOWN,
     AskModel,
-    BudgetReached,
     CancelCalls,
-    Event,
     FinishTurn,
     MendAnswer,
-    ModelFailed,
-    ModelReplied,
     PerformCalls,
-    ReplyQueued,
-    ToolFinished,
-    ToolStarted,
-    TurnFinished,
-    TurnOutcome,
-    TurnOverdue,
     current_turn,
     next_step,
     open_calls,

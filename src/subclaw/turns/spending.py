@@ -8,10 +8,10 @@ from datetime import UTC
 from subclaw.core.agent import AgentSettings
 from subclaw.core.budget import Reached, Tariff, estimate, over_detail, over_words, soft_words, turn_over
 from subclaw.core.errors import Exhausted
+from subclaw.core.event import BudgetReached, BudgetWarned, Event, ModelCancelled
 from subclaw.core.model import Model, ModelReply, Prompt, Usage
 from subclaw.core.tenant import TenantId
 from subclaw.core.tokens import prompt_tokens
-from subclaw.core.transcript import BudgetReached, BudgetWarned, Event, ModelCancelled
 from subclaw.core.turn import Lease
 from subclaw.store.budgets import charge_segments, reserve
 from subclaw.store.completions import completions_of_turn

@@ -4,8 +4,8 @@ import logging
 from functools import partial
 
 from subclaw.core.errors import SubclawError
+from subclaw.core.event import Event, HistorySummarised, SummaryFailed
 from subclaw.core.model import Model
-from subclaw.core.transcript import Event, HistorySummarised, SummaryFailed
 from subclaw.turns.attention import Attention, Halt
 from subclaw.turns.journal import Journal
 from subclaw.turns.prompt import SummaryWanted

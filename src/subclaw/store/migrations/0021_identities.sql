@@ -175,7 +175,7 @@ BEGIN
             AND NOT a.attisdropped AND c.relname <> ALL (ARRAY[
                 'identity', 'conversation', 'inbox', 'event', 'outbox', 'outbox_part', 'consent', 'link_code',
                 'budget_counter', 'budget_change', 'egress_decision', 'egress_usage', 'machine', 'machine_use', 'house',
-                'house_file'])
+                'house_file', 'onboarding', 'platform_answer'])
     LOOP
         EXECUTE format('SELECT EXISTS (SELECT FROM %I WHERE tenant_id = $1)', v_table) INTO v_found USING p_tenant;
         IF v_found THEN
