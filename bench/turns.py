@@ -34,6 +34,18 @@ CONVERSATIONS = 80
 AT_ONCE = 20
 TURNS_EACH = 7
 START_S = 90
+OPEN_TO_ALL = """
+[onboarding]
+greet = false
+prepare_machine = false
+new_tenants_an_hour = 1000000
+[limits]
+messages_per_minute = 100000
+burst = 10000
+strangers_per_minute = 1000000
+"""
+"""Strangers are let in as they come, what they hear first is the agent, and all may say as much as they like."""
+
 YARDSTICK_STEPS = 3_000
 YARDSTICK_EVERY_S = 0.05
 
@@ -64,10 +76,8 @@ def box(settings: Mapping[str, str]) -> Iterator[tuple[psutil.Process, str]]:
     """Run a box; yields its supervisor and the address of its web chat."""
     with tempfile.TemporaryDirectory(prefix="subclaw-bench-", dir="/tmp") as folder:
         os.chmod(folder, 0o755)
-        # Strangers are let in as they come, and what they hear first is the agent. The lock makes it subclaw's folder.
-        (Path(folder) / "lock").touch(mode=0o644)
-        onboarding = "greet = false\nprepare_machine = false\nnew_tenants_an_hour = 1000000\n"
-        (Path(folder) / "agent.toml").write_text(f"[onboarding]\n{onboarding}")
+        (Path(folder) / "lock").touch(mode=0o644)  # which makes it subclaw's folder
+        (Path(folder) / "agent.toml").write_text(OPEN_TO_ALL)
         environment = {**os.environ, **settings, "SUBCLAW_HOME": folder}
         command = [sys.executable, "-m", "subclaw", "up"]
         with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as process:

@@ -37,6 +37,17 @@ NAMES = ("egress", "host", "web", "caddy", "worker", "postgres")
 OPERATORS = ("SUBCLAW_", "OPENAI_", "ANTHROPIC_", "GOOGLE_", "TWILIO_", "DATABASE_URL")
 T = TypeVar("T")
 
+OPEN_TO_ALL = """
+[onboarding]
+greet = false
+prepare_machine = false
+new_tenants_an_hour = 1000000
+[limits]
+messages_per_minute = 100000
+burst = 10000
+strangers_per_minute = 1000000
+"""
+
 HOMES: set[Path] = set()
 """The state folders of this run."""
 
@@ -156,10 +167,11 @@ def write_agent_file(home: Path, text: str) -> None:
 def running_box(home: Path, **settings: str) -> Iterator[RunningBox]:
     """Run a box on a state folder, and stop it at the end unless that was done.
 
-    Strangers are let in as they come, and what they hear first is the agent, unless the folder says otherwise.
+    Strangers are let in as they come, what they hear first is the agent, and all may say as much as they like, unless
+    the folder says otherwise.
     """
     if not (home / "agent.toml").exists():
-        write_agent_file(home, "[onboarding]\ngreet = false\nprepare_machine = false\nnew_tenants_an_hour = 1000000\n")
+        write_agent_file(home, OPEN_TO_ALL)
     said = home.with_suffix(".said")
     with said.open("wb") as output:
         process = subprocess.Popen(
