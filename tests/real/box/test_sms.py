@@ -65,13 +65,15 @@ def test_the_operator_sees_why_a_reply_did_not_go_out_and_sends_it_again(scripte
 
     scripted_box.model.play("are you there?", Words(text="Here, with a secret."))
     twilio.behaviours.append(Behaviour.OPTED_OUT)
-    text_in(box, message("are you there?", "+15550100011"))
+    person = "+15550100011"
+    text_in(box, message("are you there?", person))
     wait_for(lambda: box.rows("SELECT FROM outbox WHERE state = 'failed'"), "the reply did not fail")
     listed = outbox("list", "--json")
     (letter,) = json.loads(listed.stdout)
     assert (letter["channel"], letter["state"], letter["tries"]) == ("sms", "failed", 1)
     assert letter["reason"] == "this person has opted out with STOP (HTTP 400, error 21610)"
     assert "secret" not in listed.stdout
+    text_in(box, message("START", person))  # else nothing is sent to somebody who does not want it
     assert outbox("retry", str(letter["id"])).returncode == 0
     wait_for(lambda: "Here, with a secret." in [one.text for one in twilio.messages], "it was not sent again")
     wait_for(lambda: not box.rows("SELECT FROM outbox WHERE state <> 'sent'"), "that it was sent is not written")
