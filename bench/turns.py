@@ -76,7 +76,6 @@ def box(settings: Mapping[str, str]) -> Iterator[tuple[psutil.Process, str]]:
     """Run a box; yields its supervisor and the address of its web chat."""
     with tempfile.TemporaryDirectory(prefix="subclaw-bench-", dir="/tmp") as folder:
         os.chmod(folder, 0o755)
-        (Path(folder) / "lock").touch(mode=0o644)  # which makes it subclaw's folder
         (Path(folder) / "agent.toml").write_text(OPEN_TO_ALL)
         environment = {**os.environ, **settings, "SUBCLAW_HOME": folder}
         command = [sys.executable, "-m", "subclaw", "up"]

@@ -223,9 +223,13 @@ def prepare_home(home: Home) -> None:
 
 
 def _take(home: Home) -> None:
-    """Make the folder subclaw's own, unless it is somebody else's: its owner and mode are about to change."""
+    """Make the folder subclaw's own, unless it is somebody else's: its owner and mode are about to change.
+
+    What the operator writes for subclaw may be there before it is started for the first time.
+    """
     home.path.mkdir(parents=True, exist_ok=True)
-    if not home.lock_file.exists() and {entry.name for entry in home.path.iterdir()} - {"lost+found"}:
+    ours = {"lost+found", home.agent_file.name, home.front_file.name}
+    if not home.lock_file.exists() and {entry.name for entry in home.path.iterdir()} - ours:
         raise Conflict(
             f"The folder {home.path} holds other files. Set SUBCLAW_HOME to an empty folder, or to a new one."
         )

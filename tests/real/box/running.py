@@ -158,8 +158,7 @@ def state_folder() -> Iterator[Path]:
 
 
 def write_agent_file(home: Path, text: str) -> None:
-    """Write the operator's settings of the agent into a state folder, which is subclaw's from then on."""
-    (home / "lock").touch(mode=0o644)
+    """Write the operator's settings of the agent into a state folder."""
     (home / "agent.toml").write_text(text)
 
 
