@@ -1,5 +1,6 @@
 """The gateway as a process of its own: who may read its key and use its socket, what it holds, how it ends."""
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -86,6 +87,12 @@ def _until_listening(process: subprocess.Popen[bytes], folder: Path) -> None:
     raise AssertionError("the gateway did not start")
 
 
+async def _until_logged(log: Path, line: bytes, count: int) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while (await asyncio.to_thread(log.read_bytes)).count(line) < count:
+            await asyncio.sleep(0.02)
+
+
 async def _ok(_: Seen, connection: Connection) -> None:
     await connection.write(simple(b"x" * 1_000))
 
@@ -100,6 +107,8 @@ def test_it_is_small_and_ends_when_told(tmp_path: Path) -> None:
                     rss_mb = psutil.Process(process.pid).memory_info().rss / 1e6
                     assert rss_mb < RSS_LIMIT_MB
                     assert len(api.connections) == 1
+                # A call is written down once its answer is out, so perhaps after the client has it.
+                await _until_logged(tmp_path / "log", b"method=POST upstream=api status=200", 300)
                 process.terminate()
                 process.wait(timeout=DEADLINE_S)
             log = (tmp_path / "log").read_bytes()
