@@ -174,7 +174,7 @@ def test_background_process_neither_holds_the_call_up_nor_dies_of_it(host: Host)
         script = "(for i in 1 2 3 4 5 6 7 8; do echo noise; sleep 0.1; done; echo end > late) & echo started"
         result = await machines.run(TENANT, Command(text=script, timeout_s=60))
         assert result.output.startswith(b"started")
-        assert (await shell(machines, "while ! [ -e late ]; do sleep 0.1; done; cat late")) == b"end\n"
+        assert (await shell(machines, "while ! [ -s late ]; do sleep 0.1; done; cat late")) == b"end\n"
 
     host.use(scenario)
 
@@ -182,8 +182,8 @@ def test_background_process_neither_holds_the_call_up_nor_dies_of_it(host: Host)
 def test_calls_do_not_wait_for_each_other(host: Host) -> None:
     async def scenario(machines: HostClient) -> None:
         async with asyncio.TaskGroup() as group:
-            waiting = "rm -f go; while ! [ -e go ]; do sleep 0.05; done; echo went"
-            slow = group.create_task(machines.run(TENANT, Command(text=f"touch ready; {waiting}", timeout_s=60)))
+            waiting = "rm -f go; touch ready; while ! [ -e go ]; do sleep 0.05; done; echo went"
+            slow = group.create_task(machines.run(TENANT, Command(text=waiting, timeout_s=60)))
             await shell(machines, "while ! [ -e ready ]; do sleep 0.05; done")
             assert not slow.done()
             await machines.write(TENANT, "go", b"")
