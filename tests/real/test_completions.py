@@ -340,7 +340,7 @@ def test_a_turns_own_limit_counts_its_calls_and_its_completions(address: Databas
         await conversations.append(database, lease, [replied(100)])
         completions = metered(database, ScriptedModel([words("yes")]), agent=agent)
         answers = await completions.complete(asker_of(lease), [prompt()] * 5)
-        assert [isinstance(answer, ModelReply) for answer in answers].count(True) in (2, 3)
+        assert sum(isinstance(answer, ModelReply) for answer in answers) >= 2
         while isinstance((await completions.complete(asker_of(lease), [prompt()]))[0], ModelReply):
             pass
         (refused,) = await completions.complete(asker_of(lease), [prompt()])
