@@ -25,6 +25,7 @@ from subclaw.core.tenant import TenantId
 from subclaw.egress.control.client import gateway_client, verify
 from subclaw.store.database import Database, DatabaseAddress, Role, open_database
 from subclaw.store.feed import StoreFeed
+from subclaw.store.heard import last_heard
 from subclaw.store.outbox import StoreReports
 from subclaw.testing.egress import running_gateway
 from subclaw.testing.models import ScriptedModel, words
@@ -122,8 +123,14 @@ async def channel_scene(
             verify=functools.partial(verify, gateway),
             public_url=PUBLIC_URL,
             title="subclaw",
+            gateway_socket=socket,
         )
-        outside = Outside(gateway_socket=socket, public_url=public_url, intake=intake)
+        outside = Outside(
+            gateway_socket=socket,
+            public_url=public_url,
+            intake=intake,
+            last_heard=functools.partial(last_heard, database),
+        )
         app = FastAPI()
         for one in set_up:
             if one.routes:

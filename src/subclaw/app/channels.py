@@ -3,14 +3,17 @@
 from subclaw.app.addresses import public_url
 from subclaw.channels.kind import Outside
 from subclaw.config import Settings
-from subclaw.core.channel import Intake
+from subclaw.core.channel import Intake, LastHeard
 from subclaw.home import Home
 
 
-def outside(settings: Settings, port: int, intake: Intake) -> Outside:
+def outside(settings: Settings, port: int, intake: Intake, last_heard: LastHeard) -> Outside:
     """Return what channels make their calls by."""
     return Outside(
-        gateway_socket=Home(settings.home).egress_socket, public_url=reachable_url(settings, port), intake=intake
+        gateway_socket=Home(settings.home).egress_socket,
+        public_url=reachable_url(settings, port),
+        intake=intake,
+        last_heard=last_heard,
     )
 
 

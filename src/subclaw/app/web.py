@@ -56,6 +56,7 @@ async def run_web(settings: Settings, port: int) -> None:
             title=TITLE,
             front_file=home.front_file,
             channels=settings.channels,
+            gateway_socket=home.egress_socket,
         )
         routers = [
             *(channel.routes(inside) for channel in settings.channels if channel.routes),

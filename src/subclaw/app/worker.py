@@ -33,6 +33,7 @@ from subclaw.routes.releases import Releases
 from subclaw.schedules.reminders import keep_time
 from subclaw.store.access import StoreAccess
 from subclaw.store.database import Role, open_database
+from subclaw.store.heard import last_heard
 from subclaw.store.secrets import placeholders
 from subclaw.store.sites import StoreSites
 from subclaw.store.tenant_settings import model_name
@@ -111,7 +112,8 @@ async def run_worker(settings: Settings, port: int) -> None:
             clock=utc_now,
             approve_commands=needs_approval(agent.approve, SHELL_EXEC),
         )
-        ways = outside(settings, port, make_intake(settings, port, database, agent))
+        intake = make_intake(settings, port, database, agent)
+        ways = outside(settings, port, intake, functools.partial(last_heard, database))
         channels = await stack.enter_async_context(open_channels(settings.channels, ways))
         typist = Typist(channels)
         turns = Turns(

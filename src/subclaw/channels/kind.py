@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from subclaw.core.channel import Channel, DeliveryReports, Intake
+from subclaw.core.channel import Channel, DeliveryReports, Intake, LastHeard
 from subclaw.core.feed import ChatFeed
 from subclaw.core.signature import Signature
 from subclaw.core.upstream import Upstream
@@ -28,6 +28,7 @@ Verify = Callable[[str, Mapping[str, object]], Awaitable[bool]]
 class Inside:
     """What a channel's routes are given. `public_url` is that of the control plane, without a slash at its end.
 
+    By the gateway's socket a route may answer who has no conversation, once the provider's call is acknowledged.
     For the front page: the file with the operator's words, if there is one, and the channels that are set up.
     """
 
@@ -37,6 +38,7 @@ class Inside:
     verify: Verify
     public_url: str
     title: str
+    gateway_socket: Path
     front_file: Path | None = None
     channels: tuple[ChannelSetUp, ...] = ()
 
@@ -46,12 +48,14 @@ class Outside:
     """What a channel is given for its calls. All of them go by the gateway, whose socket this is.
 
     `public_url` is as above, and None if the world cannot reach this host by it; `intake` is for channels that fetch
-    messages, and do not wait for them.
+    messages, and do not wait for them. `last_heard` is for those whose provider wants to know what is answered, or when
+    the person wrote last.
     """
 
     gateway_socket: Path
     public_url: str | None
     intake: Intake
+    last_heard: LastHeard
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,10 @@ from subclaw.channels.kind import ChannelKind, ChannelSetUp, Outside
 from subclaw.channels.sms.kind import SMS
 from subclaw.channels.telegram.kind import TELEGRAM
 from subclaw.channels.web.kind import WEB
+from subclaw.channels.whatsapp.kind import WHATSAPP
 from subclaw.core.channel import Channel, ChargedBySegments
 
-KINDS: tuple[ChannelKind, ...] = (WEB, SMS, TELEGRAM)
+KINDS: tuple[ChannelKind, ...] = (WEB, SMS, TELEGRAM, WHATSAPP)
 
 VARIABLES = tuple(variable for kind in KINDS for variable in kind.variables)
 """Environment variables in the clear."""

@@ -11,7 +11,7 @@ from subclaw.app.channels import outside
 from subclaw.channels.kind import ChannelSetUp, Outside
 from subclaw.channels.registry import KINDS
 from subclaw.config import Settings
-from subclaw.core.channel import InboundMessage, Receipt
+from subclaw.core.channel import Address, InboundMessage, Receipt
 from subclaw.core.errors import SubclawError, Unavailable
 from subclaw.home import Home
 
@@ -39,7 +39,7 @@ async def examine_channels(settings: Settings, console: Console, *, as_json: boo
     """
     set_up = {one.kind.name: one for one in settings.channels}
     port = settings.port or Home(settings.home).port()
-    ways = outside(settings, port, _NoIntake()) if port else None
+    ways = outside(settings, port, _NoIntake(), _nothing_heard) if port else None
     url = public_url(settings, port) if port else settings.public_url or ""
     reports = [
         await _examine(set_up[kind.name], ways, url.rstrip("/"))
@@ -109,6 +109,10 @@ def _print(report: ChannelReport, console: Console) -> None:
     for address, where in report.webhooks:
         console.print(f"      {address}", markup=False, highlight=False, soft_wrap=True)
         console.print(f"        goes to: {where}", markup=False, highlight=False, soft_wrap=True)
+
+
+async def _nothing_heard(address: Address) -> None:
+    """Nobody writes or is written to here."""
 
 
 class _NoIntake:

@@ -4,7 +4,7 @@ A channel verifies what it is sent, hands it to `Intake`, and acknowledges only 
 through `Channel.send`, from the outbox.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -72,6 +72,18 @@ class Receipt:
     tenant_id: TenantId
     conversation_id: int
     duplicate: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heard:
+    """What somebody wrote last: the provider's id of the message, and when it was written."""
+
+    provider_id: str
+    at: datetime
+
+
+LastHeard = Callable[[Address], Awaitable[Heard | None]]
+"""Tells what was last heard from an address; None if nothing is known of it. Errors: `Unavailable`."""
 
 
 class Intake(Protocol):

@@ -14,7 +14,8 @@ from subclaw.egress.http.request import Request
 from subclaw.egress.refusal import Refusal
 from subclaw.egress.vault import Vault
 
-CLAIM_LIMIT_BYTES = 262_144
+CLAIM_LIMIT_BYTES = 4_500_000
+"""A webhook of 3 MB, in Base64: providers put several messages into one."""
 
 
 async def answer_verify(door: Door, request: Request, vault: Vault, signatures: Mapping[str, Signature]) -> bool:
