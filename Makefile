@@ -3,7 +3,7 @@
 .PHONY: help setup setup-dev setup-python demo up test check bench lock clean
 
 # Root is used as it is; anybody else goes through sudo, which keeps the settings that subclaw reads.
-SETTINGS := $(filter SUBCLAW_% TELEGRAM_% WHATSAPP_%,$(.VARIABLES)) DATABASE_URL OPENAI_API_KEY OPENAI_BASE_URL ANTHROPIC_API_KEY \
+SETTINGS := $(filter SUBCLAW_% TELEGRAM_% WHATSAPP_% IMESSAGE_% BLUEBUBBLES_%,$(.VARIABLES)) DATABASE_URL OPENAI_API_KEY OPENAI_BASE_URL ANTHROPIC_API_KEY \
   ANTHROPIC_BASE_URL GOOGLE_API_KEY GOOGLE_BASE_URL TWILIO_ACCOUNT_SID TWILIO_AUTH_TOKEN TWILIO_NUMBER TWILIO_BASE_URL \
   PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_FIND_LINKS PIP_CERT http_proxy https_proxy no_proxy CI TERM COLUMNS
 comma := ,

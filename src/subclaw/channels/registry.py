@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from subclaw.channels.imessage.kind import IMESSAGE
 from subclaw.channels.kind import ChannelKind, ChannelSetUp, Outside
 from subclaw.channels.sms.kind import SMS
 from subclaw.channels.telegram.kind import TELEGRAM
@@ -10,7 +11,7 @@ from subclaw.channels.web.kind import WEB
 from subclaw.channels.whatsapp.kind import WHATSAPP
 from subclaw.core.channel import Channel, ChargedBySegments
 
-KINDS: tuple[ChannelKind, ...] = (WEB, SMS, TELEGRAM, WHATSAPP)
+KINDS: tuple[ChannelKind, ...] = (WEB, SMS, TELEGRAM, WHATSAPP, IMESSAGE)
 
 VARIABLES = tuple(variable for kind in KINDS for variable in kind.variables)
 """Environment variables in the clear."""

@@ -15,8 +15,8 @@ from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
+from subclaw.channels.notices import Notices
 from subclaw.channels.whatsapp.countries import is_served
-from subclaw.channels.whatsapp.notices import Notices
 from subclaw.channels.whatsapp.settings import WEBHOOK_PATH, WhatsAppSettings
 from subclaw.channels.whatsapp.updates import Report, Unreadable, parse_update, read_update
 from subclaw.core.channel import DeliveryReport, DeliveryReports, Intake

@@ -90,8 +90,8 @@ def _check_signature(key: str, claim: Mapping[str, object]) -> bool:
 
 
 def _routes(settings: WhatsAppSettings, inside: Inside) -> APIRouter:
+    from subclaw.channels.notices import Notices
     from subclaw.channels.whatsapp.inbound import whatsapp_router
-    from subclaw.channels.whatsapp.notices import Notices
 
     async def check_signature(body: str, signature: str) -> bool:
         return await inside.verify(SCHEME, {"body": body, "signature": signature})
