@@ -5,7 +5,7 @@ through `Channel.send`, from the outbox.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
@@ -22,11 +22,13 @@ class Address:
     """Where a person is reached: a channel's name ("web", "sms") and the address there (a phone number, a hash).
 
     A place where several people write (a group, a channel) has an address of its own, and so a conversation and a
-    tenant of its own: nothing that somebody told their agent in private is known there.
+    tenant of its own: nothing that somebody told their agent in private is known there. `thread` is where in it a
+    message was said, and so where it is answered, as the channel names that; all its threads are one conversation.
     """
 
     channel: str
     address: str
+    thread: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)

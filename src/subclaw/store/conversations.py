@@ -27,13 +27,15 @@ EVENT_LIMIT_BYTES = 4_000_000
 """Most events of a conversation that a turn looks back on, and most bytes of them, whatever it has itself."""
 
 _OPEN_TURN = """
-    SELECT o.name, o.channel, o.address, o.failures, o.resumed, o.age_s, has_budgets(),
+    SELECT o.name, o.channel, o.address, thread_of(%s), o.failures, o.resumed, o.age_s, has_budgets(),
         transcript_from_summary(%s, %s, %s),
         CASE WHEN EXISTS (SELECT FROM approval a WHERE a.conversation_id = %s AND a.state = 'open')
             THEN open_approvals(%s, %s) END,
         o.model, o.time_zone, o.house_revision, o.is_awake
     FROM open_turn(%s, %s, %s) o
 """
+
+_RECEIVE = "SELECT * FROM receive(%s, %s, %s, %s, %s, %s)"
 
 _RECEIVE_REDACTED = """
     SELECT * FROM receive(
@@ -47,6 +49,7 @@ _RECEIVE_MORE = """
 """
 
 _NOTHING_REMOVED: tuple[object, ...] = (None, None, None, [], 0, 0)
+_IN_THREAD = "SELECT r.* FROM ({}) r CROSS JOIN LATERAL note_thread(r.tenant_id, r.conversation_id, %s, %s)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +88,7 @@ async def receive(
 ) -> Receipt:
     """Store a message and wake its conversation. `names` are tried in turn for a stranger's tenant."""
     reached(FaultPoint.INTAKE_RECEIVING)
-    stored = (
+    stored: tuple[object, ...] = (
         message.sender.channel,
         message.sender.address,
         message.provider_id,
@@ -93,13 +96,15 @@ async def receive(
         message.received_at,
         list(names),
     )
+    query, values = _RECEIVE, stored
     if message.speaker or message.attachments:
         told = _told(removal) if removal else _NOTHING_REMOVED
-        (row,) = await database.rows(_RECEIVE_MORE, *stored, *told, *_more(message))
-    elif removal is None:
-        (row,) = await database.rows("SELECT * FROM receive(%s, %s, %s, %s, %s, %s)", *stored)
-    else:
-        (row,) = await database.rows(_RECEIVE_REDACTED, *stored, *_told(removal))
+        query, values = _RECEIVE_MORE, (*stored, *told, *_more(message))
+    elif removal:
+        query, values = _RECEIVE_REDACTED, (*stored, *_told(removal))
+    if message.sender.thread:
+        query, values = _IN_THREAD.format(query), (*values, message.provider_id, message.sender.thread)
+    (row,) = await database.rows(query, *values)
     reached(FaultPoint.INTAKE_RECEIVED)
     return Receipt(tenant_id=TenantId(row[0]), conversation_id=row[1], duplicate=row[2])
 
@@ -123,12 +128,12 @@ async def reap(database: Database) -> int:
 async def open_turn(database: Database, lease: Lease) -> OpenTurn:
     """Begin a turn with what waits in the inbox, or take up the one that a dead worker left."""
     id = lease.conversation_id
-    looked_at = id, EVENT_LIMIT, EVENT_LIMIT_BYTES, id, lease.tenant_id, id
+    looked_at = id, id, EVENT_LIMIT, EVENT_LIMIT_BYTES, id, lease.tenant_id, id
     (row,) = await database.rows(_OPEN_TURN, *looked_at, *_key(lease))
     reached(FaultPoint.TURN_OPENED)
-    name, channel, address, failures, resumed, age_s, has_budgets, events, waiting, *settings = row
+    name, channel, address, thread, failures, resumed, age_s, has_budgets, events, waiting, *settings = row
     return OpenTurn(
-        conversation=_conversation(lease, name, Address(channel=channel, address=address), *settings),
+        conversation=_conversation(lease, name, Address(channel=channel, address=address, thread=thread), *settings),
         failures=failures,
         resumed=resumed,
         age_s=age_s,

@@ -222,12 +222,12 @@ async def _settle_unknown(
 
 async def _read(database: Database, tenant_id: TenantId, id: int) -> Claimed:
     (row,) = await database.rows("SELECT * FROM read_outbound(%s, %s, %s, %s)", tenant_id, id, *_WITHIN)
-    channel, address, text, attempt, written_at, send_until, unknown_at, overtaken, parts, *manners = row
+    channel, address, thread, text, attempt, written_at, send_until, unknown_at, overtaken, parts, *manners = row
     barred, is_unasked, time_zone, slow_s = manners
     return Claimed(
         tenant_id=tenant_id,
         id=id,
-        to=Address(channel=channel, address=address),
+        to=Address(channel=channel, address=address, thread=thread),
         text=text,
         attempt=attempt,
         written_at=written_at,
