@@ -1,0 +1,1 @@
+"""Slack, by its Events API and its Web API."""
