@@ -16,6 +16,7 @@ from subclaw.cli_invites import invites
 from subclaw.cli_oauth import oauth
 from subclaw.cli_run import AsJson, console, run, settings
 from subclaw.cli_schedules import schedules
+from subclaw.cli_sites import sites
 from subclaw.cli_tenants import tenants
 from subclaw.core.errors import SubclawError
 
@@ -45,6 +46,7 @@ cli.add_typer(secrets, name="secrets")
 cli.add_typer(oauth, name="oauth")
 cli.add_typer(invites, name="invites")
 cli.add_typer(schedules, name="schedules")
+cli.add_typer(sites, name="sites")
 
 Level = Annotated[str, typer.Argument(help="operator, agent, tenant or conversation")]
 Subject = Annotated[str, typer.Argument(help="A tenant's name, a conversation's number; '*' for each.")]

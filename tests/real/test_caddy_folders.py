@@ -1,6 +1,7 @@
 """Static sites served by a real Caddy: types, tags, ranges, pages that are missing, and ways out that are not there."""
 
 import asyncio
+import gzip
 import os
 
 import pytest
@@ -76,6 +77,31 @@ def test_a_release_is_served_with_types_tags_and_ranges() -> None:
             posted = await caddy.get("ann.localhost", method="POST", body=b"x")
             assert (posted.status, posted.headers["allow"]) == (405, "GET, HEAD")
             assert (await caddy.get("ANN.localhost")).status == 200
+
+    asyncio.run(scenario())
+
+
+def test_a_text_that_was_compressed_once_goes_to_whoever_takes_it() -> None:
+    async def scenario() -> None:
+        async with running_caddy() as caddy:
+            text = b"body { color: black }\n" * 200
+            await publish(caddy, "ann", {**TREE, "style.css": text})
+            plain = await caddy.get("ann.localhost", "/style.css")
+            asked = {"Accept-Encoding": "br, gzip"}
+            packed = await caddy.get("ann.localhost", "/style.css", headers=asked)
+            assert (plain.body, gzip.decompress(packed.body)) == (text, text)
+            assert (packed.headers["content-encoding"], packed.headers["content-type"]) == (
+                "gzip",
+                "text/css; charset=utf-8",
+            )
+            assert "Accept-Encoding" in packed.headers["vary"]
+            assert plain.headers["etag"] != packed.headers["etag"]
+            same = await caddy.get(
+                "ann.localhost", "/style.css", headers={**asked, "If-None-Match": packed.headers["etag"]}
+            )
+            assert same.status == 304
+            part = await caddy.get("ann.localhost", "/style.css", headers={"Range": "bytes=0-3"})
+            assert (part.status, part.body) == (206, b"body")
 
     asyncio.run(scenario())
 

@@ -286,7 +286,7 @@ class Rows:
     async def name_of(self, tenant_id: TenantId) -> str:
         return self.names[tenant_id]
 
-    async def set_content(self, tenant_id: TenantId, content: SiteContent) -> None:
+    async def publish(self, tenant_id: TenantId, content: SiteContent, *, files: int = 0, size_bytes: int = 0) -> None:
         self.contents[tenant_id] = content
 
     async def all_sites(self) -> Sequence[Site]:

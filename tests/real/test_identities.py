@@ -149,7 +149,7 @@ def test_an_address_whose_tenant_has_nothing_yet_moves_to_the_other(address: Dat
 
 
 SOMETHING = {
-    "a site": "INSERT INTO site (tenant_id, port) SELECT id, 80 FROM tenant t WHERE t.id = %s",
+    "a site": "SELECT publish_version(%s, NULL, 80, 0, 0, 10)",
     "an answer": """
         INSERT INTO usage (conversation_id, tenant_id, model, input_tokens, output_tokens, cost_microusd)
         SELECT c.id, c.tenant_id, 'm', 1, 1, 0 FROM conversation c WHERE c.tenant_id = %s

@@ -92,6 +92,7 @@ OF_OPERATORS = (
     "retry_outbox",
     "set_oauth_provider",
     "suspend_tenant",
+    "take_site_down",
 )
 """What the operator may do to rows of which it sees figures and states alone, or no seal."""
 
@@ -219,7 +220,9 @@ def test_a_row_cannot_be_written_for_somebody_else(address: DatabaseAddress) -> 
         async with await connect(address, Role.APP) as connection:
             await connection.execute("SELECT set_config('subclaw.tenant', %s, false)", [str(mine)])
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                await connection.execute("INSERT INTO site (tenant_id, port) VALUES (%s, 80)", [theirs])
+                await connection.execute(
+                    "INSERT INTO site_version (tenant_id, number, port) VALUES (%s, 1, 80)", [theirs]
+                )
 
     run(scenario, address)
 
@@ -360,7 +363,7 @@ def test_sites_switch_and_are_listed_for_the_router(address: DatabaseAddress) ->
             sites = StoreSites(database, operator)
             assert await sites.name_of(tenant) == "name-a"
             for content in (StaticSite(release="abc"), DynamicSite(port=8000)):
-                await sites.set_content(tenant, content)
+                await sites.publish(tenant, content)
                 (site,) = await sites.all_sites()
                 assert (site.name, site.content) == ("name-a", content)
             with pytest.raises(NotFound):

@@ -197,7 +197,7 @@ def test_its_site_is_paused_and_nothing_is_published(address: DatabaseAddress) -
         tenant_id = caller_of(address, WEB).tenant_id
         async with open_database(address, Role.OPERATOR, size=1) as operator:
             sites = StoreSites(database, operator)
-            await sites.set_content(tenant_id, StaticSite(release="r"))
+            await sites.publish(tenant_id, StaticSite(release="r"))
             assert await sites.paused() == ""
             await suspended(address, WEB)
             assert [site.is_paused for site in await sites.all_sites()] == [True]

@@ -16,6 +16,7 @@ from subclaw.store.database import Database
 from subclaw.store.house import read_house
 from subclaw.store.notifications import StoreNotifications
 from subclaw.store.schedules import StoreSchedules
+from subclaw.store.sites import StoreSiteHistory
 from subclaw.tools.access import StartAccount, access_tools
 from subclaw.tools.commands import Placeholders
 from subclaw.tools.harness import Reload, harness_tools
@@ -24,6 +25,7 @@ from subclaw.tools.machine import machine_tools
 from subclaw.tools.notify import notify_tools
 from subclaw.tools.schedule import schedule_tools
 from subclaw.tools.site import site_tools
+from subclaw.tools.site_history import history_actions
 from subclaw.tools.toolbox import BuiltInToolbox
 from subclaw.tools.undo import undo_tools
 
@@ -48,7 +50,7 @@ def built_in_toolbox(
         [
             *machine_tools(machines, files, placeholders),
             *undo_tools(machines),
-            *site_tools(machines, publisher),
+            *site_tools(machines, publisher, history_actions(StoreSiteHistory(database))),
             *notify_tools(StoreNotifications(database, goes_out)),
             *schedule_tools(StoreSchedules(database), clock),
             *access_tools(requests, access=access, public_url=public_url, start_account=start_account),

@@ -26,6 +26,7 @@ from subclaw.home import Home
 from subclaw.machines.host_client import HostClient
 from subclaw.models.by_name import ModelsByName
 from subclaw.routes.caddy import CaddyRoutes, keep_routes
+from subclaw.routes.following import keep_following
 from subclaw.routes.hostname import site_hostname, site_url
 from subclaw.routes.newcomers import keep_newcomers
 from subclaw.routes.publisher import SitePublisher
@@ -138,6 +139,7 @@ async def run_worker(settings: Settings, port: int) -> None:
             group.create_task(keep_listening(settings.channels, ways, address))
             group.create_task(keep_time(database, address, read_in_place=READ_IN_PLACE))
             group.create_task(keep_deadlines(database, read_in_place=READ_IN_PLACE))
+            group.create_task(keep_following(address, publisher))
             group.create_task(keep_routes(routes, publisher.restore_routes, mark=stored_sites.paused))
             ahead = machines if agent.onboarding.prepare_machine else None
             group.create_task(keep_newcomers(database, address, machines=ahead, move=publisher.move))

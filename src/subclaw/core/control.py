@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 
 from subclaw.core.consent import Said, what_is_said
 from subclaw.core.linking import read_code
@@ -26,18 +27,35 @@ class CodeSaid:
     code: str
 
 
-Control = LinkWanted | UnlinkWanted | CodeSaid | Said
+class SiteWish(StrEnum):
+    """What a person wants of their site's versions. `UNDO_LAST` is that only if the agent has just published."""
+
+    HISTORY = "history"
+    UNDO = "undo"
+    UNDO_LAST = "undo last"
+    REDO = "redo"
+
+
+Control = LinkWanted | UnlinkWanted | CodeSaid | SiteWish | Said
 
 CONTROLS_PER_MINUTE = 10
 """Most such messages of one sender in a minute; of more, only what they say of consent is heeded."""
 
+_SITE_WORDS = {
+    "site history": SiteWish.HISTORY,
+    "undo site": SiteWish.UNDO,
+    "site undo": SiteWish.UNDO,
+    "undo": SiteWish.UNDO_LAST,
+    "redo site": SiteWish.REDO,
+    "site redo": SiteWish.REDO,
+}
 _WORDS = re.compile(r"/?(link|unlink)(?:\s+([0-9]{1,6}))?[.!]?", re.IGNORECASE | re.ASCII)
 
 
 def read_control(channel: str, text: str) -> Control | None:
     """Return what a message says to subclaw, or None if it is for the agent.
 
-    Only the word and nothing else counts: `link`, `/unlink 2`, `K7MQ-4XWP`; `STOP` where that is binding.
+    Only the words and nothing else count: `link`, `/unlink 2`, `K7MQ-4XWP`, `site history`; `STOP` where it is binding.
     """
     if said := what_is_said(channel, text):
         return said
@@ -46,5 +64,7 @@ def read_control(channel: str, text: str) -> Control | None:
         if is_link:
             return None if number else LinkWanted()
         return UnlinkWanted(number=int(number) if number else None)
+    if wish := _SITE_WORDS.get(" ".join(text.lower().strip(" /.!").split())):
+        return wish
     code = read_code(text)
     return CodeSaid(code=code) if code else None

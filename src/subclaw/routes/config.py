@@ -225,7 +225,12 @@ def _unpublished_handlers(settings: CaddySettings) -> list[Json]:
 
 
 def _folder_handlers() -> list[Json]:
-    files = {"handler": "file_server", "index_names": ["index.html"]}
+    files = {
+        "handler": "file_server",
+        "index_names": ["index.html"],
+        "precompressed": {"gzip": {}},
+        "precompressed_order": ["gzip"],
+    }
     routes: list[Json] = [
         {
             "match": [{"not": [{"method": ["GET", "HEAD"]}]}],

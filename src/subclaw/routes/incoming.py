@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from subclaw.core.errors import Invalid, Unavailable
+from subclaw.routes.compress import compress_file
 from subclaw.routes.tar import FileData, FileEnd, FileStart, Folder, Parts, TarEvent, TarReader
+from subclaw.routes.unfit import LOOKED_AT_BYTES, require_fit
 
 _INDEX: Final = ("index.html",)
 _WELL_KNOWN: Final = ".well-known"
@@ -46,6 +48,7 @@ class _Open:
     parts: Parts
     file: BinaryIO | None
     sha256: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+    beginning: bytearray = field(default_factory=bytearray)
 
 
 class Incoming:
@@ -77,7 +80,7 @@ class Incoming:
                 self._take(event)
 
     def seal(self) -> Contents:
-        """End the release: check that it is whole, set its modes and times, bring it to disk.
+        """End the release: check that it is whole, compress what gains by it, set modes and times, bring it to disk.
 
         Errors: `Invalid` with words for the model; `OSError`.
         """
@@ -89,6 +92,8 @@ class Incoming:
                     "I found no index.html in the folder; a site needs one at its top, with that very name. "
                     "Write it, or publish the folder that has it."
                 )
+            for parts in self._digests:
+                compress_file(self.folder.joinpath(*parts))
             _settle(self.folder)
             return Contents(
                 digest=_digest(self._digests),
@@ -154,12 +159,14 @@ class Incoming:
         if self._open and self._open.file:
             self._open.file.write(data)
             self._open.sha256.update(data)
+            self._open.beginning += data[: LOOKED_AT_BYTES - len(self._open.beginning)]
 
     def _end(self) -> None:
         opened, self._open = self._open, None
         if opened is None or opened.file is None:
             return
         with opened.file as file:
+            require_fit(opened.parts, bytes(opened.beginning))
             file.flush()
             os.fchmod(file.fileno(), 0o644)
             digest = opened.sha256.digest()

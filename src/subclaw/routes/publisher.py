@@ -26,12 +26,12 @@ class SiteStore(Protocol):
     async def name_of(self, tenant_id: TenantId) -> str:
         """Return the first label of the tenant's hostname.
 
-        Errors: `NotFound`, `Denied` if the tenant is suspended, `Unavailable`.
+        Errors: `NotFound`, `Denied` if the tenant is suspended or the site was taken down, `Unavailable`.
         """
         ...
 
-    async def set_content(self, tenant_id: TenantId, content: SiteContent) -> None:
-        """Store what visitors get from now on. Errors: `NotFound`, `Unavailable`."""
+    async def publish(self, tenant_id: TenantId, content: SiteContent, *, files: int = 0, size_bytes: int = 0) -> None:
+        """Store what visitors get from now on, as a version of the site. Errors: `NotFound`, `Unavailable`."""
         ...
 
     async def all_sites(self) -> Sequence[Site]:
@@ -101,7 +101,7 @@ class SitePublisher:
         """
         kept = await self._releases.keep(tenant_id, tar)
         content = StaticSite(release=kept.release)
-        url = await self._switch(tenant_id, content)
+        url = await self._switch(tenant_id, content, files=kept.files, size_bytes=kept.size_bytes)
         return Published(url=url, content=content, files=kept.files, size_bytes=kept.size_bytes)
 
     async def publish_port(self, tenant_id: TenantId, port: int) -> Published:
@@ -141,13 +141,20 @@ class SitePublisher:
             if site.name != former_name:
                 await self._routes.remove(site_hostname(former_name, self._address.domain))
 
-    async def _switch(self, tenant_id: TenantId, content: SiteContent) -> str:
+    async def follow(self, tenant_id: TenantId) -> None:
+        """Make the router serve what the rows say of one tenant's site, if it has one. Errors: `Unavailable`."""
+        async with self._switching:
+            site = await self._sites.site_of(tenant_id)
+            if site and (route := await self._route_or_none(site)):
+                await self._routes.put(route)
+
+    async def _switch(self, tenant_id: TenantId, content: SiteContent, *, files: int = 0, size_bytes: int = 0) -> str:
         async with self._switching:
             site = Site(tenant_id=tenant_id, name=await self._sites.name_of(tenant_id), content=content)
             hostname = site_hostname(site.name, self._address.domain)
             # A door is opened before the row names it; a release is switched to, which visitors see, after.
             door = await self._route(site) if isinstance(content, DynamicSite) else None
-            await self._sites.set_content(tenant_id, content)
+            await self._sites.publish(tenant_id, content, files=files, size_bytes=size_bytes)
             await self._put(door or await self._route(site))
         return site_url(hostname, port=self._address.port, scheme=self._address.scheme)
 

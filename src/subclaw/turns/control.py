@@ -1,4 +1,4 @@
-"""Control words, taken below the agent: linking channels and unlinking them, opting out and in.
+"""Control words, taken below the agent: linking channels and unlinking them, opting out and in, a site's versions.
 
 Each message is taken in one transaction: what it does, what is said of it, and that it was taken. One that comes again
 does nothing.
@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 
 from subclaw.core.channel import Address, InboundMessage, Receipt
 from subclaw.core.consent import HELP, LAWS, OPTED_IN, OPTED_OUT, Said
-from subclaw.core.control import CodeSaid, Control, LinkWanted, UnlinkWanted
+from subclaw.core.control import CodeSaid, Control, LinkWanted, SiteWish, UnlinkWanted
 from subclaw.core.errors import Invalid
 from subclaw.core.fault import FaultPoint, reached
 from subclaw.core.linking import (
@@ -30,10 +30,12 @@ from subclaw.core.linking import (
     new_code,
     unlinked_words,
 )
+from subclaw.core.site_words import NOTHING_AFTER, NOTHING_BEFORE, redone_words, undone_words, versions_words
 from subclaw.core.tenant import TenantId
 from subclaw.store import identities
 from subclaw.store.database import Connection, Database
 from subclaw.store.identities import Begun, TakenBefore, Writer
+from subclaw.store.sites import go_by_step, published_lately, read_versions
 
 NOBODY = Writer(tenant_id=TenantId(0), conversation_id=0)
 """A stranger: nobody knows them yet."""
@@ -100,7 +102,9 @@ class _Taking:
         if isinstance(control, CodeSaid):
             return await self._redeem(control.code)
         if self._writer is None:
-            return None  # a stranger has nothing to link to
+            return None  # a stranger has nothing to link to, and no site
+        if isinstance(control, SiteWish):
+            return await self._change_site(self._writer, control)
         if isinstance(control, LinkWanted):
             return await self._give_code(self._writer)
         if control.number is not None:
@@ -119,6 +123,18 @@ class _Taking:
             return self._writer or NOBODY
         words = {Said.OUT: OPTED_OUT, Said.HELP: HELP}.get(said, OPTED_IN)
         return await self._answer(words, purpose="opted out" if said is Said.OUT else None)
+
+    async def _change_site(self, writer: Writer, wish: SiteWish) -> Writer | None:
+        tenant_id = writer.tenant_id
+        if wish is SiteWish.HISTORY:
+            return await self._answer(versions_words(await read_versions(self._connection, tenant_id)))
+        if wish is SiteWish.UNDO_LAST and not await published_lately(self._connection, tenant_id):
+            return None
+        if wish is SiteWish.REDO:
+            number = await go_by_step(self._connection, tenant_id, 1)
+            return await self._answer(redone_words(number) if number else NOTHING_AFTER)
+        number = await go_by_step(self._connection, tenant_id, -1)
+        return await self._answer(undone_words(number) if number else NOTHING_BEFORE)
 
     async def _give_code(self, writer: Writer) -> Writer:
         code = new_code(_RANDOM)

@@ -36,7 +36,7 @@ def assert_nothing_left(folder: Path) -> None:
 
 
 def test_a_folder_is_kept_whole(tmp_path: Path) -> None:
-    tree = {**INDEX, "css/style.css": b"body{}", "a/b/c/ü.txt": b"\0" * 5000, "empty": b""}
+    tree = {**INDEX, "css/style.css": b"body{}", "a/b/c/ü.bin": b"\0" * 5000, "empty": b""}
     kept = keep_tree(Releases(tmp_path), tree)
     assert files_of(tmp_path / "1" / kept.release) == tree
     assert (kept.files, kept.size_bytes, kept.hidden) == (4, 14 + 6 + 5000, 0)
