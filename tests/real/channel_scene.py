@@ -20,13 +20,16 @@ from subclaw.core.agent import AgentSettings
 from subclaw.core.channel import Channel
 from subclaw.core.delivery import DeliveryTimes
 from subclaw.core.errors import NotFound
+from subclaw.core.machine import FileSlice
 from subclaw.core.model import ModelReply, Prompt, UserSaid
 from subclaw.core.tenant import TenantId
 from subclaw.egress.control.client import gateway_client, verify
+from subclaw.pages.files import files_router
 from subclaw.store.database import Database, DatabaseAddress, Role, open_database
 from subclaw.store.feed import StoreFeed
 from subclaw.store.heard import last_heard
 from subclaw.store.outbox import StoreReports
+from subclaw.store.outgoing import open_file
 from subclaw.testing.egress import running_gateway
 from subclaw.testing.models import ScriptedModel, words
 from subclaw.testing.serving import serving
@@ -34,6 +37,7 @@ from subclaw.tools.toolbox import BuiltInToolbox
 from subclaw.turns.attachments import Attachments
 from subclaw.turns.intake import StoreIntake
 from subclaw.turns.outbox import deliver
+from subclaw.turns.outgoing import OutgoingFiles
 from subclaw.turns.run import Turns
 from subclaw.turns.typing import Typist
 from subclaw.turns.worker import work
@@ -55,20 +59,23 @@ def said(prompt: Prompt) -> list[str]:
 
 
 class MemoryFiles:
-    """Tenants' files, in memory."""
+    """Tenants' files, in memory. `home` are those that every tenant has."""
 
     def __init__(self) -> None:
         self.written: dict[tuple[TenantId, str], bytes] = {}
+        self.home: dict[str, bytes] = {}
 
     async def write(self, tenant_id: TenantId, path: str, content: bytes) -> None:
         """See `core.machine.Machines.write`."""
         self.written[tenant_id, path] = content
 
-    async def read(self, tenant_id: TenantId, path: str) -> bytes:
+    async def read(self, tenant_id: TenantId, path: str, *, offset_bytes: int, limit_bytes: int) -> FileSlice:
         """See `core.machine.Machines.read`."""
-        if (tenant_id, path) not in self.written:
-            raise NotFound(f"There is no {path}.")
-        return self.written[tenant_id, path]
+        content = self.written.get((tenant_id, path), self.home.get(path))
+        if content is None:
+            raise NotFound("There is no such file.")
+        part = content[offset_bytes : offset_bytes + limit_bytes]
+        return FileSlice(content=part, offset_bytes=offset_bytes, size_bytes=len(content))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +142,7 @@ async def channel_scene(
         for one in set_up:
             if one.routes:
                 app.include_router(one.routes(inside))
+        app.include_router(files_router(functools.partial(open_file, database)))
         async with open_channels(set_up, outside) as channels, serving(app) as port, asyncio.TaskGroup() as group:
             scene = Scene(
                 url=f"http://127.0.0.1:{port}",
@@ -147,7 +155,11 @@ async def channel_scene(
             turns = _turns(database, scene, typist)
             running = [
                 group.create_task(work(turns, address, limit=32, closing_s=0)),
-                group.create_task(deliver(database, address, channels, times=QUICK, count=count_segments(channels))),
+                group.create_task(
+                    deliver(
+                        database, address, channels, times=QUICK, count=count_segments(channels), public_url=public_url
+                    )
+                ),
                 group.create_task(typist.run()),
                 group.create_task(keep_listening(set_up, outside, address)),
             ]
@@ -169,4 +181,10 @@ def _turns(database: Database, scene: Scene, typist: Typist) -> Turns:
         files=scene.files,
         typist=typist,
         attachments=Attachments(database=database, channels=scene.channels, files=scene.files),
+        outgoing=OutgoingFiles(
+            database=database,
+            files=scene.files,
+            channels=scene.channels,
+            has_links=scene.outside.public_url is not None,
+        ),
     )

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 from tests.budgets import owner_rows
@@ -16,17 +18,22 @@ from subclaw.core.channel import Address, InboundMessage
 from subclaw.core.errors import Exhausted, NotFound
 from subclaw.core.event import MessageReceived, ReplyQueued, TurnStarted
 from subclaw.core.feed import SaidByAgent
+from subclaw.core.machine import HOME, FileSlice
 from subclaw.core.model import UserSaid
 from subclaw.core.notification import HOUR_LIMIT, TEXT_LIMIT_CHARACTERS, TURN_LIMIT
+from subclaw.core.outgoing import FILES_LIMIT_BYTES, OutgoingFile
+from subclaw.core.tenant import TenantId
 from subclaw.core.tool import Caller, ToolCall, ToolResult
 from subclaw.store import conversations
 from subclaw.store.database import Database, DatabaseAddress
 from subclaw.store.feed import StoreFeed
 from subclaw.store.notifications import StoreNotifications
+from subclaw.store.outgoing import file_content
 from subclaw.testing.models import ScriptedModel, calls, words
 from subclaw.tools.notify import notify_tools
 from subclaw.tools.toolbox import BuiltInToolbox
 from subclaw.turns.outbox import deliver
+from subclaw.turns.outgoing import OutgoingFiles
 from subclaw.turns.run import Turns
 from subclaw.turns.worker import work
 
@@ -215,8 +222,8 @@ def test_a_call_that_a_dead_worker_had_made_sends_no_second_one(address: Databas
     class DiesOnceAfterwards(StoreNotifications):
         dead = asyncio.Event()
 
-        async def send(self, caller: Caller, to: Address, text: str) -> None:
-            await super().send(caller, to, text)
+        async def send(self, caller: Caller, to: Address, text: str, files: Sequence[OutgoingFile] = ()) -> None:
+            await super().send(caller, to, text, files)
             if not self.dead.is_set():
                 self.dead.set()
                 await asyncio.Event().wait()
@@ -340,8 +347,8 @@ def test_the_person_sees_it_while_the_turn_goes_on(address: DatabaseAddress) -> 
         seen = asyncio.Event()
 
         class Waits(StoreNotifications):
-            async def send(self, caller: Caller, to: Address, text: str) -> None:
-                await super().send(caller, to, text)
+            async def send(self, caller: Caller, to: Address, text: str, files: Sequence[OutgoingFile] = ()) -> None:
+                await super().send(caller, to, text, files)
                 async with asyncio.timeout(DEADLINE_S):
                     await seen.wait()
 
@@ -365,5 +372,61 @@ def test_a_tenant_that_goes_takes_its_notifications_along(address: DatabaseAddre
         await perform(database, await receive(database), "notify_user", text="hello")
         owner_rows(address, "DELETE FROM tenant")
         assert await look(address, "SELECT * FROM notification") == []
+
+    run(scenario, address)
+
+
+class Drawer:
+    """Files as they are in each machine."""
+
+    files: ClassVar[dict[str, bytes]] = {
+        f"{HOME}/report.pdf": b"%PDF-1.7",
+        f"{HOME}/large": b"x" * (FILES_LIMIT_BYTES + 1),
+    }
+
+    async def read(self, tenant_id: TenantId, path: str, *, offset_bytes: int, limit_bytes: int) -> FileSlice:
+        if path not in self.files:
+            raise NotFound("There is no such file.")
+        content = self.files[path]
+        part = content[offset_bytes : offset_bytes + limit_bytes]
+        return FileSlice(content=part, offset_bytes=offset_bytes, size_bytes=len(content))
+
+
+def test_one_may_have_files_once_and_is_not_sent_if_one_cannot_be(address: DatabaseAddress) -> None:
+    async def scenario(database: Database) -> None:
+        caller = await receive(database)
+        outgoing = OutgoingFiles(database=database, files=Drawer(), channels={}, has_links=True)
+        toolbox = BuiltInToolbox(notify_tools(StoreNotifications(database, goes_out), outgoing))
+
+        async def notify(caller: Caller, text: str) -> ToolResult:
+            arguments = json.dumps({"text": text})
+            return await toolbox.perform(caller, ToolCall(id=caller.call_id, name="notify_user", arguments=arguments))
+
+        for wrong, why in (
+            ("gone.pdf", "There is no such file"),
+            ("large", "25.0 MB"),
+            ("/etc/passwd", "only files in /home/agent"),
+        ):
+            refused = await notify(caller, f"See [it]({wrong}).")
+            assert refused.is_error
+            assert why in refused.content
+        for _ in range(2):
+            assert (await notify(caller, "Done: [report](report.pdf), as promised.")).content.startswith("On its way")
+        feed = StoreFeed(database, address).follow(WEB, 0)
+        said = await anext(feed)
+        await feed.aclose()
+        assert isinstance(said, SaidByAgent)
+        assert said.text == "Done: report, as promised."
+        (file,) = said.files
+        assert (file.name, file.title, file.media_type, file.size_bytes) == (
+            "report.pdf",
+            "report",
+            "application/pdf",
+            8,
+        )
+        assert await file_content(database, caller.tenant_id, file.id) == b"%PDF-1.7"
+        assert await file_content(database, TenantId(caller.tenant_id + 1), file.id) is None
+        with_phone(address)
+        assert not (await notify(numbered(caller, 2), "![report](report.pdf)")).is_error
 
     run(scenario, address)

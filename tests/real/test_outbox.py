@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import random
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -19,6 +19,7 @@ from subclaw.core.channel import (
     InboundMessage,
     NotSeen,
     NotTold,
+    OutboundFile,
     OutboundMessage,
     Seen,
     SendResult,
@@ -28,6 +29,7 @@ from subclaw.core.channel import (
 from subclaw.core.delivery import DeliveryTimes
 from subclaw.core.errors import Conflict
 from subclaw.core.event import Event, ReplyQueued, TurnFinished, TurnOutcome
+from subclaw.core.tenant import TenantId
 from subclaw.store import conversations
 from subclaw.store.database import Database, DatabaseAddress, LeaseLost, Role, open_database
 from subclaw.store.dead_letters import dead_letters, drop_letter, retry_letter
@@ -42,6 +44,7 @@ from subclaw.store.outbox import (
     settle_absent,
     settle_sent,
 )
+from subclaw.store.outgoing import keep_file
 from subclaw.turns.outbox import deliver
 
 DEADLINE_S = 30
@@ -556,5 +559,105 @@ def test_one_that_hangs_keeps_no_other_conversation_back(address: DatabaseAddres
             await asyncio.sleep(0.01)
         sender.cancel()
         await asyncio.gather(sender, return_exceptions=True)
+
+    run(address, scenario)
+
+
+@dataclass(kw_only=True)
+class FilePhone(AskedPhone):
+    """One that sends files but large ones, with a result for each try of a file."""
+
+    file_results: list[SendResult] = field(default_factory=lambda: [SENT])
+    sent: list[tuple[int, str, bytes]] = field(default_factory=list)
+
+    def takes(self, to: Address, media_type: str, size_bytes: int) -> bool:
+        return size_bytes < 100
+
+    async def send_file(self, message: OutboundMessage, file: OutboundFile) -> SendResult:
+        self.sent.append((message.part, file.name, file.content))
+        result = self.file_results.pop(0) if len(self.file_results) > 1 else self.file_results[0]
+        return replace(result, provider_id=f"MM{message.part}") if result is SENT else result
+
+
+async def reply_with_files(database: Database, text: str, *contents: bytes) -> None:
+    """Let one person say something, which is answered with files."""
+    sender = Address(channel="sms", address="+1")
+    now = datetime.now(UTC)
+    receipt = await conversations.receive(
+        database, InboundMessage(sender=sender, provider_id=text, text="hi", received_at=now), ["calm-otter"]
+    )
+    lease = await claim_one(database)
+    await conversations.open_turn(database, lease)
+    files = tuple(
+        [
+            await keep_file(
+                database,
+                receipt.tenant_id,
+                name=f"{n}.txt",
+                title=f"file {n}",
+                media_type="text/plain",
+                content=content,
+            )
+            for n, content in enumerate(contents)
+        ]
+    )
+    last: list[Event] = [ReplyQueued(text=text, files=files), TurnFinished(outcome=TurnOutcome.ANSWERED)]
+    await conversations.finish(database, lease, last, reply=text, send=True)
+
+
+def test_files_are_parts_that_are_tried_and_asked_about_as_texts_are(
+    address: DatabaseAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once(monkeypatch)
+
+    async def scenario(database: Database) -> None:
+        await reply_with_files(database, "a|b", b"one", b"two")
+        phone = FilePhone(
+            file_results=[trouble(Trouble.NETWORK), SENT, LOST, SENT],
+            sightings=[Seen(provider_id="MMx", delivery=Delivery.SENT)],
+        )
+        await delivered(address, database, phone, ["sent"])
+        assert phone.taken == ["a", "b"]
+        assert phone.sent == [(2, "0.txt", b"one"), (2, "0.txt", b"one"), (3, "1.txt", b"two")]
+        assert phone.asked == ["file 1"]
+        report = DeliveryReport(
+            tenant_id=TenantId(1), reply_id=1, part=3, provider_id="MMx", delivery=Delivery.DELIVERED
+        )
+        await StoreReports(database).report(report)
+        assert look(address, "SELECT name FROM outgoing_file") == [("0.txt",)], "what has arrived is forgotten"
+
+    run(address, scenario)
+
+
+def test_of_a_file_that_is_not_taken_a_link_is_sent(address: DatabaseAddress) -> None:
+    async def scenario(database: Database) -> None:
+        await reply_with_files(database, "", b"x" * 100, b"small")
+        phone = FilePhone(file_results=[trouble(Trouble.FILE)])
+        await delivered(address, database, phone, ["sent"])
+        assert phone.taken == ["(0.txt cannot be sent here.)", "(1.txt cannot be sent here.)"]
+        assert [part for part, _, _ in phone.sent] == [1]
+        parts = look(address, "SELECT text, file_id, state FROM outbox_part ORDER BY part")
+        assert parts == [(text, None, "sent") for text in phone.taken]
+
+    run(address, scenario)
+
+
+def test_a_file_that_was_forgotten_is_told(address: DatabaseAddress) -> None:
+    async def scenario(database: Database) -> None:
+        await reply_with_files(database, "a", b"one")
+        await asyncio.to_thread(look, address, "DELETE FROM outgoing_file")
+        phone = FilePhone()
+        await delivered(address, database, phone, ["failed"])
+        assert (phone.taken, phone.sent) == (["a"], [])
+
+    run(address, scenario)
+
+
+def test_of_one_tenant_the_newest_files_are_kept(address: DatabaseAddress, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("subclaw.store.outgoing.KEPT_LIMIT_BYTES", 10)
+
+    async def scenario(database: Database) -> None:
+        await reply_with_files(database, "a", b"12345", b"67890", b"abcde")
+        assert look(address, "SELECT name FROM outgoing_file ORDER BY made_at") == [("1.txt",), ("2.txt",)]
 
     run(address, scenario)

@@ -1,6 +1,7 @@
 """The chat page in a real browser, against the real routes and a conversation in memory."""
 
 import asyncio
+import base64
 import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,6 +14,10 @@ from playwright.async_api import Browser, BrowserContext, Page, Route, async_pla
 
 from subclaw.channels.web.inbound import web_router
 from subclaw.core.channel import Address
+from subclaw.core.errors import NotFound
+from subclaw.core.outgoing import OutgoingFile
+from subclaw.pages.files import files_router
+from subclaw.store.outgoing import LinkedFile
 from subclaw.testing.chat import MemoryChat
 from subclaw.testing.serving import serving
 
@@ -28,6 +33,9 @@ FLAGS = [
 ]
 PHONE = {"width": 360, "height": 640}
 DEADLINE_S = 60.0
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 
 
 @dataclass(kw_only=True)
@@ -409,5 +417,41 @@ def test_going_away_and_back_goes_on() -> None:
         await expect(page.locator(".bubble")).to_have_text(["one", "while away"])
         await made.chat.reply(address, "and after")
         await expect(page.locator(".bubble")).to_have_text(["one", "while away", "and after"])
+
+    play(steps)
+
+
+def test_files_are_shown_as_pictures_or_as_names_with_sizes() -> None:
+    picture = OutgoingFile(id="pic", name="chart.png", title="the chart", media_type="image/png", size_bytes=len(PIXEL))
+    report = OutgoingFile(
+        id="rep", name="r.pdf", title="<b>the report</b>", media_type="application/pdf", size_bytes=1_234_567
+    )
+    gone = OutgoingFile(id="gone", name="old.png", title="old", media_type="image/png", size_bytes=900)
+
+    async def pieces(content: bytes) -> AsyncIterator[bytes]:
+        yield content
+
+    async def open_file(id: str) -> LinkedFile:
+        if id != "pic":
+            raise NotFound("It is not kept any more.")
+        return LinkedFile(name="chart.png", media_type="image/png", size_bytes=len(PIXEL), pieces=pieces(PIXEL))
+
+    async def steps(made: Scene) -> None:
+        made.app.include_router(files_router(open_file))
+        page = await made.open()
+        await say(page, "the figures, please")
+        address = await made.sender()
+        await made.chat.reply(address, "Here.", picture, report, gone)
+        await made.chat.reply(address, "", picture)
+        image = page.get_by_role("img", name="the chart").first
+        await expect(image).to_have_js_property("naturalWidth", 1)
+        await expect(page.locator(".file").first).to_have_attribute("href", "/files/pic/chart.png")
+        await expect(page.locator(".file").nth(1)).to_have_text("<b>the report</b>1.2 MB")
+        await expect(page.locator(".file").nth(2)).to_have_text("old900 bytes")
+        await expect(page.locator(".message.agent")).to_have_count(2)
+        await expect(page.locator(".message.agent .bubble")).to_have_text(["Here."])
+        async with page.expect_download() as download:
+            await page.locator(".file").first.click()
+        assert (await download.value).suggested_filename == "chart.png"
 
     play(steps)

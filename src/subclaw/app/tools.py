@@ -9,6 +9,7 @@ from subclaw.core.access import AccessRequests
 from subclaw.core.agent import Access
 from subclaw.core.completion import Completions
 from subclaw.core.machine import Machines
+from subclaw.core.outgoing import TakesFiles
 from subclaw.core.route import Publisher
 from subclaw.harness.defaults import default_files
 from subclaw.harness.files import HouseFiles
@@ -42,6 +43,7 @@ def built_in_toolbox(
     start_account: StartAccount,
     completions: Completions,
     reload: Reload,
+    outgoing: TakesFiles,
     clock: Callable[[], datetime],
 ) -> BuiltInToolbox:
     """Return the toolbox that every agent has."""
@@ -51,7 +53,7 @@ def built_in_toolbox(
             *machine_tools(machines, files, placeholders),
             *undo_tools(machines),
             *site_tools(machines, publisher, history_actions(StoreSiteHistory(database))),
-            *notify_tools(StoreNotifications(database, goes_out)),
+            *notify_tools(StoreNotifications(database, goes_out), outgoing),
             *schedule_tools(StoreSchedules(database), clock),
             *access_tools(requests, access=access, public_url=public_url, start_account=start_account),
             *llm_tools(completions),

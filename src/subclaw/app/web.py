@@ -24,6 +24,7 @@ from subclaw.handover.accounts import accounts_router
 from subclaw.handover.router import HandoverSettings, handover_router
 from subclaw.home import Home
 from subclaw.machines.host_client import HostClient
+from subclaw.pages.files import files_router
 from subclaw.routes.unpublished import unpublished_router
 from subclaw.sockets import bind_unix
 from subclaw.store.access import StoreAccess
@@ -31,6 +32,7 @@ from subclaw.store.database import Role, open_database
 from subclaw.store.feed import StoreFeed
 from subclaw.store.onboarding import named_tenant
 from subclaw.store.outbox import StoreReports
+from subclaw.store.outgoing import open_file
 
 CONSOLE_POOL_SIZE = 2
 TITLE = "subclaw"
@@ -70,6 +72,7 @@ async def run_web(settings: Settings, port: int) -> None:
         named = functools.partial(named_tenant, database)
         routers.append(unpublished_router(named, site_address(settings, port)))
         routers.append(accounts_router(TITLE, database, functools.partial(connect_account, gateway)))
+        routers.append(files_router(functools.partial(open_file, database)))
         app = make_app(routers, check=functools.partial(database.rows, "SELECT 1"))
         server = _Server(app, on_shutdown=feed.end)
         async with asyncio.TaskGroup() as group:

@@ -45,6 +45,7 @@ from subclaw.turns.approvals import keep_deadlines, require_known
 from subclaw.turns.attachments import Attachments
 from subclaw.turns.completions import AskedModels, MeteredCompletions, keep_lapsing
 from subclaw.turns.outbox import deliver
+from subclaw.turns.outgoing import OutgoingFiles
 from subclaw.turns.run import Turns
 from subclaw.turns.tailor import Tailor
 from subclaw.turns.typing import Typist
@@ -88,6 +89,11 @@ async def run_worker(settings: Settings, port: int) -> None:
         models = ModelsByName(settings.model, agent, gateway, settings.upstreams)
         placeholders_of = functools.partial(placeholders, database)
         completions = MeteredCompletions(database=database, models_of=models_of, agent=agent)
+        intake = make_intake(settings, port, database, agent)
+        ways = outside(settings, port, intake, functools.partial(last_heard, database))
+        channels = await stack.enter_async_context(open_channels(settings.channels, ways))
+        has_links = ways.public_url is not None
+        outgoing = OutgoingFiles(database=database, files=machines, channels=channels, has_links=has_links)
         toolbox = built_in_toolbox(
             database=database,
             machines=machines,
@@ -99,6 +105,7 @@ async def run_worker(settings: Settings, port: int) -> None:
             start_account=AccountLinks(database=database, public_key=read_public_key(home.keys), site_url=url_of).start,
             completions=completions,
             reload=reload,
+            outgoing=outgoing,
             clock=utc_now,
         )
         require_known(agent.approve, toolbox.definitions())
@@ -113,9 +120,6 @@ async def run_worker(settings: Settings, port: int) -> None:
             clock=utc_now,
             approve_commands=needs_approval(agent.approve, SHELL_EXEC),
         )
-        intake = make_intake(settings, port, database, agent)
-        ways = outside(settings, port, intake, functools.partial(last_heard, database))
-        channels = await stack.enter_async_context(open_channels(settings.channels, ways))
         typist = Typist(channels)
         turns = Turns(
             database=database,
@@ -128,12 +132,14 @@ async def run_worker(settings: Settings, port: int) -> None:
             limit_characters=limit_characters,
             typist=typist,
             attachments=Attachments(database=database, channels=channels, files=machines),
+            outgoing=outgoing,
             tailor=tailor,
         )
         async with asyncio.TaskGroup() as group:
             group.create_task(work(turns, address, limit=TURNS_AT_ONCE))
+            count, quiet = count_segments(channels), agent.quiet_hours
             group.create_task(
-                deliver(database, address, channels, count=count_segments(channels), quiet=agent.quiet_hours)
+                deliver(database, address, channels, count=count, quiet=quiet, public_url=ways.public_url)
             )
             group.create_task(typist.run())
             group.create_task(keep_listening(settings.channels, ways, address))

@@ -34,6 +34,7 @@ EVENTS: Mapping[str, str] = {
     "decision.refused": "Decision not taken",
     "answer.sent_back": "Answer sent back to the model",
     "answer.cut": "Answer cut",
+    "files.taken": "Files taken from the machine",
 }
 """What events are called. A type that is not here is shown as it is."""
 

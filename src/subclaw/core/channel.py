@@ -100,8 +100,23 @@ class Intake(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class OutboundFile:
+    """A file on its way out.
+
+    `media_type` is what it is by its content. By `url` the provider or the person can have it, for some weeks; empty if
+    the world cannot reach this host. The content is empty where a channel is only asked what became of it.
+    """
+
+    name: str
+    media_type: str
+    size_bytes: int
+    content: bytes
+    url: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class OutboundMessage:
-    """A text on its way out: one part of a reply.
+    """A text on its way out, or a file with a text beside it, which is never empty: one part of a reply.
 
     `reply_id` is the outbox row's and `part` counts from 0; both are the same at every try.
     """
@@ -111,6 +126,7 @@ class OutboundMessage:
     part: int
     to: Address
     text: str
+    file: OutboundFile | None = None
 
 
 class Delivery(StrEnum):
@@ -130,13 +146,14 @@ class Trouble(StrEnum):
     """Why a text did not go out: it says when another try may help.
 
     The provider asks to slow down; it was not reached; it does not serve the operator's account, which somebody has to
-    look at; it will never take this text for this person.
+    look at; it will never take this text for this person; it will never take this file, and may take a link to it.
     """
 
     BUSY = "busy"
     NETWORK = "network"
     ACCOUNT = "account"
     REFUSED = "refused"
+    FILE = "file"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +190,19 @@ class Channel(Protocol):
 
     async def send(self, message: OutboundMessage) -> SendResult:
         """Send a text. Never raises for what the provider says; `UNKNOWN` if it cannot be told whether it went out."""
+        ...
+
+
+@runtime_checkable
+class SendsFiles(Protocol):
+    """A channel that can send files. What it does not take, the person gets a link to."""
+
+    def takes(self, to: Address, media_type: str, size_bytes: int) -> bool:
+        """Say whether it may send such a file there. No I/O."""
+        ...
+
+    async def send_file(self, message: OutboundMessage, file: OutboundFile) -> SendResult:
+        """Send the file of a message that has one, with the text as what is said of it; as `Channel.send` does."""
         ...
 
 

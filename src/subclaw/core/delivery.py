@@ -32,7 +32,7 @@ class DeliveryTimes:
 
 def retry_delay_s(trouble: Trouble, attempt: int, retry_after_s: float | None) -> float | None:
     """Return how long to wait after the given attempt (1 is the first), or None if no other try is worth it."""
-    if trouble is Trouble.REFUSED:
+    if trouble in (Trouble.REFUSED, Trouble.FILE):
         return None
     first_s, longest_s = _RETRIES_S[trouble]
     doubled_s = float(min(first_s * 2 ** min(attempt - 1, 30), longest_s))

@@ -1,7 +1,7 @@
 """Events: what happens in a conversation, each a value. The transcript is the list of them, and is only appended to.
 
 Events of a subject of its own are with that: approvals (`approval`), answers that are mended (`manners`), access to
-hosts and secrets (`access`), accounts at providers (`oauth`).
+hosts and secrets (`access`), accounts at providers (`oauth`), files that go out (`outgoing`).
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from subclaw.core.attachment import AttachmentClaimed, AttachmentKept
 from subclaw.core.manners import AnswerEvent
 from subclaw.core.model import Usage
 from subclaw.core.oauth import AccountLost
+from subclaw.core.outgoing import FilesTaken, OutgoingFile
 from subclaw.core.tool import ToolCall
 
 
@@ -151,7 +152,7 @@ class ToolFinished:
 
 @dataclass(frozen=True, kw_only=True)
 class ReplyQueued:
-    """A reply was put in the outbox, in the same transaction as this event.
+    """A reply was put in the outbox, with its files, in the same transaction as this event.
 
     `schedule_id` is set if it is no turn's, but the text of a schedule that came due; `from_conversation_id` if the
     agent sent it from another conversation with the same person.
@@ -160,6 +161,7 @@ class ReplyQueued:
     text: str
     schedule_id: int | None = None
     from_conversation_id: int | None = None
+    files: tuple[OutgoingFile, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,4 +219,5 @@ Event = (
     | TurnFinished
     | ApprovalEvent
     | AnswerEvent
+    | FilesTaken
 )

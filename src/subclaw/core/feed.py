@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from subclaw.core.channel import Address
+from subclaw.core.outgoing import OutgoingFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,11 +21,12 @@ class SaidByPerson:
 
 @dataclass(frozen=True, kw_only=True)
 class SaidByAgent:
-    """The agent's reply."""
+    """The agent's reply, with files; the text is empty if there is nothing else."""
 
     seq: int
     text: str
     at: datetime
+    files: tuple[OutgoingFile, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

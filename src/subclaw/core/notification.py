@@ -6,6 +6,7 @@ from typing import Protocol
 
 from subclaw.core.channel import Address
 from subclaw.core.errors import Denied, NotFound
+from subclaw.core.outgoing import OutgoingFile
 from subclaw.core.tenant import TenantId
 from subclaw.core.tool import Caller
 
@@ -45,8 +46,8 @@ class Notifications(Protocol):
         """
         ...
 
-    async def send(self, caller: Caller, to: Address, text: str) -> None:
-        """Send a text, which is part of the transcript there. The same call again sends nothing more.
+    async def send(self, caller: Caller, to: Address, text: str, files: Sequence[OutgoingFile] = ()) -> None:
+        """Send a text with files, which is part of the transcript there. The same call again sends nothing more.
 
         Errors: `Exhausted` beyond `TURN_LIMIT` and `HOUR_LIMIT`; `NotFound` if it is no address of the tenant's (any
         more); `Unavailable`.

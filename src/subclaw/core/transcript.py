@@ -4,8 +4,8 @@ The one list is the model's history, the record that recovery goes by, the audit
 `next_step` is pure: the worker performs its command and appends what happened, under the lease of the turn.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from subclaw.core.approval import (
     ApprovalDecided,
@@ -32,6 +32,7 @@ from subclaw.core.event import (
 )
 from subclaw.core.manners import WORDED_TOOLS, AnswerCut, AnswerEvent, AnswerSentBack, Occasion, mend_answer
 from subclaw.core.message import is_stop
+from subclaw.core.outgoing import FilesTaken, OutgoingFile, linked_files, mend_links, sent_files, without_links
 from subclaw.core.tool import ToolCall
 
 SAME_CALL_LIMIT = 3
@@ -66,11 +67,19 @@ class MendAnswer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TakeFiles:
+    """Take the files that the answer links to from the machine, and keep them: their titles by their paths."""
+
+    wanted: Mapping[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class FinishTurn:
-    """Queue the reply and end the turn."""
+    """Queue the reply, with its files, and end the turn."""
 
     reply: str
     outcome: TurnOutcome
+    files: Sequence[OutgoingFile] = field(default=())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +87,7 @@ class Rest:
     """Nothing is to be done until somebody says something."""
 
 
-Step = AskModel | PerformCalls | CancelCalls | MendAnswer | FinishTurn | Rest
+Step = AskModel | PerformCalls | CancelCalls | MendAnswer | TakeFiles | FinishTurn | Rest
 
 
 def next_step(events: Sequence[Event], step_limit: int, limit_characters: int | None = None) -> Step:
@@ -86,7 +95,8 @@ def next_step(events: Sequence[Event], step_limit: int, limit_characters: int | 
 
     Calls that were not performed come first, unless the turn was ended after they were made. If a person has to approve
     one, the turn ends then; otherwise whatever was said and not answered goes to the model, and a model's words without
-    calls are the reply: once they have manners, and no more than `limit_characters`, if that is not None.
+    calls are the reply: once they have manners, no more than `limit_characters`, if that is not None, and the files
+    that they link to were taken.
     """
     turn = current_turn(events)
     if turn is None:
@@ -109,7 +119,9 @@ def _step_of_turn(
     if (answer := _answer(turn, last)) is not None:
         may_send_back = not stuck and _sent_back(turn) is None
         mended = mend_answer(answer, _occasion(events, turn, limit_characters), may_send_back=may_send_back)
-        return MendAnswer(event=mended) if mended else _answered(turn, answer or "I have nothing to add.")
+        if mended:
+            return MendAnswer(event=mended)
+        return _answered(turn, answer or "I have nothing to add.", may_send_back=may_send_back)
     match last:
         case None if _notices(turn):
             return FinishTurn(reply="", outcome=TurnOutcome.ANSWERED)
@@ -122,15 +134,35 @@ def _step_of_turn(
         case MessageReceived(text=text) if is_stop(text):
             return FinishTurn(reply=_stopped(turn), outcome=TurnOutcome.STOPPED)
         case AnswerCut(text=text):
-            return _answered(turn, text)
+            return _answered(turn, text, may_send_back=False)
         case _ if stuck:
             return FinishTurn(reply=_warned(turn, stuck), outcome=TurnOutcome.STUCK)
         case _:
             return AskModel()
 
 
-def _answered(turn: Sequence[Event], answer: str) -> FinishTurn:
-    return FinishTurn(reply=_warned(turn, answer), outcome=TurnOutcome.ANSWERED)
+def _answered(turn: Sequence[Event], answer: str, *, may_send_back: bool) -> Step:
+    """Return the end of the turn, or what comes before it: files that the answer links to."""
+    taken = FilesTaken(taken=())
+    if wanted := linked_files(answer):
+        if (found := _files_taken(turn)) is None:
+            return TakeFiles(wanted=wanted)
+        taken = found
+    if mended := mend_links(answer, taken, may_send_back=may_send_back):
+        return MendAnswer(event=mended)
+    words = without_links(answer) if wanted else answer
+    return FinishTurn(reply=_warned(turn, words), outcome=TurnOutcome.ANSWERED, files=sent_files(answer, taken))
+
+
+def _files_taken(turn: Sequence[Event]) -> FilesTaken | None:
+    """Return what came of the files of the model's last answer, or None if they were not taken yet."""
+    for event in reversed(turn):
+        match event:
+            case FilesTaken():
+                return event
+            case ModelReplied():
+                return None
+    return None
 
 
 def _sent_back(turn: Sequence[Event]) -> int | None:
@@ -233,7 +265,7 @@ def _stopped(turn: Sequence[Event]) -> str:
 
 def _warned(turn: Sequence[Event], reply: str) -> str:
     """Add to a reply what the person is to know of the budget."""
-    return "\n\n".join([reply, *(event.public for event in turn if isinstance(event, BudgetWarned))])
+    return "\n\n".join(filter(None, [reply, *(event.public for event in turn if isinstance(event, BudgetWarned))]))
 
 
 def _interrupted(turn: Sequence[Event], open_calls: Sequence[ToolCall]) -> frozenset[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from subclaw.core import access, approval, event, manners, oauth
+from subclaw.core import access, approval, event, manners, oauth, outgoing
 from subclaw.core.errors import Corrupt
 from subclaw.core.event import Event
 
@@ -39,6 +39,7 @@ _TYPES: Mapping[str, type[Event]] = {
     "decision.refused": approval.DecisionRefused,
     "answer.sent_back": manners.AnswerSentBack,
     "answer.cut": manners.AnswerCut,
+    "files.taken": outgoing.FilesTaken,
 }
 _NAMES = {kind: name for name, kind in _TYPES.items()}
 _ADAPTERS: Mapping[str, TypeAdapter[Event]] = {name: TypeAdapter(kind) for name, kind in _TYPES.items()}

@@ -10,6 +10,7 @@ from typing import Any
 from subclaw.core.channel import Address
 from subclaw.core.errors import Unavailable
 from subclaw.core.feed import FeedItem, SaidByAgent, SaidByPerson, Typing
+from subclaw.core.outgoing import OutgoingFile
 from subclaw.store.database import Database, DatabaseAddress, Role, connect
 from subclaw.store.notify import Topic, listen, notifications
 
@@ -108,4 +109,5 @@ def _feed_item(row: Mapping[str, Any]) -> FeedItem:
     if row["type"] == "message.received":
         body = row["body"]
         return SaidByPerson(seq=row["seq"], text=body["text"], at=at, provider_id=body["provider_id"])
-    return SaidByAgent(seq=row["seq"], text=row["body"]["text"], at=at)
+    files = tuple(OutgoingFile(**file) for file in row["body"].get("files", ()))
+    return SaidByAgent(seq=row["seq"], text=row["body"]["text"], at=at, files=files)

@@ -1,10 +1,13 @@
 """Notifications: written into the transcript of the conversation that they go to, once for each call."""
 
+import json
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 
 from subclaw.core.channel import Address
 from subclaw.core.errors import Exhausted, NotFound
 from subclaw.core.notification import HOUR_LIMIT, TURN_LIMIT, Way
+from subclaw.core.outgoing import OutgoingFile
 from subclaw.core.tenant import TenantId
 from subclaw.core.tool import Caller
 from subclaw.store.database import Database
@@ -32,10 +35,10 @@ class StoreNotifications:
             for number, (channel, address, is_here, opted_out) in enumerate(rows)
         ]
 
-    async def send(self, caller: Caller, to: Address, text: str) -> None:
+    async def send(self, caller: Caller, to: Address, text: str, files: Sequence[OutgoingFile] = ()) -> None:
         """See `core.notification.Notifications.send`."""
         ((outcome, wait_s),) = await self._database.rows(
-            "SELECT outcome, wait_s FROM send_notification(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            "SELECT outcome, wait_s FROM send_notification(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
             caller.tenant_id,
             caller.conversation_id,
             caller.call_id,
@@ -43,6 +46,7 @@ class StoreNotifications:
             to.channel,
             to.address,
             text,
+            json.dumps([asdict(file) for file in files]),
             self._sends(to.channel),
             TURN_LIMIT,
             HOUR_LIMIT,

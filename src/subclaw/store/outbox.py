@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from subclaw.core.channel import Address, DeliveryReport, Seen, SendResult
 from subclaw.core.delivery import DeliveryTimes
 from subclaw.core.fault import FaultPoint, reached
+from subclaw.core.outgoing import OutgoingFile
 from subclaw.core.quiet import ASKED_WITHIN_S, UNASKED_AN_HOUR
 from subclaw.core.tenant import TenantId
 from subclaw.store.database import Database
@@ -14,16 +15,21 @@ from subclaw.store.identities import note_refusal
 from subclaw.store.notify import WORKER_LOCK
 
 _WITHIN = timedelta(seconds=ASKED_WITHIN_S), UNASKED_AN_HOUR
+_READ = "SELECT * FROM read_outbound(%s, %s, %s, %s), outbound_files(%s, %s)"
 _ADDRESS = "SELECT channel, address FROM read_outbound(%s, %s, %s, %s)"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A part of a reply as it is worded for sending. `state` is the store's; `begun_at` is when it was last tried."""
+    """A part of a reply as it is worded for sending. `state` is the store's; `begun_at` is when it was last tried.
+
+    `file_id` is the file that it is, empty for a text.
+    """
 
     text: str
     state: str
     begun_at: datetime | None
+    file_id: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +51,7 @@ class Claimed:
     unknown_at: datetime | None
     overtaken: bool
     parts: tuple[Part, ...]
+    files: tuple[OutgoingFile, ...]
     barred: str
     is_unasked: bool
     time_zone: str
@@ -77,15 +84,27 @@ async def reap_outbox(database: Database, times: DeliveryTimes) -> int:
 
 
 async def begin_part(
-    database: Database, worker_id: int, claimed: Claimed, part: int, plan: Sequence[str] | None
+    database: Database,
+    worker_id: int,
+    claimed: Claimed,
+    part: int,
+    plan: Sequence[str] | None,
+    file_ids: Sequence[str] = (),
 ) -> bool:
     """Write that a part is about to be sent; with a `plan`, also the texts that the reply is cut into.
 
+    `file_ids` are those of the parts that are files; the first ones, that are texts, may have an empty one or none.
     Returns False if a receipt has come meanwhile, so that the part is not to be sent. Errors: `LeaseLost`.
     """
     texts = None if plan is None else list(plan)
-    ((begun,),) = await database.rows("SELECT begin_part(%s, %s, %s, %s, %s)", *_key(claimed, worker_id), part, texts)
+    query = "SELECT begin_part(%s, %s, %s, %s, %s, %s)"
+    ((begun,),) = await database.rows(query, *_key(claimed, worker_id), part, texts, list(file_ids))
     return bool(begun)
+
+
+async def reword_part(database: Database, worker_id: int, claimed: Claimed, part: int, text: str) -> None:
+    """Write that the provider does not take the file of a part, which is a text from now on. Errors: `LeaseLost`."""
+    await database.rows("SELECT reword_part(%s, %s, %s, %s, %s)", *_key(claimed, worker_id), part, text)
 
 
 async def sent_part(database: Database, worker_id: int, claimed: Claimed, part: int, provider_id: str | None) -> None:
@@ -221,9 +240,9 @@ async def _settle_unknown(
 
 
 async def _read(database: Database, tenant_id: TenantId, id: int) -> Claimed:
-    (row,) = await database.rows("SELECT * FROM read_outbound(%s, %s, %s, %s)", tenant_id, id, *_WITHIN)
-    channel, address, thread, text, attempt, written_at, send_until, unknown_at, overtaken, parts, *manners = row
-    barred, is_unasked, time_zone, slow_s = manners
+    (row,) = await database.rows(_READ, tenant_id, id, *_WITHIN, tenant_id, id)
+    channel, address, thread, text, attempt, written_at, send_until, unknown_at, overtaken, parts, *more = row
+    barred, is_unasked, time_zone, slow_s, files, file_ids = more
     return Claimed(
         tenant_id=tenant_id,
         id=id,
@@ -234,7 +253,8 @@ async def _read(database: Database, tenant_id: TenantId, id: int) -> Claimed:
         send_until=send_until,
         unknown_at=unknown_at,
         overtaken=overtaken,
-        parts=tuple(_part(part) for part in parts),
+        parts=tuple(_part(part, file_id) for part, file_id in zip(parts, file_ids, strict=True)),
+        files=tuple(OutgoingFile(**file) for file in files),
         barred=barred or "",
         is_unasked=is_unasked,
         time_zone=time_zone or "",
@@ -242,10 +262,11 @@ async def _read(database: Database, tenant_id: TenantId, id: int) -> Claimed:
     )
 
 
-def _part(row: dict[str, str | None]) -> Part:
+def _part(row: dict[str, str | None], file_id: str) -> Part:
     begun_at = row["begun_at"]
     return Part(
         text=row["text"] or "",
         state=row["state"] or "",
         begun_at=datetime.fromisoformat(begun_at) if begun_at else None,
+        file_id=file_id,
     )

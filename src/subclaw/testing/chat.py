@@ -9,6 +9,7 @@ from subclaw.core.channel import Address, InboundMessage, Receipt
 from subclaw.core.errors import Unavailable
 from subclaw.core.feed import FeedItem, SaidByAgent, SaidByPerson, Typing
 from subclaw.core.message import clean_text
+from subclaw.core.outgoing import OutgoingFile
 from subclaw.core.tenant import TenantId
 
 
@@ -58,11 +59,12 @@ class MemoryChat:
         async with self._arrived:
             await self._arrived.wait_for(lambda: len(self.received) >= count)
 
-    async def reply(self, address: Address, text: str) -> None:
-        """Let the agent say something, and stop typing."""
+    async def reply(self, address: Address, text: str, *files: OutgoingFile) -> None:
+        """Let the agent say something, with files, and stop typing."""
         conversation = self._conversation(address)
         async with conversation.changed:
-            conversation.said.append(SaidByAgent(seq=len(conversation.said) + 1, text=text, at=datetime.now(UTC)))
+            seq = len(conversation.said) + 1
+            conversation.said.append(SaidByAgent(seq=seq, text=text, at=datetime.now(UTC), files=files))
             conversation.typing = False
             conversation.changed.notify_all()
 

@@ -6,7 +6,7 @@ by whoever takes the conversation over.
 
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -33,6 +33,7 @@ from subclaw.core.fault import FaultPoint, reached
 from subclaw.core.harness import RELOAD_HARNESS
 from subclaw.core.message import is_stop
 from subclaw.core.model import Model, ModelReply, Prompt, TooLong
+from subclaw.core.outgoing import FilesTaken, FileTaken, TakesFiles
 from subclaw.core.tool import Caller, Toolbox, ToolCall
 from subclaw.core.transcript import (
     CANCELLED,
@@ -42,6 +43,7 @@ from subclaw.core.transcript import (
     FinishTurn,
     MendAnswer,
     PerformCalls,
+    TakeFiles,
     current_turn,
     next_step,
     open_calls,
@@ -96,7 +98,8 @@ class Turns:
     the outbox (others are read from the transcript). `cheaper` is the model for when money gets short, if there is one;
     `window_tokens` is the model's window; `files` takes messages that are too long for it, which are cut if it is None;
     `tariff` says what calls cost; `typist` shows people that a turn runs;
-    `attachments` puts files that come with messages into machines; `clock` tells the time, with an offset;
+    `attachments` puts files that come with messages into machines, `outgoing` takes those that go out from there;
+    `clock` tells the time, with an offset;
     `limit_characters` says how long a reply in a channel may be, None for as long as it likes. `tailor` makes of these
     what the tenant of a conversation has made its own: instructions, tools and model; once a turn, and again when the
     agent says so.
@@ -114,6 +117,7 @@ class Turns:
     window_tokens: int = WINDOW_TOKENS
     typist: Typist | None = None
     attachments: Attachments | None = None
+    outgoing: TakesFiles | None = None
     clock: Callable[[], datetime] = utc_now
     limit_characters: Callable[[str], int | None] = unlimited
     tailor: Callable[["Turns", Conversation], Awaitable["Turns"]] = as_they_are
@@ -155,8 +159,11 @@ async def run_turn(turns: Turns, lease: Lease, notice: Notice) -> bool:
             case MendAnswer(event=mended):
                 journal.add(mended)
                 continue
-            case FinishTurn(reply=reply, outcome=outcome):
-                last = [*journal.unwritten, ReplyQueued(text=reply), TurnFinished(outcome=outcome)]
+            case TakeFiles(wanted=wanted):
+                happened = await _take_files(turns, conversation, attention, wanted)
+            case FinishTurn(reply=reply, outcome=outcome, files=files):
+                replied = ReplyQueued(text=reply, files=tuple(files))
+                last = [*journal.unwritten, replied, TurnFinished(outcome=outcome)]
                 send = turns.sends(conversation.reply_to.channel)
                 return await conversations.finish(turns.database, lease, last, reply=reply, send=send)
             case _:
@@ -190,6 +197,16 @@ async def _look(turns: Turns, conversation: Conversation) -> Halt | None:
         busy = BUSY_WHERE_STOP_BINDS if channel in LAWS else BUSY
         await conversations.turn_away(turns.database, conversation.lease, reply=busy, send=turns.sends(channel))
     return None
+
+
+async def _take_files(
+    turns: Turns, conversation: Conversation, attention: Attention, wanted: Mapping[str, str]
+) -> Event | Halt:
+    """Take the files that an answer links to. The machine is most often awake: the turn has just made them."""
+    if turns.outgoing is None:
+        return FilesTaken(taken=tuple(FileTaken(path=path, problem="files cannot be sent here") for path in wanted))
+    take = partial(turns.outgoing.take, conversation.lease.tenant_id, conversation.reply_to, wanted)
+    return await attention.during(take, closing_waits=True)
 
 
 def _cancel(journal: Journal, calls: Sequence[ToolCall]) -> None:

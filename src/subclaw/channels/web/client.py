@@ -13,18 +13,20 @@ from subclaw.core.errors import Invalid, SubclawError, Unavailable
 
 @dataclass(frozen=True, kw_only=True)
 class Said:
-    """Something that was said. `by` is "person" or "agent"."""
+    """Something that was said. `by` is "person" or "agent"; `links` are the paths of files that came with it."""
 
     seq: int
     by: str
     text: str
+    links: tuple[str, ...] = ()
 
 
 class WebPerson:
     """One person at the web chat."""
 
-    def __init__(self, client: httpx2.AsyncClient) -> None:
+    def __init__(self, client: httpx2.AsyncClient, origin: str) -> None:
         self._client = client
+        self._origin = origin
         self.seen = 0
 
     @property
@@ -54,13 +56,14 @@ class WebPerson:
                     elif field == "data" and event in ("person", "agent"):
                         item = json.loads(value)
                         self.seen = item["seq"]
-                        yield Said(seq=item["seq"], by=event, text=item["text"])
+                        links = tuple(file["url"] for file in item.get("files", ()))
+                        yield Said(seq=item["seq"], by=event, text=item["text"], links=links)
 
     async def reply(self) -> str:
-        """Return the agent's next words."""
+        """Return the agent's next words, with links to what came with them, a line each."""
         async for said in self.listen():
             if said.by == "agent":
-                return said.text
+                return "\n".join(filter(None, [said.text, *(self._origin + link for link in said.links)]))
         raise Unavailable("The chat ended before there was a reply.")
 
 
@@ -81,7 +84,7 @@ async def web_person(
             page = await client.get("/")
         if page.status_code != 200:
             raise Unavailable("The web chat does not answer.", internal=f"status {page.status_code}")
-        yield WebPerson(client)
+        yield WebPerson(client, f"{client.base_url.scheme}://{host or client.base_url.netloc.decode()}")
 
 
 @contextmanager

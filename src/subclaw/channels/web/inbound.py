@@ -25,6 +25,7 @@ from subclaw.channels.web.ways import Way, qr_codes
 from subclaw.core.channel import Address, InboundMessage, Intake
 from subclaw.core.errors import Invalid, Unavailable
 from subclaw.core.feed import ChatFeed, FeedItem, SaidByPerson, Typing
+from subclaw.core.outgoing import link_path
 from subclaw.pages.page import Assets, SecuredRoute, asset_response, load_assets, templates
 from subclaw.pages.request import is_same_origin, media_type, read_body
 
@@ -246,6 +247,11 @@ def encode_item(item: FeedItem) -> ServerSentEvent:
         # The page knows the id that it made; whose address it is stays here.
         said["id"] = item.provider_id.rpartition(":")[2]
         return ServerSentEvent(event="person", data=said, id=str(item.seq))
+    if item.files:
+        said["files"] = [
+            {"title": file.title, "url": link_path(file), "type": file.media_type, "size_bytes": file.size_bytes}
+            for file in item.files
+        ]
     return ServerSentEvent(event="agent", data=said, id=str(item.seq))
 
 

@@ -67,7 +67,7 @@ function received(kind, item) {
     log.reword(item.id, item.text); // Keys were taken out of it before it was stored.
   } else {
     showGreeting(false);
-    log.said({ who: kind, text: item.text, at: new Date(item.at), id: item.id });
+    log.said({ who: kind, text: item.text, at: new Date(item.at), id: item.id, files: item.files });
   }
   if (kind === "person") outbox.forget(item.id);
   else if (document.hidden) document.title = `(${++unread}) ${title}`;

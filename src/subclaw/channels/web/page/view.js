@@ -4,6 +4,7 @@ import { pieces } from "./text.js";
 
 const NEAR_END_PX = 80;
 const SAME_TIME_MS = 5 * 60_000;
+const PICTURES = new Set(["image/png", "image/jpeg", "image/gif", "image/webp"]);
 const clock = new Intl.DateTimeFormat(undefined, { hour: "numeric", minute: "2-digit" });
 const calendar = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
 const byId = (id) => document.getElementById(id);
@@ -18,6 +19,20 @@ function words(text) {
   return pieces(text).map(({ text, href }) =>
     href ? element("a", { href, target: "_blank", rel: "noopener", dir: "ltr", textContent: text }) : text,
   );
+}
+
+// A file that the agent sends: a picture, or its name and size. Both lead to the file; `onload` hears that one is there.
+function fileLink({ title, url, type, size_bytes }, onload) {
+  const link = element("a", { className: "file", href: url, target: "_blank", rel: "noopener", dir: "auto" });
+  const name = () => link.replaceChildren(title, element("span", { textContent: size(size_bytes) }));
+  if (!PICTURES.has(type)) name();
+  else link.append(element("img", { alt: title, onload, onerror: name, src: url }));
+  return link;
+}
+
+function size(bytes) {
+  if (bytes < 1_000) return `${bytes} bytes`;
+  return bytes < 1_000_000 ? `${Math.round(bytes / 1_000)} kB` : `${(bytes / 1_000_000).toFixed(1)} MB`;
 }
 
 function dayName(date) {
@@ -53,14 +68,15 @@ export function openLog() {
     }
   }
 
-  function said({ who, text, at, id }) {
+  function said({ who, text, at, id, files = [] }) {
     separate(at);
-    const bubble = element("div", { className: "bubble", dir: "auto" }, ...words(text));
+    const bubbles = text ? [element("div", { className: "bubble", dir: "auto" }, ...words(text))] : [];
     const message = element(
       "article",
       { className: `message ${who}` },
       element("span", { className: "unseen", textContent: who === "person" ? "You said: " : "Agent said: " }),
-      bubble,
+      ...bubbles,
+      ...files.map((file) => fileLink(file, () => scroll.added(false))),
       element("time", { dateTime: at.toISOString(), textContent: clock.format(at) }),
     );
     if (id) message.dataset.id = id;
