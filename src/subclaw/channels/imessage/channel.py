@@ -1,4 +1,4 @@
-"""iMessage: replies out, files in, typing, and asking the Mac what it has sent.
+"""iMessage: replies out, files in and out, typing, and asking the Mac what it has sent.
 
 Facts: https://documenter.getpostman.com/view/765844/UV5RnfwM. Typing, and sending without AppleScript, want
 BlueBubbles' Private API on the Mac; where it is not on, nothing is shown.
@@ -6,7 +6,7 @@ BlueBubbles' Private API on the Mac; where it is not on, nothing is shown.
 
 import asyncio
 import contextlib
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -16,11 +16,13 @@ from subclaw.channels.imessage.messages import chat_of, created_at
 from subclaw.channels.imessage.server import Answer, BlueBubbles, BrokenOff, NotSent
 from subclaw.channels.imessage.settings import IMessageSettings
 from subclaw.channels.markdown import plain, split_markdown
+from subclaw.core.attachment import safe_name
 from subclaw.core.channel import (
     Address,
     Delivery,
     NotSeen,
     NotTold,
+    OutboundFile,
     OutboundMessage,
     Seen,
     SendResult,
@@ -28,6 +30,7 @@ from subclaw.core.channel import (
     Trouble,
 )
 from subclaw.core.errors import Invalid, Unavailable
+from subclaw.core.outgoing import UPLOAD_LIMIT_BYTES
 
 PART_LIMIT = 4_000
 """What a part has at most, in UTF-16 units: iMessage takes more, and nobody reads it."""
@@ -55,15 +58,28 @@ class IMessageChannel:
 
     async def send(self, message: OutboundMessage) -> SendResult:
         """Send a message. BlueBubbles takes none that it is sending already; of others, see `find`."""
+        given = {"message": _words(message)}
+        return await self._send(message, lambda named: self._server.ask("POST", "/message/text", {**named, **given}))
+
+    def takes(self, to: Address, media_type: str, size_bytes: int) -> bool:
+        """Say whether iMessage takes such a file: any, up to 100 MB, of which the way there takes less."""
+        return size_bytes <= UPLOAD_LIMIT_BYTES
+
+    async def send_file(self, message: OutboundMessage, file: OutboundFile) -> SendResult:
+        """Send a file, without its title: a message that is a file has no words of its own."""
+        name = _file_name(message)
+        return await self._send(message, lambda named: self._server.upload("/message/attachment", named, name, file))
+
+    async def _send(
+        self, message: OutboundMessage, ask: Callable[[Mapping[str, str]], Awaitable[Answer]]
+    ) -> SendResult:
         try:
-            with_helper = await self._has_helper()
-            given = {
+            named = {
                 "chatGuid": self._chat(message.to),
                 "tempGuid": f"subclaw-{message.tenant_id}-{message.reply_id}-{message.part}",
-                "message": plain(message.text).strip() or message.text,
-                "method": "private-api" if with_helper else "apple-script",
+                "method": "private-api" if await self._has_helper() else "apple-script",
             }
-            answer = await self._server.ask("POST", "/message/text", given)
+            answer = await ask(named)
         except NotSent as error:
             return SendResult(delivery=Delivery.FAILED, detail=str(error), trouble=Trouble.NETWORK)
         except (BrokenOff, Invalid) as error:
@@ -83,7 +99,7 @@ class IMessageChannel:
             "after": int(after.timestamp() * 1000),
             "limit": LISTED_LIMIT,
             "sort": "ASC",
-            "with": [],
+            "with": ["attachment"] if message.file else [],
         }
         try:
             answer = await self._server.ask("POST", "/message/query", given)
@@ -91,9 +107,8 @@ class IMessageChannel:
             return NotTold(detail="BlueBubbles cannot be asked what it has sent")
         if answer.status != 200 or not isinstance(answer.data, list):
             return NotTold(detail=f"BlueBubbles does not say what it has sent (HTTP {answer.status})")
-        words = plain(message.text).strip() or message.text
         for one in answer.data:
-            if isinstance(one, dict) and _is_sent(one, words, after) and one["guid"] not in known:
+            if isinstance(one, dict) and _is_sent(one, message, after) and one["guid"] not in known:
                 return _seen(one)
         if len(answer.data) == LISTED_LIMIT:
             return NotTold(detail="the Mac has too many messages of this chat to look through")
@@ -143,16 +158,32 @@ def _helper_in(answer: Answer) -> bool:
     return data.get("private_api") is True and data.get("helper_connected") is True
 
 
-def _is_sent(message: dict[str, Any], words: str, after: datetime) -> bool:
-    at = created_at(message)
+def _is_sent(listed: dict[str, Any], message: OutboundMessage, after: datetime) -> bool:
+    at = created_at(listed)
     return (
-        message.get("isFromMe") is True
-        and isinstance(message.get("guid"), str)
-        and isinstance(message.get("text"), str)
-        and message["text"].strip() == words
+        listed.get("isFromMe") is True
+        and isinstance(listed.get("guid"), str)
+        and _has_what(listed, message)
         and at is not None
         and at >= after
     )
+
+
+def _has_what(listed: dict[str, Any], message: OutboundMessage) -> bool:
+    """Say whether what the Mac has sent has the words of a message, or its file by the name that was given to it."""
+    if message.file is None:
+        return isinstance(listed.get("text"), str) and listed["text"].strip() == _words(message)
+    files = listed.get("attachments")
+    names = [file.get("transferName") for file in files if isinstance(file, dict)] if isinstance(files, list) else []
+    return _file_name(message) in names
+
+
+def _words(message: OutboundMessage) -> str:
+    return plain(message.text).strip() or message.text
+
+
+def _file_name(message: OutboundMessage) -> str:
+    return safe_name(message.file.name) if message.file else ""
 
 
 def _seen(message: dict[str, Any]) -> Seen:

@@ -13,6 +13,7 @@ from typing import Any
 import httpx2
 
 from subclaw.channels.imessage.settings import UPSTREAM
+from subclaw.core.channel import OutboundFile
 from subclaw.core.errors import Invalid, NotFound, Unavailable
 from subclaw.egress.control.client import BASE_URL, gateway_client
 from subclaw.egress.refusal import UNSENT_HEADER
@@ -53,19 +54,27 @@ class BlueBubbles:
 
     async def ask(self, method: str, path: str, given: Mapping[str, Any] | None = None) -> Answer:
         """Make a call. Errors: `NotSent`, `BrokenOff`."""
-        status, content = await self._call(method, path, given, ANSWER_LIMIT_BYTES)
+        return await self._ask(method, path, json=given)
+
+    async def _ask(self, method: str, path: str, **body: Any) -> Answer:
+        status, content = await self._call(method, path, ANSWER_LIMIT_BYTES, **body)
         try:
-            body = json.loads(content)
+            told = json.loads(content)
         except (ValueError, RecursionError):
-            body = None
-        if status < 300 and not isinstance(body, dict):
+            told = None
+        if status < 300 and not isinstance(told, dict):
             raise BrokenOff("BlueBubbles' answer was not understood")
-        return Answer(status=status, body=body if isinstance(body, dict) else {})
+        return Answer(status=status, body=told if isinstance(told, dict) else {})
+
+    async def upload(self, path: str, given: Mapping[str, str], name: str, file: OutboundFile) -> Answer:
+        """Make a call with a file, which is called `name` there. Errors: as of `ask`."""
+        files = {"attachment": (name, file.content, file.media_type)}
+        return await self._ask("POST", path, data={**given, "name": name}, files=files)
 
     async def fetch(self, path: str, limit_bytes: int) -> bytes:
         """Return a file. Errors: `Invalid` if it is larger, `NotFound`, `Unavailable`."""
         try:
-            status, content = await self._call("GET", path, None, limit_bytes)
+            status, content = await self._call("GET", path, limit_bytes)
         except (NotSent, BrokenOff) as error:
             raise Unavailable("iMessage cannot be reached.", internal=str(error)) from None
         if status == 404:
@@ -74,13 +83,11 @@ class BlueBubbles:
             raise Unavailable("iMessage did not give it.", internal=f"attachment: {status}")
         return content
 
-    async def _call(
-        self, method: str, path: str, given: Mapping[str, Any] | None, limit_bytes: int
-    ) -> tuple[int, bytes]:
+    async def _call(self, method: str, path: str, limit_bytes: int, **body: Any) -> tuple[int, bytes]:
         content = bytearray()
         url = f"{BASE_URL}/{UPSTREAM}/api/v1{path}"
         try:
-            async with self._client.stream(method, url, json=given) as response:
+            async with self._client.stream(method, url, **body) as response:
                 async for piece in response.aiter_bytes():
                     content += piece
                     if len(content) > limit_bytes:

@@ -12,6 +12,7 @@ from aiogram.client.telegram import TelegramAPIServer
 from aiogram.exceptions import TelegramNetworkError
 from aiogram.methods import TelegramMethod
 from aiogram.methods.base import TelegramType
+from aiogram.types import InputFile
 
 from subclaw.channels.telegram.settings import FILES_UPSTREAM, UPSTREAM
 from subclaw.core.secret import PLACEHOLDER
@@ -45,18 +46,26 @@ class GatewaySession(BaseSession):
     ) -> TelegramType:
         """Make a call. Errors: `NotSent`, and aiogram's."""
         url = self.api.api_url(token="", method=method.__api_method__)
-        values = {name: self.prepare_value(value, bot, {}) for name, value in method.model_dump(warnings=False).items()}
+        given: dict[str, InputFile] = {}
+        dumped = method.model_dump(warnings=False).items()
+        values = {name: self.prepare_value(value, bot, given) for name, value in dumped}
         fields = {name: value for name, value in values.items() if value}
+        files = {name: (file.filename or "file", await _content(file, bot)) for name, file in given.items()}
         limit_s = self.timeout if timeout is None else timeout + CALL_LIMIT_S
-        status, body = await self._ask(method, url, fields, limit_s)
+        status, body = await self._ask(method, url, fields, files, limit_s)
         response = self.check_response(bot=bot, method=method, status_code=status, content=body)
         return cast("TelegramType", response.result)
 
     async def _ask(
-        self, method: TelegramMethod[TelegramType], url: str, fields: dict[str, str], limit_s: float
+        self,
+        method: TelegramMethod[TelegramType],
+        url: str,
+        fields: dict[str, str],
+        files: dict[str, tuple[str, bytes]],
+        limit_s: float,
     ) -> tuple[int, str]:
         try:
-            async with self._client.stream("POST", url, data=fields, timeout=limit_s) as response:
+            async with self._client.stream("POST", url, data=fields, files=files or None, timeout=limit_s) as response:
                 body = bytearray()
                 async for piece in response.aiter_bytes():
                     body += piece
@@ -87,6 +96,10 @@ class GatewaySession(BaseSession):
 
     async def close(self) -> None:
         """Leave the client open: it is whose it was."""
+
+
+async def _content(file: InputFile, bot: Bot) -> bytes:
+    return b"".join([piece async for piece in file.read(bot)])
 
 
 @asynccontextmanager

@@ -1,9 +1,10 @@
-"""Telegram: replies out, files in, and typing.
+"""Telegram: replies out, files in and out, and typing.
 
-Facts: https://core.telegram.org/bots/api#sendmessage, https://core.telegram.org/bots/api#making-requests.
+Facts: https://core.telegram.org/bots/api#sendmessage, https://core.telegram.org/bots/api#making-requests,
+https://core.telegram.org/bots/api#sending-files.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import quote
 
 import httpx2
@@ -15,16 +16,24 @@ from aiogram.exceptions import (
     TelegramNotFound,
     TelegramUnauthorizedError,
 )
+from aiogram.types import BufferedInputFile
 
 from subclaw.channels.markdown import split_markdown
 from subclaw.channels.telegram.bot import NotSent
 from subclaw.channels.telegram.errors import refused
 from subclaw.channels.telegram.formatting import telegram_html
-from subclaw.core.channel import Address, Delivery, OutboundMessage, SendResult, Trouble
+from subclaw.core.channel import Address, Delivery, OutboundFile, OutboundMessage, SendResult, Trouble
 from subclaw.core.errors import Invalid, NotFound, Unavailable
+from subclaw.core.outgoing import UPLOAD_LIMIT_BYTES
 
 PART_LIMIT = 4096
 """What Telegram takes in one message, in UTF-16 units, tags not counted."""
+
+
+PICTURE_LIMIT_BYTES = 10_000_000
+_PICTURES = frozenset({"image/jpeg", "image/png", "image/webp"})
+_NO_PICTURE = ("PHOTO", "IMAGE")
+"""What Telegram's answers have in them when a picture is too wide or too high, or none that it can read."""
 
 
 class TelegramChannel:
@@ -41,17 +50,27 @@ class TelegramChannel:
 
     async def send(self, message: OutboundMessage) -> SendResult:
         """Send a message. Telegram cannot be asked what it was given, so a lost answer stays `UNKNOWN`."""
-        chat_id = int(message.to.address)
-        try:
+        return await _outcome(lambda chat_id: self._say(chat_id, message.text), int(message.to.address))
+
+    def takes(self, to: Address, media_type: str, size_bytes: int) -> bool:
+        """Say whether Telegram takes such a file: any, up to 50 MB, of which the way there takes less."""
+        return size_bytes <= UPLOAD_LIMIT_BYTES
+
+    async def send_file(self, message: OutboundMessage, file: OutboundFile) -> SendResult:
+        """Send a file, a picture as one that is shown at once; its title stands below it."""
+        return await _outcome(lambda chat_id: self._send_file(chat_id, message.text, file), int(message.to.address))
+
+    async def _send_file(self, chat_id: int, title: str, file: OutboundFile) -> int:
+        """Send a file; a picture that Telegram does not want to show, as any other. Return the message's id."""
+        content = BufferedInputFile(file.content, file.name)
+        if file.media_type in _PICTURES and file.size_bytes <= PICTURE_LIMIT_BYTES:
             try:
-                message_id = await self._say(chat_id, message.text)
-            except TelegramMigrateToChat as error:  # a group that became a larger kind of group
-                message_id = await self._say(error.migrate_to_chat_id, message.text)
-        except NotSent as error:
-            return SendResult(delivery=Delivery.FAILED, detail=str(error), trouble=Trouble.NETWORK)
-        except AiogramError as error:
-            return refused(error)
-        return SendResult(delivery=Delivery.SENT, provider_id=str(message_id))
+                return (await self._bot.send_photo(chat_id, content, caption=title)).message_id
+            except TelegramBadRequest as error:
+                if not any(words in error.message.upper() for words in _NO_PICTURE):
+                    raise
+        sent = await self._bot.send_document(chat_id, content, caption=title, disable_content_type_detection=True)
+        return sent.message_id
 
     async def _say(self, chat_id: int, text: str) -> int:
         """Send a text with its format; as it is, if Telegram does not understand that. Return the message's id."""
@@ -93,3 +112,17 @@ class TelegramChannel:
         except (NotSent, AiogramError, httpx2.HTTPError, OSError) as error:
             raise Unavailable("Telegram cannot be reached.", internal=type(error).__name__) from None
         return bytes(content)
+
+
+async def _outcome(send: Callable[[int], Awaitable[int]], chat_id: int) -> SendResult:
+    """Say what became of a message to a chat; of one to a group that became a larger kind of group, there."""
+    try:
+        try:
+            message_id = await send(chat_id)
+        except TelegramMigrateToChat as error:
+            message_id = await send(error.migrate_to_chat_id)
+    except NotSent as error:
+        return SendResult(delivery=Delivery.FAILED, detail=str(error), trouble=Trouble.NETWORK)
+    except AiogramError as error:
+        return refused(error)
+    return SendResult(delivery=Delivery.SENT, provider_id=str(message_id))

@@ -46,7 +46,9 @@ def refused(error: AiogramError) -> SendResult:
             return _failed("Telegram does not accept the bot's token", Trouble.ACCOUNT)
         case TelegramBadRequest(message=words):
             return _failed(f"{_meaning(_BAD, words, 'Telegram did not take the message')} (HTTP 400)")
-        case TelegramConflictError() | TelegramEntityTooLarge():
+        case TelegramEntityTooLarge():
+            return _failed("the file is too large for Telegram", Trouble.FILE)
+        case TelegramConflictError():
             return _failed("Telegram did not take the message")
         case TelegramServerError():
             return SendResult(delivery=Delivery.UNKNOWN, detail="Telegram failed while it was asked")

@@ -1,4 +1,4 @@
-"""WhatsApp: replies out, files in, and typing.
+"""WhatsApp: replies out, files in and out, and typing.
 
 Facts: https://developers.facebook.com/documentation/business-messaging/whatsapp/messages/send-messages,
 https://developers.facebook.com/documentation/business-messaging/whatsapp/typing-indicators. WhatsApp has no idempotency
@@ -8,6 +8,7 @@ key and cannot be asked what it was given, so a lost answer stays `UNKNOWN` unti
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import httpx
@@ -24,8 +25,10 @@ from subclaw.channels.whatsapp.formatting import whatsapp_text
 from subclaw.channels.whatsapp.settings import FILES_UPSTREAM, Template, WhatsAppSettings
 from subclaw.channels.whatsapp.updates import tracker
 from subclaw.channels.whatsapp.window import is_closed, template_words
-from subclaw.core.channel import Address, Delivery, LastHeard, OutboundMessage, SendResult, Trouble
+from subclaw.core.attachment import safe_name
+from subclaw.core.channel import Address, Delivery, LastHeard, OutboundFile, OutboundMessage, SendResult, Trouble
 from subclaw.core.errors import Invalid, NotFound, Unavailable
+from subclaw.core.outgoing import UPLOAD_LIMIT_BYTES
 from subclaw.egress.control.client import BASE_URL
 
 TEXT_LIMIT = 4096
@@ -48,6 +51,26 @@ _NO_MORE = SendResult(
 )
 
 
+_BY_TEMPLATE = SendResult(
+    delivery=Delivery.FAILED,
+    detail="this person has not written for 24 hours: of a file a link goes out, by the template",
+    trouble=Trouble.FILE,
+)
+
+_PICTURES = frozenset({"image/jpeg", "image/png"})
+_OFFICE = "application/vnd.openxmlformats-officedocument"
+_DOCUMENTS = (
+    "application/pdf",
+    "text/plain",
+    *(
+        f"{_OFFICE}.{kind}"
+        for kind in ("wordprocessingml.document", "spreadsheetml.sheet", "presentationml.presentation")
+    ),
+)
+_LIMITS_BYTES = dict.fromkeys(_PICTURES, 5_000_000) | dict.fromkeys(_DOCUMENTS, UPLOAD_LIMIT_BYTES)
+"""What WhatsApp takes, by type."""
+
+
 class WhatsAppChannel:
     """The way out by WhatsApp. An address is a number without its plus sign, or WhatsApp's id of who hides it."""
 
@@ -65,6 +88,17 @@ class WhatsAppChannel:
 
     async def send(self, message: OutboundMessage) -> SendResult:
         """Send a message: as it is while the person's window is open, else by the operator's template."""
+        return await self._send(message)
+
+    def takes(self, to: Address, media_type: str, size_bytes: int) -> bool:
+        """Say whether WhatsApp takes such a file. The way there takes less than its 100 MB."""
+        return size_bytes <= _LIMITS_BYTES.get(media_type, 0)
+
+    async def send_file(self, message: OutboundMessage, file: OutboundFile) -> SendResult:
+        """Send a file, a picture as one that is shown at once, while the person's window is open."""
+        return await self._send(message, file)
+
+    async def _send(self, message: OutboundMessage, file: OutboundFile | None = None) -> SendResult:
         if not is_served(message.to.address, self._settings.countries):
             return _NOT_SERVED
         try:
@@ -73,10 +107,15 @@ class WhatsAppChannel:
             return SendResult(delivery=Delivery.FAILED, detail=error.internal, trouble=Trouble.NETWORK)
         # What is not known here is known there: WhatsApp refuses it.
         closed = heard is not None and is_closed(heard.at, datetime.now(UTC))
-        result = _CLOSED if closed else await self._send_text(message)
+        if closed:
+            result = _CLOSED
+        else:
+            result = await (self._send_text(message) if file is None else self._upload(message, file))
         template = self._settings.template
         if result is not _CLOSED or template is None:
             return result
+        if file is not None and message.part == 0:
+            return _BY_TEMPLATE
         return _NO_MORE if message.part > 0 else await self._send_template(message, template)
 
     async def _send_text(self, message: OutboundMessage) -> SendResult:
@@ -91,6 +130,23 @@ class WhatsAppChannel:
                 tracker=tracker(message.tenant_id, message.reply_id, message.part),
             )
         )
+
+    async def _upload(self, message: OutboundMessage, file: OutboundFile) -> SendResult:
+        """Give WhatsApp a file, and send it. What was given and not sent, nobody sees."""
+        to, name = message.to.address, safe_name(file.name)
+        try:
+            media = await self._client.upload_media(file.content, file.media_type, name)
+        except WhatsAppError as error:
+            known = refused(error.status_code, error.code, _retry_after_s(error))
+            if known.delivery is Delivery.UNKNOWN:  # of a message it would be
+                return replace(known, delivery=Delivery.FAILED, trouble=Trouble.NETWORK)
+            return replace(known, trouble=Trouble.FILE) if known.trouble is Trouble.REFUSED else known
+        except (httpx.HTTPError, OSError, ValueError, KeyError, TypeError):
+            return SendResult(delivery=Delivery.FAILED, detail="no connection to WhatsApp", trouble=Trouble.NETWORK)
+        track = tracker(message.tenant_id, message.reply_id, message.part)
+        if file.media_type in _PICTURES:
+            return await _outcome(self._client.send_image(to, media, caption=message.text, tracker=track))
+        return await _outcome(self._client.send_document(to, media, filename=name, caption=message.text, tracker=track))
 
     async def _send_template(self, message: OutboundMessage, template: Template) -> SendResult:
         words = template_words(whatsapp_text(message.text).strip() or message.text)

@@ -45,6 +45,7 @@ _MEANINGS: Mapping[int, tuple[Trouble, str]] = {
     131048: (Trouble.ACCOUNT, "WhatsApp slows the number down, since people blocked it or called it spam"),
     131049: (Trouble.REFUSED, "WhatsApp keeps this person from having too many such messages"),
     131050: (Trouble.REFUSED, "this person has stopped such messages"),
+    131053: (Trouble.FILE, "WhatsApp does not take this file"),
     131056: (Trouble.BUSY, "too many messages went to this person at once"),
     131057: (Trouble.BUSY, "the WhatsApp account is being worked on by Meta"),
     132000: (Trouble.REFUSED, _TEMPLATE),

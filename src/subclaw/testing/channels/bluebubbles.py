@@ -9,7 +9,7 @@ import asyncio
 import itertools
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -74,9 +74,10 @@ class FakeBlueBubbles:
 async def fake_bluebubbles(*, password: str, port: int = 0) -> AsyncIterator[FakeBlueBubbles]:
     """Serve the fake on a port of loopback."""
     fake = FakeBlueBubbles(password=password)
-    app = web.Application(middlewares=[web.middleware(partial(_let_in, fake))])
+    app = web.Application(client_max_size=200_000_000, middlewares=[web.middleware(partial(_let_in, fake))])
     app.router.add_get("/api/v1/server/info", partial(_info, fake))
     app.router.add_post("/api/v1/message/text", partial(_text, fake))
+    app.router.add_post("/api/v1/message/attachment", partial(_attachment, fake))
     app.router.add_post("/api/v1/message/query", partial(_query, fake))
     app.router.add_get("/api/v1/webhook", partial(_list_webhooks, fake))
     app.router.add_post("/api/v1/webhook", partial(_add_webhook, fake))
@@ -157,6 +158,25 @@ async def _text(fake: FakeBlueBubbles, request: web.Request) -> web.StreamRespon
     chat, temporary, text = given.get("chatGuid"), given.get("tempGuid"), given.get("message")
     if not chat or not text or (given.get("method") == "apple-script" and not temporary):
         return _error(400, "Validation Error", "A 'tempGuid' is required when sending via AppleScript")
+    return await _behave(fake, request, given, text)
+
+
+async def _attachment(fake: FakeBlueBubbles, request: web.Request) -> web.StreamResponse:
+    form = await request.post()
+    file, given = form.get("attachment"), {name: value for name, value in form.items() if isinstance(value, str)}
+    if not isinstance(file, web.FileField) or not all(given.get(name) for name in ("chatGuid", "tempGuid", "name")):
+        return _error(400, "Validation Error", "Attachment not provided or was empty!")
+    guid = f"at_0_{next(fake.ids):012}"
+    fake.files[guid] = file.file.read()
+    attached = {"guid": guid, "transferName": given["name"], "totalBytes": len(fake.files[guid])}
+    return await _behave(fake, request, given, "\ufffc", attachments=[attached])
+
+
+async def _behave(
+    fake: FakeBlueBubbles, request: web.Request, given: Mapping[str, Any], text: str, **more: Any
+) -> web.StreamResponse:
+    """Send a message, or do as is demanded."""
+    chat, temporary = given["chatGuid"], given.get("tempGuid")
     if given.get("method") == "private-api" and not fake.has_helper:
         return _error(500, "iMessage Error", "iMessage Private API is not enabled!")
     if temporary in fake.sending:
@@ -168,7 +188,7 @@ async def _text(fake: FakeBlueBubbles, request: web.Request) -> web.StreamRespon
         return _error(500, "Server Error", "AppleScript could not be run")
     fake.methods.append(given["method"])
     failed = 22 if behaviour is Behaviour.NO_IMESSAGE else 0
-    message = await _send(fake, chat, text, failed)
+    message = await _send(fake, chat, text, failed, **more)
     if failed:
         return _error(500, "iMessage Error", f"Message failed to {chat}", data=message)
     if behaviour in _TAKEN:
@@ -176,8 +196,8 @@ async def _text(fake: FakeBlueBubbles, request: web.Request) -> web.StreamRespon
     return _result(message | {"tempGuid": temporary}, "Message sent!")
 
 
-async def _send(fake: FakeBlueBubbles, chat: str, text: str, failed: int) -> dict[str, Any]:
-    message = written(fake, text, person=chat.rpartition(";")[2], isFromMe=True, error=failed)
+async def _send(fake: FakeBlueBubbles, chat: str, text: str, failed: int, **more: Any) -> dict[str, Any]:
+    message = written(fake, text, person=chat.rpartition(";")[2], isFromMe=True, error=failed, **more)
     message["chats"] = [{"guid": chat}]
     async with fake.news:
         fake.news.notify_all()

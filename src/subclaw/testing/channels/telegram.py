@@ -21,7 +21,11 @@ import aiohttp
 from aiohttp import web
 
 TEXT_LIMIT = 4096
+CAPTION_LIMIT = 1024
+PICTURE_LIMIT_BYTES = 10_000_000
+SENT_FILE_LIMIT_BYTES = 50_000_000
 FILE_LIMIT_BYTES = 20 * 1024 * 1024
+_PICTURE_BEGINNINGS = (b"\x89PNG", b"\xff\xd8", b"RIFF")
 _TAGS = frozenset("b strong i em u ins s strike del a code pre blockquote tg-spoiler".split())
 
 
@@ -50,13 +54,19 @@ _TAKEN = frozenset({Behaviour.FAIL_TAKEN, Behaviour.HANG_TAKEN, Behaviour.DROP, 
 
 @dataclass(frozen=True, kw_only=True)
 class TakenMessage:
-    """A message that the fake took: `text` as people read it, and `sent` as it came."""
+    """A message that the fake took: `text` as people read it, and `sent` as it came.
+
+    With a file, `text` is what stands below it; `as_picture` says whether it is shown at once.
+    """
 
     message_id: int
     chat_id: int
     text: str
     sent: str
     formatted: bool
+    file_name: str = ""
+    content: bytes = b""
+    as_picture: bool = False
 
 
 @dataclass(kw_only=True)
@@ -96,7 +106,7 @@ Method = Callable[[FakeTelegram, web.Request, Mapping[str, str]], Awaitable[web.
 async def fake_telegram(*, token: str, bot: str = "agents_bot", port: int = 0) -> AsyncIterator[FakeTelegram]:
     """Serve the fake on a port of loopback."""
     fake = FakeTelegram(token=token, bot=bot)
-    app = web.Application()
+    app = web.Application(client_max_size=2 * SENT_FILE_LIMIT_BYTES)
     app.router.add_route("*", "/bot{token}/{method}", partial(_call, fake))
     app.router.add_get("/file/bot{token}/{path:.+}", partial(_file, fake))
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
@@ -139,7 +149,9 @@ async def _post(fake: FakeTelegram, session: aiohttp.ClientSession, update: Mapp
     if body and response.content_type == "application/json":
         made = {name: str(value) for name, value in json.loads(body).items()}
         if made.pop("method") == "sendMessage":
-            await _take(fake, int(made["chat_id"]), made["text"], made["text"], formatted=False)
+            text, chat_id = made["text"], int(made["chat_id"])
+            id = next(fake.message_ids)
+            await _take(fake, TakenMessage(message_id=id, chat_id=chat_id, text=text, sent=text, formatted=False))
     return True
 
 
@@ -178,7 +190,8 @@ async def _call(fake: FakeTelegram, request: web.Request) -> web.StreamResponse:
         return _error(401, "Unauthorized")
     if method not in _METHODS:
         return _error(404, "Not Found: method not found")
-    form = {name: str(value) for name, value in (await request.post()).items()}
+    posted = await request.post()
+    form = {name: str(value) for name, value in posted.items() if not isinstance(value, web.FileField)}
     return await _METHODS[method](fake, request, {**request.query, **form})
 
 
@@ -216,8 +229,7 @@ async def _get_updates(fake: FakeTelegram, request: web.Request, form: Mapping[s
 
 
 async def _send_message(fake: FakeTelegram, request: web.Request, form: Mapping[str, str]) -> web.StreamResponse:
-    behaviour = fake.behaviours.popleft() if fake.behaviours else Behaviour.ACCEPT
-    chat_id, sent, formatted = int(form["chat_id"]), form.get("text", ""), form.get("parse_mode") == "HTML"
+    sent, formatted = form.get("text", ""), form.get("parse_mode") == "HTML"
     try:
         text = read_html(sent) if formatted else sent
     except ValueError as error:
@@ -226,6 +238,42 @@ async def _send_message(fake: FakeTelegram, request: web.Request, form: Mapping[
         return _error(400, "Bad Request: message text is empty")
     if _units(text) > TEXT_LIMIT:
         return _error(400, "Bad Request: message is too long")
+    taken = TakenMessage(
+        message_id=next(fake.message_ids), chat_id=int(form["chat_id"]), text=text, sent=sent, formatted=formatted
+    )
+    return await _behave(fake, request, taken)
+
+
+async def _send_file(
+    fake: FakeTelegram, request: web.Request, form: Mapping[str, str], *, field: str
+) -> web.StreamResponse:
+    file = (await request.post()).get(form.get(field, "").removeprefix("attach://"))
+    caption, as_picture = form.get("caption", ""), field == "photo"
+    if not isinstance(file, web.FileField):
+        return _error(400, f"Bad Request: there is no {field} in the request")
+    content = file.file.read()
+    if _units(caption) > CAPTION_LIMIT:
+        return _error(400, "Bad Request: message caption is too long")
+    if len(content) > (PICTURE_LIMIT_BYTES if as_picture else SENT_FILE_LIMIT_BYTES):
+        return _error(413, "Request Entity Too Large")
+    if as_picture and not content.startswith(_PICTURE_BEGINNINGS):
+        return _error(400, "Bad Request: IMAGE_PROCESS_FAILED")
+    taken = TakenMessage(
+        message_id=next(fake.message_ids),
+        chat_id=int(form["chat_id"]),
+        text=caption,
+        sent=caption,
+        formatted=False,
+        file_name=file.filename,
+        content=content,
+        as_picture=as_picture,
+    )
+    return await _behave(fake, request, taken)
+
+
+async def _behave(fake: FakeTelegram, request: web.Request, message: TakenMessage) -> web.StreamResponse:
+    """Take a message, or do as is demanded."""
+    behaviour = fake.behaviours.popleft() if fake.behaviours else Behaviour.ACCEPT
     match behaviour:
         case Behaviour.SLOW_DOWN:
             words = f"Too Many Requests: retry after {fake.retry_after_s}"
@@ -236,24 +284,21 @@ async def _send_message(fake: FakeTelegram, request: web.Request, form: Mapping[
             return _error(400, "Bad Request: chat not found")
         case Behaviour.MIGRATED:
             words = "Bad Request: group chat was upgraded to a supergroup chat"
-            return _error(400, words, parameters={"migrate_to_chat_id": chat_id - 1_000_000})
+            return _error(400, words, parameters={"migrate_to_chat_id": message.chat_id - 1_000_000})
         case Behaviour.FAIL:
             return _error(500, "Internal Server Error")
-    message_id = await _take(fake, chat_id, text, sent, formatted=formatted)
+    await _take(fake, message)
     if behaviour in _TAKEN:
         return await _misbehave(fake, request, behaviour)
-    kind = "private" if chat_id > 0 else "supergroup"
-    chat = {"id": chat_id, "type": kind}
-    return _result({"message_id": message_id, "date": 1_790_000_000, "chat": chat, "text": text})
+    chat = {"id": message.chat_id, "type": "private" if message.chat_id > 0 else "supergroup"}
+    told = {"message_id": message.message_id, "date": 1_790_000_000, "chat": chat}
+    return _result(told | {"caption" if message.file_name else "text": message.text})
 
 
-async def _take(fake: FakeTelegram, chat_id: int, text: str, sent: str, *, formatted: bool) -> int:
-    message_id = next(fake.message_ids)
-    taken = TakenMessage(message_id=message_id, chat_id=chat_id, text=text, sent=sent, formatted=formatted)
+async def _take(fake: FakeTelegram, message: TakenMessage) -> None:
     async with fake.news:
-        fake.messages.append(taken)
+        fake.messages.append(message)
         fake.news.notify_all()
-    return message_id
 
 
 async def _misbehave(fake: FakeTelegram, request: web.Request, behaviour: Behaviour) -> web.StreamResponse:
@@ -300,6 +345,8 @@ _METHODS: Mapping[str, Method] = {
     "getWebhookInfo": _webhook_info,
     "getUpdates": _get_updates,
     "sendMessage": _send_message,
+    "sendPhoto": partial(_send_file, field="photo"),
+    "sendDocument": partial(_send_file, field="document"),
     "sendChatAction": _chat_action,
     "getFile": _get_file,
 }

@@ -27,6 +27,7 @@ from aiohttp import web
 TEXT_LIMIT = 4096
 TEMPLATE_LIMIT = 1024
 WINDOW_S = 86_400
+UPLOADED_TYPES = frozenset({"image/jpeg", "image/png", "application/pdf", "text/plain"})
 
 
 class Behaviour(StrEnum):
@@ -48,6 +49,8 @@ class Behaviour(StrEnum):
     HANG_TAKEN = "hang, taken"
     DROP = "drop"
     """Take the message, and close the connection without a word."""
+    NO_FILE = "131053"
+    """Say that the file cannot be used."""
     BABBLE = "babble"
     """Take the message, and answer with something that is not JSON."""
 
@@ -61,18 +64,25 @@ _STATUSES = {
     Behaviour.EXPIRED: (401, "Error validating access token: Session has expired"),
     Behaviour.BLOCKED: (403, "Temporarily blocked for policies violations"),
     Behaviour.SERVICE: (500, "Service unavailable"),
+    Behaviour.NO_FILE: (400, "Media upload error"),
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class TakenMessage:
-    """A message that the fake took. `template` is empty for one of free words; `tracker` comes back with receipts."""
+    """A message that the fake took. `template` is empty for one of free words; `tracker` comes back with receipts.
+
+    With a file, `text` is what stands below it; `kind` is "image" or "document", and `file` what was uploaded.
+    """
 
     message_id: str
     to: str
     text: str
     template: str
     tracker: str
+    kind: str = "text"
+    file: tuple[str, bytes] = ("", b"")
+    file_name: str = ""
 
 
 @dataclass(kw_only=True)
@@ -111,7 +121,8 @@ async def fake_whatsapp(
 ) -> AsyncIterator[FakeWhatsApp]:
     """Serve the fake on a port of loopback."""
     fake = FakeWhatsApp(token=token, app_secret=app_secret, phone_number_id=phone_number_id, number=number)
-    app = web.Application()
+    app = web.Application(client_max_size=100_000_000)
+    app.router.add_post("/{version}/{id}/media", partial(_upload, fake))
     app.router.add_post("/{version}/{id}/messages", partial(_messages, fake))
     app.router.add_get("/{version}/{id}", partial(_object, fake))
     app.router.add_get("/whatsapp_business/attachments/", partial(_file, fake))
@@ -263,7 +274,15 @@ def _read(fake: FakeWhatsApp, to: str, given: Mapping[str, Any]) -> TakenMessage
     if not to or (("." in to) != ("recipient" in given)):
         return _error(400, 100, "The parameter to is required.")
     template = ""
+    kind, file, file_name = str(given.get("type", "")), ("", b""), ""
     match given:
+        case {"type": "image" | "document", **rest}:
+            sent = rest[kind]
+            if sent.get("id") not in fake.files:
+                return _error(400, 131053, "Media upload error")
+            if time.time() - fake.last_written.get(to, 0) > WINDOW_S:
+                return _error(400, 131047, "Re-engagement message")
+            text, file, file_name = sent.get("caption", ""), fake.files[sent["id"]], sent.get("filename", "")
         case {"type": "text", "text": {"body": str(text)}}:
             if not text or len(text) > TEXT_LIMIT:
                 return _error(400, 100, "Param text['body'] must be at most 4096 characters long.")
@@ -286,7 +305,31 @@ def _read(fake: FakeWhatsApp, to: str, given: Mapping[str, Any]) -> TakenMessage
         case _:
             return _error(400, 100, "Unsupported message")
     message_id, tracker = f"wamid.out{next(fake.ids):06}=", given.get("biz_opaque_callback_data", "")
-    return TakenMessage(message_id=message_id, to=to, text=text, template=template, tracker=tracker)
+    return TakenMessage(
+        message_id=message_id,
+        to=to,
+        text=text,
+        template=template,
+        tracker=tracker,
+        kind=kind,
+        file=file,
+        file_name=file_name,
+    )
+
+
+async def _upload(fake: FakeWhatsApp, request: web.Request) -> web.StreamResponse:
+    fake.requests += 1
+    if refusal := _refusal(fake, request):
+        return refusal
+    form = await request.post()
+    file, media_type = form.get("file"), str(form.get("type", ""))
+    if not isinstance(file, web.FileField) or form.get("messaging_product") != "whatsapp":
+        return _error(400, 100, "The parameter file is required.")
+    if media_type not in UPLOADED_TYPES:
+        return _error(400, 100, f"Param file must be a file with one of the following types. Received {media_type}")
+    media_id = str(next(fake.ids))
+    fake.files[media_id] = (media_type, file.file.read())
+    return web.json_response({"id": media_id})
 
 
 async def _misbehave(fake: FakeWhatsApp, request: web.Request, behaviour: Behaviour) -> web.StreamResponse:
