@@ -201,7 +201,7 @@ def test_a_text_that_is_refused_is_answered_in_words() -> None:
         assert status == 200
         assert "empty" in words(answer)[0]
         ((_, answer),) = await text_in(url, "", NumMedia="1", MediaUrl0="https://media.example/1")
-        assert "pictures" in words(answer)[0]
+        assert "could not get what you sent" in words(answer)[0]
         assert chat.received == []
 
     receive(steps)

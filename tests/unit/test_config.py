@@ -71,6 +71,7 @@ def test_a_child_is_told_names_of_secrets_and_no_value() -> None:
         "anthropic": None,
         "google": None,
         "twilio": "twilio.token",
+        "twilio-media": None,
     }
 
 

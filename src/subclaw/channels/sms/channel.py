@@ -3,7 +3,7 @@
 Facts: https://www.twilio.com/docs/messaging/api/message-resource.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,14 +11,29 @@ import aiohttp
 from twilio.base.exceptions import TwilioException  # type: ignore[import-untyped]
 
 from subclaw.channels.sms.errors import delivery_of, loss, refused
+from subclaw.channels.sms.media import can_be_sent
 from subclaw.channels.sms.segments import count_segments
 from subclaw.channels.sms.twilio_client import TooManyRequests
 from subclaw.channels.sms.words import same_words, split_sms
-from subclaw.core.channel import Delivery, NotSeen, NotTold, OutboundMessage, Seen, SendResult, Sighting, Trouble
+from subclaw.core.channel import (
+    Address,
+    Delivery,
+    NotSeen,
+    NotTold,
+    OutboundFile,
+    OutboundMessage,
+    Seen,
+    SendResult,
+    Sighting,
+    Trouble,
+)
 from subclaw.core.errors import Unavailable
 
 CLOCK_MARGIN = timedelta(minutes=5)
 """How far Twilio's clock and ours may be apart. It may be generous: what is known is left out by its id."""
+
+Fetch = Callable[[str, int], Awaitable[bytes]]
+"""Gets a file by its handle, of at most so many bytes; see `core.channel.Fetches`."""
 
 LIST_LIMIT = 300
 _PAGE = 100
@@ -28,15 +43,18 @@ class SmsChannel:
     """The way out by SMS.
 
     `client` is Twilio's (see `twilio_client`), `from_number` one of the account's (E.164). Receipts are asked for at
-    `status_url`, if there is one; tenant, reply and part are appended to it.
+    `status_url`, if there is one; tenant, reply and part are appended to it. `fetch` gets files by their handles.
     """
 
     name = "sms"
 
-    def __init__(self, *, client: Any, from_number: str, status_url: str | None = None) -> None:
+    def __init__(
+        self, *, client: Any, from_number: str, status_url: str | None = None, fetch: Fetch | None = None
+    ) -> None:
         self._client = client
         self._from_number = from_number
         self._status_url = status_url
+        self._fetch = fetch
 
     def parts(self, text: str) -> Sequence[str]:
         """Cut a reply into text messages."""
@@ -52,7 +70,23 @@ class SmsChannel:
         `FAILED` means that it certainly did not go out. Twilio has no idempotency key, so whatever breaks off after the
         request was written is `UNKNOWN`; see `find`.
         """
-        more = {}
+        return await self._send(message)
+
+    def takes(self, to: Address, media_type: str, size_bytes: int) -> bool:
+        """Say whether Twilio can bring such a file: it fetches it from us, so the world must reach this host."""
+        return self._status_url is not None and can_be_sent(self._from_number, to.address, media_type, size_bytes)
+
+    async def send_file(self, message: OutboundMessage, file: OutboundFile) -> SendResult:
+        """Send a file as an MMS, with its title as the text: by that it is found again, as a text message is."""
+        return await self._send(message, media_url=[file.url])
+
+    async def fetch(self, handle: str, limit_bytes: int) -> bytes:
+        """Return a file that came with a message."""
+        if self._fetch is None:
+            raise Unavailable("Files of text messages cannot be had.")
+        return await self._fetch(handle, limit_bytes)
+
+    async def _send(self, message: OutboundMessage, **more: object) -> SendResult:
         if self._status_url:
             name = f"{message.tenant_id}/{message.reply_id}/{message.part}"
             more["status_callback"] = f"{self._status_url}/{name}"
@@ -86,7 +120,7 @@ class SmsChannel:
             return NotTold(detail="Twilio cannot be asked what it was given")
         recent = [one for one in listed if one.date_created and one.date_created >= since - CLOCK_MARGIN]
         for one in reversed(recent):  # the oldest first
-            if one.sid not in known and one.direction == "outbound-api" and same_words(message.text, one.body or ""):
+            if one.sid not in known and one.direction == "outbound-api" and _is_that(message, one):
                 delivery = delivery_of(str(one.status)) or Delivery.SENT
                 detail = loss(one.error_code) if delivery is Delivery.FAILED else ""
                 return Seen(provider_id=str(one.sid), delivery=delivery, detail=detail)
@@ -104,3 +138,9 @@ class SmsChannel:
         if not listed:
             raise Unavailable(f"Twilio's account has no number {self._from_number}.")
         return f"Twilio's account has the number; its messages go to {listed[0].sms_url or 'no address'}"
+
+
+def _is_that(message: OutboundMessage, listed: Any) -> bool:
+    """Say whether what Twilio lists can be a message: the same words, with a file if it has one."""
+    has_file = str(listed.num_media or "0") != "0"
+    return has_file == (message.file is not None) and same_words(message.text, listed.body or "")

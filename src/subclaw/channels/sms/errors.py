@@ -19,7 +19,11 @@ _TROUBLES: Mapping[int, tuple[Trouble, str]] = {
     21610: (Trouble.REFUSED, "this person has opted out with STOP"),
     21611: (Trouble.BUSY, "too many text messages wait at Twilio for this sender number"),
     21612: (Trouble.REFUSED, "Twilio cannot reach this person from the sender number"),
+    21620: (Trouble.FILE, "Twilio does not take the file's address"),
+    21623: (Trouble.FILE, "Twilio does not take so many files"),
     21614: (Trouble.REFUSED, "this number cannot receive text messages"),
+    30019: (Trouble.FILE, "the file is too large for the carrier"),
+    12300: (Trouble.FILE, "Twilio does not take files of this type"),
     63038: (Trouble.ACCOUNT, "the account's text messages for today are used up"),
 }
 """What keeps Twilio from taking a message."""
@@ -34,6 +38,10 @@ _LOSSES: Mapping[int, str] = {
     30006: "this is a landline, or its carrier cannot be reached",
     30007: "Twilio or the carrier filtered the message as unwanted",
     30008: "the carrier did not say why",
+    11200: "Twilio could not fetch the file from this host",
+    12300: "Twilio does not take files of this type",
+    30011: "the carrier does not take MMS",
+    30019: "the file is too large for the carrier",
     30022: "the sender number sends faster than its registration allows",
     30023: "the sender number has used up what its registration allows in a day",
     30032: "the toll-free sender number is not verified",

@@ -15,6 +15,7 @@ from starlette.responses import PlainTextResponse, Response
 from twilio.twiml.messaging_response import MessagingResponse  # type: ignore[import-untyped]
 
 from subclaw.channels.sms.errors import delivery_of, is_opt_out, loss
+from subclaw.channels.sms.media import read_attachments
 from subclaw.channels.sms.paths import STATUS_PATH, WEBHOOK_PATH
 from subclaw.core.channel import Address, Delivery, DeliveryReport, DeliveryReports, InboundMessage, Intake
 from subclaw.core.errors import Invalid, Unavailable
@@ -112,8 +113,9 @@ async def _take(params: Mapping[str, str], intake: Intake) -> str | None:
     text = params.get("OptOutType") or params.get("Body", "")
     if not sender or not message_id:
         return None
-    if not text.strip() and params.get("NumMedia", "0") != "0":
-        return "I can't look at pictures or files here yet. Tell me in words what you would like."
+    attachments = read_attachments(params)
+    if not text.strip() and not attachments and params.get("NumMedia", "0") != "0":
+        return "I could not get what you sent. Please send it again, or tell me in words what you would like."
     try:
         await intake.receive(
             InboundMessage(
@@ -121,6 +123,7 @@ async def _take(params: Mapping[str, str], intake: Intake) -> str | None:
                 provider_id=message_id,
                 text=text,
                 received_at=datetime.now(UTC),
+                attachments=attachments,
             )
         )
     except Invalid as error:

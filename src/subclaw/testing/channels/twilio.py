@@ -37,16 +37,23 @@ class Behaviour(StrEnum):
     """Take the message, and never answer."""
     DROP = "drop"
     """Take the message, and close the connection without a word."""
+    NO_MEDIA = "no media"
+    """Say that a file of this type cannot be sent."""
     BABBLE = "babble"
     """Take the message, and answer with something that is not JSON."""
 
 
-_BEFORE_TAKING = frozenset({Behaviour.SLOW_DOWN, Behaviour.FAIL, Behaviour.OPTED_OUT, Behaviour.HANG})
+_BEFORE_TAKING = frozenset(
+    {Behaviour.SLOW_DOWN, Behaviour.FAIL, Behaviour.OPTED_OUT, Behaviour.NO_MEDIA, Behaviour.HANG}
+)
 
 
 @dataclass(kw_only=True)
 class TakenMessage:
-    """A message that the fake took. `taken_s` is by the loop's clock; `status` is for the test to change."""
+    """A message that the fake took. `taken_s` is by the loop's clock; `status` is for the test to change.
+
+    `media_urls` are where its files are, which the real one fetches.
+    """
 
     sid: str
     to: str
@@ -57,6 +64,7 @@ class TakenMessage:
     taken_s: float
     status: str = "queued"
     error_code: int | None = None
+    media_urls: tuple[str, ...] = ()
 
 
 @dataclass(kw_only=True)
@@ -66,7 +74,8 @@ class FakeTwilio:
     `behaviours` holds for the requests to send that are to come, one each; after that it accepts. `list_behaviours` is
     the same for requests to list, which show what was taken at least `list_lag_s` ago. Receipts are posted to
     `receipts_to`, which stands for the origin of the address that was given for them. `numbers` are the account's, with
-    the address that messages to each go to.
+    the address that messages to each go to. `media` are the files that came with messages, by the path of each below
+    the version of the API; it answers with where they are: `media_url`, or at a stranger's if that `strays`.
     """
 
     account_sid: str
@@ -81,6 +90,9 @@ class FakeTwilio:
     lists: int = 0
     receipts_to: str = ""
     numbers: dict[str, str] = field(default_factory=dict)
+    media: dict[str, bytes] = field(default_factory=dict)
+    media_url: str = ""
+    strays: bool = False
     stopped: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -94,12 +106,15 @@ async def fake_twilio(
     app.router.add_post(prefix + "/2010-04-01/Accounts/{sid}/Messages.json", partial(_send, fake))
     app.router.add_get(prefix + "/2010-04-01/Accounts/{sid}/Messages.json", partial(_list, fake))
     app.router.add_get(prefix + "/2010-04-01/Accounts/{sid}/IncomingPhoneNumbers.json", partial(_numbers, fake))
+    app.router.add_get(prefix + "/2010-04-01/{path:Accounts/[^/]+/Messages/[^/]+/Media/[^/]+}", partial(_media, fake))
+    app.router.add_get(prefix + "/cdn/{path:.+}", partial(_content, fake))
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
         site = web.TCPSite(runner, "127.0.0.1", 0) if socket is None else web.UnixSite(runner, str(socket))
         await site.start()
         fake.base_url = f"http://egress{prefix}" if socket else f"http://127.0.0.1:{runner.addresses[0][1]}{prefix}"
+        fake.media_url = f"{fake.base_url}/cdn"
         yield fake
     finally:
         fake.stopped.set()
@@ -112,7 +127,10 @@ async def _send(fake: FakeTwilio, request: web.Request) -> web.StreamResponse:
         return _error(401, 20003, "Authenticate")
     form = await request.post()
     to, sender, text, callback = (str(form.get(name, "")) for name in ("To", "From", "Body", "StatusCallback"))
+    media_urls = tuple(str(url) for url in form.getall("MediaUrl", []))
     behaviour = fake.behaviours.popleft() if fake.behaviours else Behaviour.ACCEPT
+    if any(urlsplit(url).hostname in (None, "localhost") for url in media_urls):
+        return _error(400, 21620, "Invalid media URL(s)")
     if not text or len(text.encode("utf-16-le")) // 2 > 1600:
         return _error(400, 21617 if text else 21602, "The message body is missing or exceeds the 1600 character limit")
     if callback and urlsplit(callback).hostname in (None, "localhost"):
@@ -127,6 +145,7 @@ async def _send(fake: FakeTwilio, request: web.Request) -> web.StreamResponse:
         status_callback=callback,
         taken_at=datetime.now(UTC),
         taken_s=asyncio.get_running_loop().time(),
+        media_urls=media_urls,
     )
     fake.messages.append(message)
     if behaviour is not Behaviour.ACCEPT:
@@ -169,6 +188,24 @@ async def _numbers(fake: FakeTwilio, request: web.Request) -> web.StreamResponse
     return web.json_response({"incoming_phone_numbers": found, "next_page_uri": None, "page_size": 1})
 
 
+async def _media(fake: FakeTwilio, request: web.Request) -> web.StreamResponse:
+    """Say where a file is, at an address that needs no credentials, and is for some hours."""
+    authorization = aiohttp.encode_basic_auth(fake.account_sid, fake.auth_token)
+    path = request.match_info["path"]
+    if request.headers.get("Authorization") != authorization:
+        return _error(401, 20003, "Authenticate")
+    if path not in fake.media:
+        return _error(404, 20404, "The requested resource was not found")
+    url = "https://elsewhere.example" if fake.strays else fake.media_url
+    return web.Response(status=307, headers={"Location": f"{url}/{path}?Expires=1&Signature=x~y"})
+
+
+async def _content(fake: FakeTwilio, request: web.Request) -> web.StreamResponse:
+    if "Authorization" in request.headers or request.query.get("Signature") != "x~y":
+        return web.Response(status=403)
+    return web.Response(body=fake.media[request.match_info["path"]])
+
+
 def _authenticated(fake: FakeTwilio, request: web.Request) -> bool:
     authorization = aiohttp.encode_basic_auth(fake.account_sid, fake.auth_token)
     return request.headers.get("Authorization") == authorization and request.match_info["sid"] == fake.account_sid
@@ -180,6 +217,8 @@ async def _misbehave(fake: FakeTwilio, request: web.Request, behaviour: Behaviou
             return _error(429, 20429, "Too Many Requests", {"Retry-After": "3"})
         case Behaviour.OPTED_OUT:
             return _error(400, 21610, "Attempt to send to unsubscribed recipient")
+        case Behaviour.NO_MEDIA:
+            return _error(400, 12300, "Invalid Content-Type: Attempt to send an unsupported media type")
         case Behaviour.HANG | Behaviour.HANG_TAKEN:
             await fake.stopped.wait()
             return _error(503, 20503, "Stopping")
@@ -201,7 +240,7 @@ def _resource(fake: FakeTwilio, message: TakenMessage) -> dict[str, object]:
         "direction": "outbound-api",
         "error_code": message.error_code,
         "from": message.sender,
-        "num_media": "0",
+        "num_media": str(len(message.media_urls)),
         "num_segments": "1",
         "sid": message.sid,
         "status": message.status,
@@ -261,6 +300,19 @@ def inbound_sms(*, account_sid: str, sender: str, to: str, text: str, **more: st
         "From": sender,
         "ApiVersion": "2010-04-01",
     }
+    return params | more
+
+
+def inbound_mms(
+    fake: FakeTwilio, *, sender: str, to: str, text: str, files: Mapping[bytes, str], **more: str
+) -> dict[str, str]:
+    """Return the parameters with which Twilio reports a message with files (their types by content), and keep those."""
+    params = inbound_sms(account_sid=fake.account_sid, sender=sender, to=to, text=text, NumMedia=str(len(files)))
+    for number, (content, media_type) in enumerate(files.items()):
+        path = f"Accounts/{fake.account_sid}/Messages/{params['MessageSid']}/Media/ME{secrets.token_hex(16)}"
+        fake.media[path] = content
+        params[f"MediaUrl{number}"] = f"https://api.twilio.com/2010-04-01/{path}"
+        params[f"MediaContentType{number}"] = media_type
     return params | more
 
 
