@@ -14,13 +14,14 @@ _BASE_URL = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,
 
 
 class Injection(StrEnum):
-    """How a secret enters a request."""
+    """How a secret enters a request; `MESSAGE` is for WebSockets whose first messages say who the client is."""
 
     BEARER = "bearer"
     HEADER = "header"
     BASIC = "basic"
     PATH = "path"
     QUERY = "query"
+    MESSAGE = "message"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,19 +29,23 @@ class Upstream:
     """A service that the control plane may call through the gateway.
 
     `base_url` is where it lives (https, or http for a local one); `name` is the first segment of the path by which the
-    gateway is asked. `secret` names the secret to put in; None puts nothing in. `header` is for `Injection.HEADER`,
-    `user` for `Injection.BASIC`, `segment` for `Injection.PATH`: the one that follows the base path, such as `bot{}`.
-    `parameter` is for `Injection.QUERY`; one of that name in the call is replaced.
+    gateway is asked. `secret` names the secret to put in; None puts nothing in. `scheme` is for `Injection.BEARER`: the
+    word before the secret. `header` is for `Injection.HEADER`, `user` for `Injection.BASIC`, `segment` for
+    `Injection.PATH`: the one that follows the base path, such as `bot{}`. `parameter` is for `Injection.QUERY`; one of
+    that name in the call is replaced. `member` is for `Injection.MESSAGE`: where in a JSON message of the client's the
+    placeholder stands. Such an upstream takes WebSockets and nothing else, and no other takes them.
     """
 
     name: str
     base_url: str
     injection: Injection = Injection.BEARER
     secret: str | None = None
+    scheme: str = "Bearer"
     header: str = ""
     user: str = ""
     segment: str = "{}"
     parameter: str = ""
+    member: tuple[str, ...] = ()
     methods: tuple[str, ...] = ("GET", "POST")
 
 

@@ -14,6 +14,7 @@ _BASE_PATH = re.compile(r"(/[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~!$&'()*+,=:@-
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}")
 _SEGMENT = re.compile(r"[A-Za-z0-9_-]*\{\}[A-Za-z0-9_-]*")
 _PARAMETER = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+_SCHEME = re.compile(r"[A-Za-z]{1,32}")
 _HEADER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
 _NOT_FOR_SECRETS = {"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "expect"}
 
@@ -66,6 +67,8 @@ def _parse(upstream: Upstream) -> Destination:
 
 
 def _check_injection(upstream: Upstream) -> None:
+    if not _SCHEME.fullmatch(upstream.scheme):
+        raise Invalid(f"Upstream {upstream.name} needs a word before its secret, such as Bearer.")
     named = upstream.injection is Injection.HEADER
     if named and (not _HEADER_NAME.fullmatch(upstream.header) or upstream.header.lower() in _NOT_FOR_SECRETS):
         raise Invalid(f"Upstream {upstream.name} needs the name of the header that its secret goes into.")
@@ -76,6 +79,8 @@ def _check_injection(upstream: Upstream) -> None:
         raise Invalid(f"Upstream {upstream.name} needs a path segment with {{}} in the place of its secret.")
     if upstream.injection is Injection.QUERY and not _PARAMETER.fullmatch(upstream.parameter):
         raise Invalid(f"Upstream {upstream.name} needs the name of the parameter that its secret goes into.")
+    if upstream.injection is Injection.MESSAGE and not (upstream.member and upstream.secret):
+        raise Invalid(f"Upstream {upstream.name} needs a secret, and where in a message it goes.")
 
 
 def _is_loopback(host: str) -> bool:

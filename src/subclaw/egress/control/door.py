@@ -4,15 +4,16 @@ import functools
 import logging
 import ssl
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from subclaw.core.errors import Corrupt, Invalid, NotFound, Unavailable
 from subclaw.core.signature import Signature
-from subclaw.core.upstream import Allowed, Refused, Upstream
+from subclaw.core.upstream import Allowed, Injection, Refused, Upstream
 from subclaw.egress.control.connect import answer_connect
 from subclaw.egress.control.connect_path import PATH as CONNECT_PATH
 from subclaw.egress.control.destination import Destination, destination
 from subclaw.egress.control.inject import outgoing, outgoing_target
+from subclaw.egress.control.messages import MessageInjector
 from subclaw.egress.control.upstream_calls import decide
 from subclaw.egress.control.verify import answer_verify, answer_webhook_secret
 from subclaw.egress.control.verify_path import PREFIX, WEBHOOK_SECRET_PREFIX
@@ -24,6 +25,7 @@ from subclaw.egress.http.pool import Pool
 from subclaw.egress.http.request import Request
 from subclaw.egress.http.serving import as_refusal, serve_requests
 from subclaw.egress.http.stream import Stream
+from subclaw.egress.http.websocket import bridge
 from subclaw.egress.limits import Limits
 from subclaw.egress.oauth.accounts import Accounts
 from subclaw.egress.refusal import Refusal
@@ -48,7 +50,7 @@ class ControlDoor:
 
     async def serve(self, stream: Stream) -> None:
         """Serve one connection of the control plane."""
-        door = Door(stream, self.limits)
+        door = Door(stream, self.limits, websockets=True)
         try:
             if len(self.open) >= self.limits.connections:
                 await door.refuse(Refusal(503, "the gateway has too many connections"))
@@ -79,8 +81,11 @@ class ControlDoor:
         decision = decide(self.upstreams, request.method.decode(), target)
         if isinstance(decision, Refused):
             raise Refusal(403, decision.reason, unsent=True)
-        record.host = decision.upstream.name
-        return await forward(door, await self._call(request, decision), self.pools[record.host], self.limits, record)
+        record.host, is_websocket = decision.upstream.name, bool(request.values(b"upgrade"))
+        if is_websocket is not (decision.upstream.injection is Injection.MESSAGE):
+            raise Refusal(400, f"{record.host} takes {'no' if is_websocket else 'only'} WebSockets", unsent=True)
+        carry = bridge if is_websocket else forward
+        return await carry(door, await self._call(request, decision), self.pools[record.host], self.limits, record)
 
     async def _secret(self, name: str) -> Opened:
         try:
@@ -93,13 +98,16 @@ class ControlDoor:
         secret = None if name is None else await self._secret(name)
         headers = outgoing(request.headers, allowed.upstream, secret)
         framing = [(key.lower(), value) for key, value in request.headers if key.lower() in FRAMING]
-        return Call(
+        call = Call(
             method=request.method,
             target=outgoing_target(allowed.url_path, allowed.upstream, secret),
             headers=headers + framing,
             forms=secret.forms if secret else (),
             authorised=secret is not None,
         )
+        if secret is None or allowed.upstream.injection is not Injection.MESSAGE:
+            return call
+        return replace(call, said=MessageInjector(allowed.upstream.member, secret).feed)
 
 
 def open_control_door(

@@ -15,6 +15,7 @@ _IN_SEGMENT = re.compile(r"[A-Za-z0-9_~!$&'()*+,=:@-][A-Za-z0-9._~!$&'()*+,=:@-]
 _REPLACED = frozenset(b"host content-length expect".split())
 _CREDENTIALS = frozenset(b"authorization x-api-key x-goog-api-key api-key cookie cookie2".split())
 _IN_TARGET = frozenset({Injection.PATH, Injection.QUERY})
+_IN_NO_HEADER = _IN_TARGET | {Injection.MESSAGE}
 _DROPPED = HOP_BY_HOP | _REPLACED | _CREDENTIALS | OVERRIDES
 
 
@@ -33,7 +34,7 @@ def outgoing(headers: Iterable[tuple[bytes, bytes]], upstream: Upstream, secret:
     host = (b"host", destination(upstream).authority.encode())
     if secret is None:
         return [host, *kept]
-    found = [] if upstream.injection in _IN_TARGET else [credential(upstream, secret)]
+    found = [] if upstream.injection in _IN_NO_HEADER else [credential(upstream, secret)]
     return [host, *kept, (b"accept-encoding", b"identity"), *found]
 
 
@@ -66,5 +67,5 @@ def credential(upstream: Upstream, secret: Opened) -> tuple[bytes, bytes]:
     if not (value.isascii() and value.isprintable()) or value != value.strip():
         raise Corrupt(f"The secret {upstream.secret} holds characters that cannot be sent in a header.")
     if upstream.injection is Injection.BEARER:
-        return b"authorization", b"Bearer " + value.encode()
+        return b"authorization", f"{upstream.scheme} {value}".encode()
     return upstream.header.lower().encode(), value.encode()

@@ -73,7 +73,7 @@ class Call:
     `forms` are what a secret may look like in the answer, where it is blotted out. `authorised` says that the request
     has one; with `keep_minted`, keys in the answer stay here. `renewed` gives the request with another secret, if the
     upstream rejects this one (401) and there is another. `count` is told how many bytes of content go out and come in,
-    and may raise `Refusal`.
+    and may raise `Refusal`. What a WebSocket's client sends goes out as `said` returns it, which may raise that too.
     """
 
     method: bytes
@@ -84,6 +84,7 @@ class Call:
     keep_minted: Keep | None = None
     renewed: "Callable[[], Awaitable[Call | None]] | None" = None
     count: Callable[[int, int], None] = lambda sent_bytes, received_bytes: None
+    said: Callable[[bytes], bytes] = lambda data: data
 
 
 @dataclass(frozen=True, kw_only=True)

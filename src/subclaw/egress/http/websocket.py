@@ -127,7 +127,7 @@ async def _converse(door: Door, upstream: Stream, call: Call, limits: Limits, re
     def outward(data: bytes) -> bytes:
         call.count(len(data), 0)
         record.sent_bytes += len(data)
-        return data
+        return call.said(data)
 
     def inward(data: bytes) -> bytes:
         call.count(0, len(data))
