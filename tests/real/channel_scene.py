@@ -27,7 +27,7 @@ from subclaw.egress.control.client import gateway_client, verify
 from subclaw.pages.files import files_router
 from subclaw.store.database import Database, DatabaseAddress, Role, open_database
 from subclaw.store.feed import StoreFeed
-from subclaw.store.heard import last_heard
+from subclaw.store.heard import heard_lately, last_heard
 from subclaw.store.outbox import StoreReports
 from subclaw.store.outgoing import open_file
 from subclaw.testing.egress import running_gateway
@@ -137,6 +137,7 @@ async def channel_scene(
             public_url=public_url,
             intake=intake,
             last_heard=functools.partial(last_heard, database),
+            heard_lately=functools.partial(heard_lately, database),
         )
         app = FastAPI()
         for one in set_up:

@@ -3,17 +3,18 @@
 from subclaw.app.addresses import public_url
 from subclaw.channels.kind import Outside
 from subclaw.config import Settings
-from subclaw.core.channel import Intake, LastHeard
+from subclaw.core.channel import HeardLately, Intake, LastHeard
 from subclaw.home import Home
 
 
-def outside(settings: Settings, port: int, intake: Intake, last_heard: LastHeard) -> Outside:
+def outside(settings: Settings, port: int, intake: Intake, last_heard: LastHeard, heard_lately: HeardLately) -> Outside:
     """Return what channels make their calls by."""
     return Outside(
         gateway_socket=Home(settings.home).egress_socket,
         public_url=reachable_url(settings, port),
         intake=intake,
         last_heard=last_heard,
+        heard_lately=heard_lately,
     )
 
 

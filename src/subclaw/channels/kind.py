@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from subclaw.core.channel import Channel, DeliveryReports, Intake, LastHeard
+from subclaw.core.channel import Channel, DeliveryReports, HeardLately, Intake, LastHeard
 from subclaw.core.feed import ChatFeed
 from subclaw.core.signature import Signature
 from subclaw.core.upstream import Upstream
@@ -49,13 +49,14 @@ class Outside:
 
     `public_url` is as above, and None if the world cannot reach this host by it; `intake` is for channels that fetch
     messages, and do not wait for them. `last_heard` is for those whose provider wants to know what is answered, or when
-    the person wrote last.
+    the person wrote last; `heard_lately` for those that have to ask for what was said while nobody listened.
     """
 
     gateway_socket: Path
     public_url: str | None
     intake: Intake
     last_heard: LastHeard
+    heard_lately: HeardLately
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from dataclasses import asdict, dataclass
+from datetime import datetime
 
 from rich.console import Console
 
@@ -39,7 +40,7 @@ async def examine_channels(settings: Settings, console: Console, *, as_json: boo
     """
     set_up = {one.kind.name: one for one in settings.channels}
     port = settings.port or Home(settings.home).port()
-    ways = outside(settings, port, _NoIntake(), _nothing_heard) if port else None
+    ways = outside(settings, port, _NoIntake(), _nothing_heard, _nowhere_heard) if port else None
     url = public_url(settings, port) if port else settings.public_url or ""
     reports = [
         await _examine(set_up[kind.name], ways, url.rstrip("/"))
@@ -113,6 +114,11 @@ def _print(report: ChannelReport, console: Console) -> None:
 
 async def _nothing_heard(address: Address) -> None:
     """Nobody writes or is written to here."""
+
+
+async def _nowhere_heard(channel: str, since: datetime, limit: int) -> tuple[()]:
+    """Nobody listens here."""
+    return ()
 
 
 class _NoIntake:

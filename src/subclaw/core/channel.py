@@ -88,6 +88,13 @@ LastHeard = Callable[[Address], Awaitable[Heard | None]]
 """Tells what was last heard from an address; None if nothing is known of it. Errors: `Unavailable`."""
 
 
+HeardLately = Callable[[str, datetime, int], Awaitable[Sequence[tuple[Address, Heard]]]]
+"""Tells where in a channel something was said since a time, so many places at most, and what was said last there.
+
+Errors: `Unavailable`.
+"""
+
+
 class Intake(Protocol):
     """Where channels hand in messages."""
 
