@@ -1,0 +1,1 @@
+"""Discord, by its Gateway and its REST API."""
