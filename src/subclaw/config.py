@@ -10,6 +10,7 @@ from pathlib import Path
 from subclaw.channels import registry
 from subclaw.channels.kind import ChannelSetUp
 from subclaw.core.errors import Invalid
+from subclaw.core.mail_relay import MailRelay
 from subclaw.core.upstream import Injection, Upstream, read_base_url
 from subclaw.models.choice import DEFAULT_MODELS, DEMO, ModelChoice, parse_choice
 
@@ -79,6 +80,7 @@ class Settings:
     model: ModelChoice
     channels: tuple[ChannelSetUp, ...]
     upstreams: tuple[Upstream, ...]
+    relays: tuple[MailRelay, ...]
     environment: Mapping[str, str]
 
 
@@ -109,6 +111,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         model=model,
         channels=channels,
         upstreams=(*_models(given, secrets), *(upstream for one in channels for upstream in one.upstreams)),
+        relays=tuple(relay for one in channels for relay in one.relays),
         environment=given | {"SUBCLAW_MODEL": str(model), _SECRETS: ",".join(sorted(secrets))},
     )
 

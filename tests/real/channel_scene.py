@@ -14,7 +14,7 @@ import psycopg
 from fastapi import FastAPI
 
 from subclaw.channels.kind import Inside, Outside
-from subclaw.channels.listening import keep_listening
+from subclaw.channels.listening import keep_listening, keep_serving
 from subclaw.channels.registry import SECRETS, count_segments, goes_out, open_channels, read_channels
 from subclaw.core.agent import AgentSettings
 from subclaw.core.channel import Channel
@@ -111,14 +111,18 @@ async def channel_scene(
     answer: Answer = echo,
     *,
     public_url: str | None = PUBLIC_URL,
+    authorities: Path | None = None,
 ) -> AsyncIterator[Scene]:
     """Run everything for the life of the block. `environ` is the operator's, secrets included."""
     secrets = {name: environ[variable] for variable, name in SECRETS.items() if variable in environ}
     set_up = read_channels({name: value for name, value in environ.items() if name not in SECRETS})
     upstreams = [upstream for one in set_up for upstream in one.upstreams]
     signatures = {scheme: signed for one in set_up for scheme, signed in one.signatures.items()}
+    relays = [relay for one in set_up for relay in one.relays]
     async with (
-        running_gateway(folder, upstreams, secrets, signatures=signatures) as socket,
+        running_gateway(
+            folder, upstreams, secrets, signatures=signatures, relays=relays, authorities=authorities
+        ) as socket,
         gateway_client(socket) as gateway,
         open_database(address, Role.APP) as database,
     ):
@@ -163,6 +167,7 @@ async def channel_scene(
                 ),
                 group.create_task(typist.run()),
                 group.create_task(keep_listening(set_up, outside, address)),
+                group.create_task(keep_serving(set_up, inside)),
             ]
             try:
                 yield scene

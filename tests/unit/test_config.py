@@ -95,9 +95,9 @@ def test_channels_bring_no_library_along_before_they_are_used() -> None:
     program = "import sys; from subclaw.config import load_settings; load_settings({'TELEGRAM_BOT': 'a_bot', "
     program += "'WHATSAPP_PHONE_NUMBER_ID': '10654035', 'WHATSAPP_NUMBER': '+15550783881', "
     program += "'BLUEBUBBLES_URL': 'http://mac.lan:1234', 'IMESSAGE_ACCOUNT': 'agent@example.com', "
-    program += "'DISCORD_APPLICATION_ID': '123456789012345678'}); "
+    program += "'DISCORD_APPLICATION_ID': '123456789012345678', "
+    program += "'EMAIL_ADDRESS': 'agent@example.com', 'EMAIL_RELAY': 'smtp://agent@mail.example.com'}); "
     program += "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
-    assert not {"aiogram", "aiohttp", "twilio", "pywa", "httpx", "fastapi", "httpx2", "markdown_it", "discord"} & set(
-        done.stdout.split()
-    )
+    libraries = {"aiogram", "aiohttp", "twilio", "pywa", "httpx", "fastapi", "httpx2", "markdown_it", "discord"}
+    assert not (libraries | {"aiosmtpd", "aiosmtplib", "dkim", "dns"}) & set(done.stdout.split())

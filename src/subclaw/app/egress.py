@@ -27,6 +27,7 @@ async def run_egress(settings: Settings, number: int) -> None:
             socket_gid=group_id(CONTROL_USER),
             upstreams=settings.upstreams,
             load_secrets=functools.partial(load_secrets, database),
+            relays=settings.relays,
             signatures={scheme: signed for one in settings.channels for scheme, signed in one.signatures.items()},
         )
         machines = ForMachines(

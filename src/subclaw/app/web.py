@@ -13,6 +13,7 @@ from subclaw.api.app import make_app
 from subclaw.app.addresses import database_address, public_url, site_address
 from subclaw.app.intake import make_intake
 from subclaw.channels.kind import Inside
+from subclaw.channels.listening import keep_serving
 from subclaw.config import Settings
 from subclaw.console.keyfile import read_key_hash
 from subclaw.console.router import ConsoleSettings, console_router
@@ -77,8 +78,10 @@ async def run_web(settings: Settings, port: int) -> None:
         server = _Server(app, on_shutdown=feed.end)
         async with asyncio.TaskGroup() as group:
             listening = group.create_task(feed.run())
+            serving = group.create_task(keep_serving(settings.channels, inside))
             await server.serve(sockets=[bind_unix(home.web_socket)])
             listening.cancel()
+            serving.cancel()
 
 
 def _console_settings(settings: Settings, url: str) -> ConsoleSettings:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from subclaw.core.channel import Channel, DeliveryReports, HeardLately, Intake, LastHeard
 from subclaw.core.feed import ChatFeed
+from subclaw.core.mail_relay import MailRelay
 from subclaw.core.signature import Signature
 from subclaw.core.upstream import Upstream
 
@@ -72,9 +73,10 @@ class ChannelSetUp:
     """A channel as the operator has set it up.
 
     `place` is where people write to, such as a phone number, and `label` how that is introduced. `signatures` are by
-    the name of their scheme. `routes` are the web process's; `open` gives the way out for the life of the block, in the
+    the name of their scheme. By `relays` mail is sent. `routes` are the web process's, and so is `serve`, for what does
+    not come by HTTP, until it is cancelled; `open` gives the way out for the life of the block, in the
     worker. `listen` fetches messages from a provider that does not call, until it is cancelled, in one worker of all.
-    `check` makes a real call and says in words what came of it. Errors of the latter two: `SubclawError`.
+    `check` makes a real call and says in words what came of it. Errors of `serve`, `listen`, `check`: `SubclawError`.
     """
 
     kind: ChannelKind
@@ -82,8 +84,10 @@ class ChannelSetUp:
     label: str
     upstreams: tuple[Upstream, ...] = ()
     signatures: Mapping[str, Signature] = field(default_factory=dict)
+    relays: tuple[MailRelay, ...] = ()
     webhooks: tuple[Webhook, ...] = ()
     routes: Callable[[Inside], APIRouter] | None = None
+    serve: Callable[[Inside], Awaitable[None]] | None = None
     open: Callable[[Outside], AbstractAsyncContextManager[Channel]] | None = None
     listen: Callable[[Outside], Awaitable[None]] | None = None
     check: Callable[[Outside], Awaitable[str]] | None = None

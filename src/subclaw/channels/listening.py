@@ -1,11 +1,11 @@
-"""Channels whose provider does not call: their messages are fetched, by one worker of all."""
+"""Channels that are no webhooks: messages that are fetched, by one worker of all; those that do not come by HTTP."""
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-from subclaw.channels.kind import ChannelSetUp, Outside
+from subclaw.channels.kind import ChannelSetUp, Inside, Outside
 from subclaw.core.errors import SubclawError
 from subclaw.store.alone import run_alone
 from subclaw.store.database import DatabaseAddress
@@ -27,6 +27,14 @@ async def keep_listening(channels: Sequence[ChannelSetUp], outside: Outside, add
                 listen = partial(channel.listen, outside)
                 name = channel.kind.name
                 group.create_task(_again_and_again(name, partial(run_alone, address, f"listen {name}", listen)))
+
+
+async def keep_serving(channels: Sequence[ChannelSetUp], inside: Inside) -> None:
+    """Serve all channels that do not come by HTTP, until cancelled. What fails in one concerns no other."""
+    async with asyncio.TaskGroup() as group:
+        for channel in channels:
+            if channel.serve:
+                group.create_task(_again_and_again(channel.kind.name, partial(channel.serve, inside)))
 
 
 async def _again_and_again(name: str, listen: Callable[[], Awaitable[None]]) -> None:

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from subclaw.channels.discord.kind import DISCORD
+from subclaw.channels.email.kind import EMAIL
 from subclaw.channels.imessage.kind import IMESSAGE
 from subclaw.channels.kind import ChannelKind, ChannelSetUp, Outside
 from subclaw.channels.slack.kind import SLACK
@@ -13,7 +14,7 @@ from subclaw.channels.web.kind import WEB
 from subclaw.channels.whatsapp.kind import WHATSAPP
 from subclaw.core.channel import Channel, ChargedBySegments
 
-KINDS: tuple[ChannelKind, ...] = (WEB, SMS, TELEGRAM, WHATSAPP, IMESSAGE, SLACK, DISCORD)
+KINDS: tuple[ChannelKind, ...] = (WEB, SMS, TELEGRAM, WHATSAPP, IMESSAGE, SLACK, DISCORD, EMAIL)
 
 VARIABLES = tuple(variable for kind in KINDS for variable in kind.variables)
 """Environment variables in the clear."""

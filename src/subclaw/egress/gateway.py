@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from subclaw.core.errors import Invalid
+from subclaw.core.mail_relay import MailRelay
 from subclaw.core.oauth import AccountBook
 from subclaw.core.policy import Rule
 from subclaw.core.signature import Signature
 from subclaw.core.tenant_egress import EgressBook
 from subclaw.core.upstream import Upstream
 from subclaw.egress.control.door import ControlDoor, open_control_door
+from subclaw.egress.control.mail import Post
 from subclaw.egress.http.wire import Wire
 from subclaw.egress.keys import read_private_key
 from subclaw.egress.limits import MACHINE_LIMITS, Limits
@@ -34,7 +36,7 @@ class ForControl:
     """How the control plane is served.
 
     The socket can be used by its owner, who runs the gateway, and by the group `socket_gid`. `signatures` are
-    those that can be checked, by the name of the scheme.
+    those that can be checked, by the name of the scheme; by `relays` mail is sent.
     """
 
     socket_path: Path
@@ -42,6 +44,7 @@ class ForControl:
     upstreams: tuple[Upstream, ...]
     load_secrets: LoadSecrets
     signatures: Mapping[str, Signature] = field(default_factory=dict)
+    relays: tuple[MailRelay, ...] = ()
     limits: Limits = field(default_factory=Limits)
 
 
@@ -99,7 +102,7 @@ async def serve_egress(settings: EgressSettings) -> None:
 
 async def _serve(settings: EgressSettings, outside: Outside) -> None:
     accounts = _accounts(settings, outside)
-    door = _control_door(settings.control, settings.key_folder, outside.tls, accounts) if settings.control else None
+    door = _control_door(settings, settings.control, outside.tls, accounts) if settings.control else None
     room_for_connections(max(each.limits.connections for each in (settings.control, settings.machines) if each))
     try:
         async with asyncio.TaskGroup() as group:
@@ -122,8 +125,8 @@ def _accounts(settings: EgressSettings, outside: Outside) -> Accounts | None:
     return Accounts(key=read_private_key(settings.key_folder), book=settings.accounts, outside=outside)
 
 
-def _trusting(settings: EgressSettings) -> ssl.SSLContext:
-    """Return what servers' certificates are checked with. Errors: `Invalid`."""
+def _trusting(settings: EgressSettings, protocols: Sequence[str] = ("http/1.1",)) -> ssl.SSLContext:
+    """Return what servers' certificates are checked with, and which protocols they are offered. Errors: `Invalid`."""
     context = settings.ssl_context or ssl.create_default_context()
     if settings.authorities is not None:
         try:
@@ -132,15 +135,18 @@ def _trusting(settings: EgressSettings) -> ssl.SSLContext:
             raise Invalid(
                 f"{settings.authorities} cannot be read as certificate authorities in PEM by the egress gateway's user."
             ) from error
-    context.set_alpn_protocols(["http/1.1"])
+    if protocols:
+        context.set_alpn_protocols(protocols)
     return context
 
 
 def _control_door(
-    settings: ForControl, key_folder: Path, tls: ssl.SSLContext, accounts: Accounts | None
+    settings: EgressSettings, control: ForControl, tls: ssl.SSLContext, accounts: Accounts | None
 ) -> ControlDoor:
-    vault = Vault(key_folder, settings.load_secrets)
-    return open_control_door(settings.upstreams, vault, settings.signatures, settings.limits, tls, accounts)
+    vault = Vault(settings.key_folder, control.load_secrets)
+    relays = {relay.name: relay for relay in control.relays}
+    post = Post(relays=relays, make_tls=lambda: _trusting(settings, protocols=()))
+    return open_control_door(control.upstreams, vault, control.signatures, control.limits, tls, accounts, post)
 
 
 async def _serve_control(settings: ForControl, door: ControlDoor, group: asyncio.TaskGroup) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import uvloop
 
+from subclaw.core.mail_relay import MailRelay
 from subclaw.core.secret import SealedSecret
 from subclaw.core.signature import Signature
 from subclaw.core.upstream import Upstream
@@ -40,6 +41,8 @@ async def running_gateway(
     signatures: Mapping[str, Signature] | None = None,
     limits: Limits | None = None,
     ssl_context: ssl.SSLContext | None = None,
+    relays: Sequence[MailRelay] = (),
+    authorities: Path | None = None,
 ) -> AsyncIterator[Path]:
     """Serve the gateway in this loop; yields the path of its socket."""
     ensure_key(folder, os.getuid(), os.getgid())
@@ -56,8 +59,9 @@ async def running_gateway(
         load_secrets=load,
         signatures=signatures or {},
         limits=limits or Limits(),
+        relays=tuple(relays),
     )
-    settings = EgressSettings(key_folder=folder, control=control, ssl_context=ssl_context)
+    settings = EgressSettings(key_folder=folder, control=control, ssl_context=ssl_context, authorities=authorities)
     async with asyncio.TaskGroup() as group:
         gateway = group.create_task(serve_egress(settings))
         try:

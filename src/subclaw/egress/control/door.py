@@ -13,6 +13,8 @@ from subclaw.egress.control.connect import answer_connect
 from subclaw.egress.control.connect_path import PATH as CONNECT_PATH
 from subclaw.egress.control.destination import Destination, destination
 from subclaw.egress.control.inject import outgoing, outgoing_target
+from subclaw.egress.control.mail import Post, answer_mail
+from subclaw.egress.control.mail_path import PREFIX as MAIL_PREFIX
 from subclaw.egress.control.messages import MessageInjector
 from subclaw.egress.control.upstream_calls import decide
 from subclaw.egress.control.verify import answer_verify, answer_webhook_secret
@@ -46,6 +48,7 @@ class ControlDoor:
     signatures: Mapping[str, Signature]
     limits: Limits
     accounts: Accounts | None = None
+    post: Post = field(default_factory=Post)
     open: set[Stream] = field(default_factory=set)
 
     async def serve(self, stream: Stream) -> None:
@@ -78,6 +81,9 @@ class ControlDoor:
         if target == CONNECT_PATH and self.accounts is not None:
             record.host, record.status = "-connect", 200
             return await answer_connect(door, request, self.accounts)
+        if target.startswith(MAIL_PREFIX):
+            record.host, record.status = "-mail", 200
+            return await answer_mail(door, request, self.vault, self.post)
         decision = decide(self.upstreams, request.method.decode(), target)
         if isinstance(decision, Refused):
             raise Refusal(403, decision.reason, unsent=True)
@@ -117,6 +123,7 @@ def open_control_door(
     limits: Limits,
     tls: ssl.SSLContext | None,
     accounts: Accounts | None = None,
+    post: Post | None = None,
 ) -> ControlDoor:
     """Check the upstreams and make what serves them. Errors: `Invalid`."""
     named = {upstream.name: upstream for upstream in upstreams}
@@ -130,6 +137,7 @@ def open_control_door(
         signatures=signatures,
         limits=limits,
         accounts=accounts,
+        post=post or Post(),
     )
 
 

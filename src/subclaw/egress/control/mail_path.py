@@ -1,0 +1,4 @@
+"""Where the gateway takes mail; shared by both sides of the socket."""
+
+PREFIX = "/-/mail/"
+"""The relay's name follows."""
