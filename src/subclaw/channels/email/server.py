@@ -121,7 +121,8 @@ class _Desk:
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         """Take a mail."""
         content = envelope.original_content or b""
-        return await self._house.take(envelope.mail_from or "", tuple(envelope.rcpt_tos), content)
+        mail_from = (envelope.mail_from or "").strip("<>")  # the library leaves the null sender as it is written
+        return await self._house.take(mail_from, tuple(envelope.rcpt_tos), content)
 
     async def handle_exception(self, error: Exception) -> str:
         """Write down what must not be, and have them come again."""
