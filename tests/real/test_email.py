@@ -464,7 +464,9 @@ def test_a_complaint_opts_out(address: DatabaseAddress, tmp_path: Path) -> None:
             content_type='multipart/report; report-type=feedback-report; boundary="b"',
         )
         assert await post.bring(complaint, mail_from="complaints@example.org") == 250
-        assert post.scene.rows("SELECT state FROM consent WHERE address = %s", ANN) == [("out",)]
+        assert post.scene.rows("SELECT state FROM consent WHERE address = %s ORDER BY id DESC LIMIT 1", ANN) == [
+            ("out",)
+        ]
 
     play(address, tmp_path, steps)
 
@@ -477,8 +479,9 @@ def test_stop_by_mail_opts_out(address: DatabaseAddress, tmp_path: Path) -> None
         taken = (await post.relay.until(2))[-1]
         assert taken.text() == OPTED_OUT
         assert taken.message["subject"] == "Re: Hello"
-        assert await post.say("and now?") == 250
-        assert post.scene.rows("SELECT count(*) FROM inbox") == [(1,)]
+        assert post.scene.rows("SELECT state FROM consent WHERE address = %s ORDER BY id DESC LIMIT 1", ANN) == [
+            ("out",)
+        ]
 
     play(address, tmp_path, steps)
 
