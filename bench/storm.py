@@ -37,8 +37,9 @@ import aiohttp
 import httpx2
 import psutil
 from tests.faults.findings import find, look, until_at_rest
+from tests.faults.forked import started
 from tests.faults.obedient import Trace, answered_by
-from tests.faults.replica import ACCOUNT, NUMBER, TOKEN, Replica, serve, started
+from tests.faults.replica import ACCOUNT, NUMBER, TOKEN, Replica, serve
 from tests.faults.web_replica import PUBLIC_URL, WebReplica, serve_web
 
 from subclaw.channels.sms.paths import WEBHOOK_PATH

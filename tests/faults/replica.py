@@ -1,29 +1,25 @@
 """The worker process of the tests: turns, replies and reminders, whose model and tools are those of `obedient`.
 
-`python -m tests.faults.replica SETTINGS` runs one as a program of its own. `started` forks one from a process that has
-imported everything already, so that hundreds can be killed in a short time.
+`python -m tests.faults.replica SETTINGS` runs one as a program of its own.
 """
 
 import asyncio
 import json
-import multiprocessing
 import os
 import random
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from itertools import count, groupby
-from multiprocessing.context import ForkServerProcess
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
 
-import uvloop
 from tests.faults.findings import until_at_rest
+from tests.faults.forked import run_process
 from tests.faults.obedient import ObedientModel, Trace, tracing_tools
 
 from subclaw.channels.sms.channel import SmsChannel
@@ -51,8 +47,6 @@ TOKEN = "the-token-of-the-tests"
 NUMBER = "+15550100002"
 TIMES = DeliveryTimes(ask_after_s=(0.15, 0.3), untold_s=0.1, hold_s=30, tick_s=0.02)
 """When the provider is asked what became of a reply: soon, since the one of the tests knows at once."""
-
-PROCESSES = multiprocessing.get_context("forkserver")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,14 +82,6 @@ class Replica:
         return DatabaseAddress(url=self.database_url, private=self.private)
 
 
-def started(target: Callable[..., None], *arguments: object) -> ForkServerProcess:
-    """Start a process that calls a function."""
-    PROCESSES.set_forkserver_preload(["tests.faults.replica", "tests.faults.web_replica"])
-    process = PROCESSES.Process(target=target, args=arguments, daemon=True)
-    process.start()
-    return process
-
-
 def serve(replica: Replica, log: str = "") -> None:
     """Work until killed, or until the database is lost. What it says goes to the file `log`."""
     run_process(_work(replica), log)
@@ -110,19 +96,6 @@ def serve_to_the_end(replica: Replica) -> None:
     if replica.dies_at is not None:
         fault.install(_dying_at(replica.dies_at, Trace(path=Path(replica.trace))))
     run_process(_work(replica, end=_everything_is_done))
-
-
-def run_process(main: Coroutine[Any, Any, None], log: str = "") -> None:
-    """Run as production does; and end when whoever started this has ended."""
-    if log:
-        os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644), 2)
-
-    async def run() -> None:
-        if (parent := multiprocessing.parent_process()) is not None:
-            asyncio.get_running_loop().add_reader(parent.sentinel, os._exit, 1)
-        await main
-
-    uvloop.run(run())
 
 
 def _dying_at(number: int, trace: Trace) -> Callable[[FaultPoint], None]:

@@ -5,13 +5,12 @@ the one after it at the next, and the third goes on to the end.
 """
 
 import itertools
-import json
-import subprocess
-import sys
 from pathlib import Path
 from signal import SIGKILL
 
 import psycopg
+from tests.faults.forked import started
+from tests.faults.stranger_intake import take_in
 
 from subclaw.core.fault import FaultPoint
 from subclaw.store.database import DatabaseAddress, Role
@@ -20,46 +19,7 @@ SAID = ["hi", "admin", "carol", "make a page", "name: bob", "more tea"]
 REQUEST = ["make a page", "name: ada", "name: login", "blue"]
 PEOPLE = {"+15550100001": SAID, "+15550100002": REQUEST}
 
-PROGRAM = """
-import asyncio, json, os, random, signal, sys
-from datetime import UTC, datetime
-from pathlib import Path
-from subclaw.core import fault
-from subclaw.core.channel import Address, InboundMessage
-from subclaw.core.onboarding import OnboardingSettings
-from subclaw.store.database import DatabaseAddress, Role, open_database
-from subclaw.turns.intake import StoreIntake
-from subclaw.turns.reception import Reception
-
-async def main(url, folder, people, dies_at):
-    done, passed, left = Path(folder) / "done", Path(folder) / "passed", int(dies_at)
-
-    def die(point):
-        nonlocal left
-        with passed.open("a") as file:
-            print(point.value, file=file)
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    fault.install(die)
-    async with open_database(DatabaseAddress(url=url, private=True), Role.APP, size=1) as database:
-        reception = Reception(database=database, settings=OnboardingSettings(), url_of="http://{}.example.org/".format,
-                              sends=lambda _: True, chooser=random.SystemRandom())
-        intake = StoreIntake(database, sends=lambda _: True, public_url="http://localhost", reception=reception)
-        for address, texts in json.loads(people).items():
-            for number, text in enumerate(texts):
-                id = f"{address}:{number}"
-                if done.exists() and id in done.read_text().split():
-                    continue
-                await intake.receive(InboundMessage(
-                    sender=Address(channel="sms", address=address), provider_id=id, text=text,
-                    received_at=datetime.now(UTC)))
-                with done.open("a") as file:
-                    print(id, file=file)
-
-asyncio.run(main(*sys.argv[1:]))
-"""
+RUN_S = 60.0
 
 
 def test_a_stranger_is_taken_in_once_whoever_is_killed(address: DatabaseAddress, tmp_path: Path) -> None:
@@ -83,10 +43,10 @@ def test_a_stranger_is_taken_in_once_whoever_is_killed(address: DatabaseAddress,
 
 def dies(address: DatabaseAddress, folder: Path, at: int) -> bool:
     """Hand in what was not acknowledged; say whether the process died of it."""
-    arguments = [address.url, str(folder), json.dumps(PEOPLE), str(at)]
-    ended = subprocess.run([sys.executable, "-c", PROGRAM, *arguments], check=False, timeout=60)
-    assert ended.returncode in (0, -SIGKILL)
-    return ended.returncode != 0
+    process = started(take_in, address, folder, PEOPLE, at)
+    process.join(RUN_S)
+    assert process.exitcode in (0, -SIGKILL), f"it ended with {process.exitcode}, or not at all"
+    return process.exitcode != 0
 
 
 def look(address: DatabaseAddress) -> None:

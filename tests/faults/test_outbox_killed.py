@@ -2,97 +2,37 @@
 
 import asyncio
 import random
-import sys
-from asyncio.subprocess import Process, create_subprocess_exec
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from multiprocessing.context import ForkServerProcess
 
 import pytest
+from tests.faults.forked import started
+from tests.faults.outbox_sender import ACCOUNT, NUMBER, RETRIES_S, TIMES, TOKEN, send_until
 
 from subclaw.channels.sms.channel import SmsChannel
 from subclaw.channels.sms.twilio_client import twilio_client
-from subclaw.core.channel import Address, InboundMessage, Trouble
-from subclaw.core.delivery import DeliveryTimes
+from subclaw.core.channel import Address, InboundMessage
 from subclaw.core.event import Event, ReplyQueued, TurnFinished, TurnOutcome
 from subclaw.store import conversations
 from subclaw.store.database import Connection, Database, DatabaseAddress, Role, connect, open_database
 from subclaw.testing.channels.twilio import Behaviour, FakeTwilio, fake_twilio
 from subclaw.turns.outbox import deliver
 
-ACCOUNT, TOKEN, NUMBER = "AC" + "0" * 32, "token", "+15550100002"
 DEADLINE_S = 240
 LIST_LAG_S = 0.1
-TIMES = DeliveryTimes(ask_after_s=(0.15, 0.3), untold_s=0.1, hold_s=30, tick_s=0.02)
-RETRIES_S = dict.fromkeys(Trouble, (0, 0))
-SENDER = """
-import asyncio, os, signal, sys
-from subclaw.channels.sms.channel import SmsChannel
-from subclaw.channels.sms.twilio_client import twilio_client
-from subclaw.core import delivery
-from subclaw.store import outbox
-from subclaw.store.database import DatabaseAddress, Role, open_database
-from subclaw.turns.outbox import deliver
-from tests.faults.test_outbox_killed import ACCOUNT, NUMBER, RETRIES_S, TIMES, TOKEN
-
-url, twilio_url, victim = sys.argv[1:]
-delivery._RETRIES_S = RETRIES_S
-step = 0
-
-def reached():
-    global step
-    step += 1
-    if step == int(victim):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-def fragile(effect):
-    async def wrapped(*args, **kwargs):
-        reached()
-        result = await effect(*args, **kwargs)
-        reached()
-        return result
-    return wrapped
-
-def fragile_if_any(claim):
-    async def wrapped(*args):
-        if claimed := await claim(*args):
-            reached()
-        return claimed
-    return wrapped
-
-outbox.claim_outbox = fragile_if_any(outbox.claim_outbox)
-outbox.claim_unknown = fragile_if_any(outbox.claim_unknown)
-for name in ("begin_part", "sent_part", "settle_sent", "settle_failed", "settle_doubtful", "settle_seen",
-             "settle_absent"):
-    setattr(outbox, name, fragile(getattr(outbox, name)))
-
-class FragileChannel(SmsChannel):
-    send = fragile(SmsChannel.send)
-    find = fragile(SmsChannel.find)
-
-async def main():
-    address = DatabaseAddress(url=url, private=True)
-    async with (
-        open_database(address, Role.APP, size=2) as database,
-        twilio_client(account_sid=ACCOUNT, auth_token=TOKEN, base_url=twilio_url) as client,
-    ):
-        await deliver(database, address, {"sms": FragileChannel(client=client, from_number=NUMBER)}, times=TIMES)
-
-asyncio.run(main())
-"""
-"""A sender that counts its steps, before and after each, and kills itself at one of them."""
 
 
 @asynccontextmanager
-async def sender(address: DatabaseAddress, fake: FakeTwilio, *, victim: int = 0) -> AsyncIterator[Process]:
+async def sender(address: DatabaseAddress, fake: FakeTwilio, *, victim: int = 0) -> AsyncIterator[ForkServerProcess]:
     """Run a sender that kills itself at its step `victim` (the first is 1), if it comes to that."""
-    process = await create_subprocess_exec(sys.executable, "-c", SENDER, address.url, fake.base_url, str(victim))
+    process = started(send_until, victim, address, fake.base_url)
     try:
         yield process
     finally:
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+        process.kill()
+        await asyncio.to_thread(process.join)
 
 
 async def reply(database: Database, person: str, number: int, text: str) -> None:
@@ -151,9 +91,9 @@ def test_a_sender_that_dies_at_any_step_doubles_and_loses_nothing(
                 fake.behaviours.extend([Behaviour.ACCEPT, Behaviour.FAIL, Behaviour.FAIL_TAKEN])
                 await reply(database, "+1", victim, two_parts(f"{victim}"))
                 async with sender(address, fake, victim=victim) as first:
-                    while first.returncode is None and await unsent(owner):
+                    while first.exitcode is None and await unsent(owner):
                         await asyncio.sleep(0.01)
-                    died = first.returncode is not None
+                    died = first.exitcode is not None
                 await finished(address, database, owner, fake)
                 assert "\n\n".join(texts(fake, "+1")) == two_parts(f"{victim}"), f"killed at step {victim}"
             assert victim > 25, "there are more steps than that"
@@ -184,7 +124,7 @@ def test_a_sender_that_dies_while_it_waits_for_the_answer(address: DatabaseAddre
                 while fake.requests < 2 or fake.behaviours:
                     await asyncio.sleep(0.01)
                 first.kill()
-                await first.wait()
+                await asyncio.to_thread(first.join)
             await finished(address, database, owner, fake)
             assert "\n\n".join(texts(fake, "+1")) == two_parts("") + "\n\nand then?"
 
@@ -215,7 +155,7 @@ async def die_over_and_over(address: DatabaseAddress, owner: Connection, fake: F
     deaths = 0
     while await unsent(owner):
         async with sender(address, fake, victim=random.randint(1, 25)) as process:
-            while process.returncode is None and await unsent(owner):
+            while process.exitcode is None and await unsent(owner):
                 await asyncio.sleep(0.01)
-            deaths += process.returncode is not None
+            deaths += process.exitcode is not None
     return deaths

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 from tests.faults.findings import find, look, until_at_rest
+from tests.faults.forked import started
 from tests.faults.obedient import Trace
-from tests.faults.replica import ACCOUNT, TOKEN, Replica, serve, started
+from tests.faults.replica import ACCOUNT, TOKEN, Replica, serve
 
 from subclaw.core.channel import Address, InboundMessage
 from subclaw.store.database import Database, DatabaseAddress, Role, open_database

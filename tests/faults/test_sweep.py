@@ -17,8 +17,9 @@ from signal import SIGKILL
 import psycopg
 from anyio.from_thread import start_blocking_portal
 from tests.faults.findings import EVENTS, find, look
+from tests.faults.forked import started
 from tests.faults.obedient import Trace, parse_request
-from tests.faults.replica import ACCOUNT, TOKEN, Replica, Said, serve_to_the_end, started
+from tests.faults.replica import ACCOUNT, TOKEN, Replica, Said, serve_to_the_end
 
 from subclaw.core.fault import FaultPoint
 from subclaw.store.database import DatabaseAddress, Role

@@ -5,7 +5,8 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tests.faults.replica import TOKEN, run_process
+from tests.faults.forked import run_process
+from tests.faults.replica import TOKEN
 
 from subclaw.api.app import make_app
 from subclaw.channels.sms.inbound import sms_router
