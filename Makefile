@@ -22,6 +22,9 @@ RUN = $(SUDO) $(BIN)
 LOCK = $(BIN)/uv pip compile --quiet --python-version 3.11 --generate-hashes --no-annotate \
   --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
 
+# Tests wait more than they compute: three processes share the files, in their order, each file as a whole.
+SPREAD = --numprocesses=3 --dist=loadfile --no-loadscope-reorder
+
 help: ## list what there is
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
 
@@ -41,7 +44,7 @@ up: setup ## serve until Ctrl-C; prints the address of the web chat
 	@$(RUN)/subclaw up
 
 test: setup-dev ## every test, the real ones included (ARGS=… goes to pytest)
-	@$(RUN)/python -m pytest $(ARGS)
+	@$(RUN)/python -m pytest $(SPREAD) $(ARGS)
 
 check: setup-python ## linters, types, import contracts
 	@$(BIN)/ruff check .

@@ -41,6 +41,7 @@ def stats(host: Host, tenant: int) -> MachineStats:
     return host.use(lambda client: client.stats(TenantId(tenant)))
 
 
+@pytest.mark.alone
 def test_awake_machine_is_rolled_back_and_the_rolling_back_too(host: Host) -> None:
     host.run(1, "echo old > file; echo old > /etc/old; echo old > /srv/site/page")
     checkpoint(host, 1, "turn-1")
@@ -54,6 +55,7 @@ def test_awake_machine_is_rolled_back_and_the_rolling_back_too(host: Host) -> No
     assert host.run(1, "cat file; ls /etc/old /srv/site").output.startswith(b"new\n")
 
 
+@pytest.mark.alone
 def test_machine_goes_on_while_a_checkpoint_is_made(host: Host) -> None:
     host.run(2, "(while :; do date +%s%N > next; mv next beat; sleep 0.05; done) >/dev/null 2>&1 & sleep 0.2")
     began = time.monotonic()

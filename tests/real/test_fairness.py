@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 import psycopg
+import pytest
 from tests.real.test_overlap import working
 from tests.real.test_turns import AGENT, DEADLINE_S, done, say, toolbox, until_replies
 
@@ -44,6 +45,7 @@ def flood(address: DatabaseAddress) -> None:
         )
 
 
+@pytest.mark.alone
 def test_a_flood_of_one_tenants_does_not_delay_anothers_first_reply(address: DatabaseAddress) -> None:
     flood(address)
 

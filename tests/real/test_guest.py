@@ -35,6 +35,7 @@ async def shell(guest: Guest, text: str) -> str:
     return result.output.decode()
 
 
+@pytest.mark.alone
 def test_rehearsal_leaves_nothing_and_what_follows_is_quicker(tmp_path: Path) -> None:
     async def scenario(guest: Guest) -> None:
         before = await shell(guest, STATE)

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from tests.budgets import Counted, counted, owner_rows
 from tests.real.model_scene import opened
 from tests.real.test_budgets import limit
@@ -92,6 +93,7 @@ def test_nothing_empty_is_sent_and_the_reply_is_bounded(address: DatabaseAddress
     assert not sent.get("tools")
 
 
+@pytest.mark.alone
 def test_stop_ends_it_within_a_second_and_what_was_asked_is_charged(address: DatabaseAddress) -> None:
     limit(address, OPERATOR_DAY_WIDE)
     asked = Gate()

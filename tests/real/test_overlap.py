@@ -104,6 +104,7 @@ def told_to(prompt: Prompt) -> list[str]:
     return [said.content for said in prompt.history if isinstance(said, ToolSaid)]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("on_busy", OnBusy)
 @pytest.mark.parametrize("word", ["stop", " Stop! "])
 def test_stop_ends_a_tool_within_a_second(address: DatabaseAddress, on_busy: OnBusy, word: str) -> None:
@@ -125,6 +126,7 @@ def test_stop_ends_a_tool_within_a_second(address: DatabaseAddress, on_busy: OnB
     asyncio.run(asyncio.wait_for(scenario(), DEADLINE_S))
 
 
+@pytest.mark.alone
 def test_stop_ends_a_call_of_the_model(address: DatabaseAddress) -> None:
     class Slow(ScriptedModel):
         asked = asyncio.Event()

@@ -211,6 +211,7 @@ def test_nothing_happens_before_it_is_due(address: DatabaseAddress) -> None:
     run(scenario, address)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("mode", list(ScheduleMode))
 def test_it_happens_within_a_second_of_its_time(address: DatabaseAddress, mode: ScheduleMode) -> None:
     async def scenario(database: Database) -> None:

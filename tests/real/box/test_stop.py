@@ -4,6 +4,7 @@ import asyncio
 import time
 from uuid import uuid4
 
+import pytest
 from tests.real.box.conftest import ScriptedBox
 from tests.real.box.running import Somebody, next_reply, wait_for
 from tests.real.box.test_kills import command_runs
@@ -15,6 +16,7 @@ STOPPED_S = 1.0
 PROCESSES = Command(text="pgrep -c sleep", timeout_s=30.0)
 
 
+@pytest.mark.alone
 def test_stop_ends_the_command_within_a_second(scripted_box: ScriptedBox) -> None:
     box, somebody, said, runs = scripted_box.box, Somebody(), f"go on {uuid4()}", "runs"
     command = f"touch {runs}-begun; sync; sleep 300"
