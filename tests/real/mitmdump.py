@@ -18,6 +18,7 @@ import psutil
 from bench.peer_products import installed
 
 from subclaw.config import DEFAULT_CACHE
+from subclaw.testing.serving import free_port
 
 LOCK = Path(__file__).with_name("mitmdump.lock")
 START_LIMIT_S = 30
@@ -62,7 +63,7 @@ def running_mitmdump(
 
     `folder` is its own, and empty. `addon` is a script for it, which finds `variables` in its environment.
     """
-    port = _free_port()
+    port = free_port()
     settings = {
         "confdir": str(folder),
         "keep_host_header": "true",
@@ -91,12 +92,6 @@ def running_mitmdump(
             process.wait(STOP_LIMIT_S)
         process.kill()
         process.wait(STOP_LIMIT_S)
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def _wait_until_it_serves(process: subprocess.Popen[bytes], port: int, log: Path) -> None:

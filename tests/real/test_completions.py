@@ -252,7 +252,7 @@ def test_one_that_is_cancelled_costs_what_its_prompt_took(address: DatabaseAddre
         asking = asyncio.create_task(metered(database, model).complete(asker_of(lease), [prompt()] * 10))
         await model.full.wait()
         asking.cancel()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(10):
             with pytest.raises(asyncio.CancelledError):
                 await asking
 

@@ -307,9 +307,11 @@ def test_a_call_that_is_cancelled_ends_at_once(tmp_path: Path, name: str) -> Non
     async def scenario() -> None:
         provider = FakeProvider(first=[JSONResponse(ERROR, 503)])
         async with opened(tmp_path, name, provider.app(), patience=replace(QUICK, soon_s=60)) as model:
+            asking = asyncio.create_task(model.ask(HELLO))
+            while not provider.seen:
+                await asyncio.sleep(0.01)
             with pytest.raises(TimeoutError):
-                async with asyncio.timeout(1):
-                    await model.ask(HELLO)
+                await asyncio.wait_for(asking, 1)
             assert len(provider.seen) == 1
 
     run(scenario)

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -19,22 +18,24 @@ from psycopg import sql
 from subclaw.store.cluster import cluster_command, find_binaries, make_cluster, private_address
 from subclaw.store.database import DatabaseAddress, Role
 from subclaw.store.provision import provision
+from subclaw.testing.serving import free_port
 
 CLUSTER_USER = "subclaw-db"
 ROLES = (Role.APP, Role.OPERATOR, Role.EGRESS, Role.HOST)
 START_S = 30
+INTO_MEMORY = 'mount -t tmpfs tmpfs "$1/memory"; cp -a "$1/data" "$1/memory"; shift; exec "$@"'
 
 
 @contextmanager
 def running_cluster(*, durable: bool = False) -> Iterator[DatabaseAddress]:
     """Run a cluster in a folder of its own; yields the address of its migrated database. Needs root.
 
-    Unless it is to be durable, as in production, it does not wait for the disk.
+    Unless it is to be durable, as in production, it is in memory.
     """
     with _folder() as folder:
         me = subprocess.run(["id", "-un"], check=True, capture_output=True, text=True).stdout.strip()
         make_cluster(folder / "data", as_user=AS_CLUSTER_USER, roles={me: ROLES}, owner_user=me)
-        with _serving(folder, *(["-c", "fsync=on"] if durable else [])):
+        with _serving(folder, *(["-c", "fsync=on"] if durable else []), in_memory=not durable):
             address = private_address(folder)
             asyncio.run(provision(address, timeout_s=START_S))
             yield address
@@ -51,9 +52,8 @@ class SharedCluster:
 @contextmanager
 def running_shared_cluster(password: str, *, listen: str = "127.0.0.1") -> Iterator[SharedCluster]:
     """Run a cluster as an operator's, reached by TCP with a password from the networks of this host. Needs root."""
-    with _folder() as folder, socket.create_server((listen, 0)) as probe:
-        port = probe.getsockname()[1]
-        probe.close()
+    with _folder() as folder:
+        port = free_port()
         made = [str(find_binaries() / "initdb"), f"--pgdata={folder / 'data'}", "--username=root", "--encoding=UTF8"]
         made += ["--locale=C.UTF-8", "--auth-local=peer", "--auth-host=scram-sha-256"]
         subprocess.run([*AS_CLUSTER_USER, *made], check=True, capture_output=True)
@@ -82,15 +82,16 @@ def _folder() -> Iterator[Path]:
 
 
 @contextmanager
-def _serving(folder: Path, *options: str) -> Iterator[None]:
-    command = [
-        *AS_CLUSTER_USER,
-        "--pdeathsig=INT",
-        *cluster_command(folder / "data", folder),
-        "-c",
-        "fsync=off",
-        *options,
-    ]
+def _serving(folder: Path, *options: str, in_memory: bool = False) -> Iterator[None]:
+    """Serve the cluster in `data`; in memory it is a copy in a mount namespace of its own, which ends with it."""
+    data = folder / "data"
+    settings = ["-c", "fsync=off", *options]
+    if in_memory:
+        (folder / "memory").mkdir()
+        data = folder / "memory" / "data"
+    command = [*AS_CLUSTER_USER, "--pdeathsig=INT", *cluster_command(data, folder), *settings]
+    if in_memory:
+        command = ["unshare", "--mount", "sh", "-ec", INTO_MEMORY, "sh", str(folder), *command]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         try:
             yield
@@ -118,7 +119,8 @@ def fresh_database(template: DatabaseAddress) -> Iterator[DatabaseAddress]:
     name = sql.Identifier(f"test_{uuid4().hex}")
     maintenance = psycopg.conninfo.make_conninfo(template.url, dbname="postgres")
     with psycopg.connect(maintenance, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE subclaw").format(name))
+        # Copying files costs far less than writing everything to the log, and a checkpoint is nothing in memory.
+        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE subclaw STRATEGY file_copy").format(name))
         try:
             url = psycopg.conninfo.make_conninfo(template.url, dbname=name.as_string(connection).strip('"'))
             yield replace(template, url=url)

@@ -1,9 +1,11 @@
 """Serving an ASGI application for real, on a port of loopback: for as long as a test needs it, or as a process."""
 
 import asyncio
+import random
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -39,6 +41,22 @@ async def serve_for_ever(app: Any) -> None:
         listener.bind(("127.0.0.1", 0))
         print(listener.getsockname()[1], flush=True)  # noqa: T201 - whoever started it reads the port
         await uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False)).serve(sockets=[listener])
+
+
+def free_port() -> int:
+    """Return a port of loopback for a program that opens it itself.
+
+    It is below those that Linux gives to whoever asks for any, so that nothing else takes it meanwhile.
+    """
+    first_given = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(first_given // 2, first_given)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 async def _started(server: uvicorn.Server) -> None:

@@ -71,7 +71,8 @@ def _reminder_play(amount: str, unit: str, what: str) -> Play:
 
 def _clock_play() -> Play:
     program = "/home/agent/clock.py"
-    start = f"setsid python3 {program} </dev/null >/dev/null 2>&1 & sleep 2; curl -s localhost:8000"
+    look = "curl -s --retry 30 --retry-delay 1 --retry-connrefused localhost:8000"
+    start = f"setsid python3 {program} </dev/null >/dev/null 2>&1 & {look}"
     return Play(
         closing="Your clock is live at {url}, served by your own machine",
         acts=(
