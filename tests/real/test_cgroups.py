@@ -112,7 +112,6 @@ def test_a_fork_bomb_stops_at_the_limit_and_is_ended(run: Run) -> None:
 
 def test_a_busy_loop_gets_its_ration_of_processor_time_and_no_more(run: Run) -> None:
     result = run("cpu")
-    assert result["throttled"] >= 10
     assert result["rations"] < result["periods"] + 3
 
 

@@ -14,6 +14,7 @@ from subclaw.core.errors import Invalid, Unavailable
 from subclaw.core.signature import Signature
 from subclaw.core.upstream import Upstream
 from subclaw.egress.control.client import BASE_URL, gateway_client, verify, webhook_secret
+from subclaw.egress.control.verify import CLAIM_LIMIT_BYTES
 from subclaw.egress.refusal import UNSENT_HEADER
 from subclaw.testing.egress import run, running_gateway, talk
 from subclaw.testing.upstream import Connection, Seen, http_upstream, simple
@@ -98,7 +99,7 @@ def test_twilios_signatures(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
             with pytest.raises(Unavailable):
                 await verify(client, "unknown", good)
             with pytest.raises(Invalid):
-                await verify(client, "twilio", good | {"params": {"Body": "x" * 300_000}})
+                await verify(client, "twilio", good | {"params": {"Body": "x" * CLAIM_LIMIT_BYTES}})
 
     run(scenario)
     text = caplog.text

@@ -125,6 +125,7 @@ def test_one_machine_has_no_more_calls_than_it_may_have_connections() -> None:
     run(scenario)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     "flood",
     [

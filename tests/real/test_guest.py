@@ -112,7 +112,10 @@ def test_occupation(tmp_path: Path) -> None:
         # A claim whose command was killed is void, and one that says more than it may is cut.
         killed = Command(text="stay-awake 1d sleep 600", timeout_s=1.0)
         assert (await guest.run(killed)).exit_status is None
-        assert 300 < await claim_s() <= 600
+        async with asyncio.timeout(ANSWER_S):
+            while (left_s := await claim_s()) > 600:  # its holder is dead, and may not be gone from /proc
+                await asyncio.sleep(0.05)
+        assert left_s > 300
         await shell(guest, "stay-awake off; stay-awake 8d; [ $? = 2 ]")
         assert await claim_s() == 0.0
         await shell(guest, "touch /run/subclaw/stay-awake/999999999999-0")

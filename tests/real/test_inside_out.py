@@ -35,7 +35,7 @@ PAUSE_S = 0.2
 FLAT_BYTES = 20_000_000
 STOPPED = "The machine stopped in the middle of this; whether it was done is unknown."
 INODES = 2_048
-HANG_S = 3.0
+HANG_S = 10.0
 """How long a command may take that makes its machine hang: the host waits for half a minute more."""
 
 
