@@ -5,6 +5,7 @@ import io
 import json
 import tempfile
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,8 @@ def test_what_is_set_up_is_told_with_what_to_paste_where(home: Path) -> None:
 
 
 def test_providers_are_asked_through_the_gateway(home: Path, tmp_path: Path) -> None:
+    import_module("subclaw.channels.telegram.bot")  # which takes seconds, not to be taken for the provider's
+
     async def scenario() -> None:
         async with fake_telegram(token=TOKEN, bot="agents_bot") as fake:
             settings = settings_of(home, TELEGRAM_BOT="agents_bot", TELEGRAM_BASE_URL=fake.base_url)
