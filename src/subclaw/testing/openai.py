@@ -156,8 +156,9 @@ class FakeOpenAi:
         """Let every held answer go."""
         for play in self.plays.values():
             for answer in play.answers:
-                if isinstance(answer, Held):
-                    answer.let_go.set()
+                for one in answer.answers if isinstance(answer, InTurn) else (answer,):
+                    if isinstance(one, Held):
+                        one.let_go.set()
 
     def app(self) -> Starlette:
         """Return the application."""
