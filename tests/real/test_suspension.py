@@ -233,7 +233,9 @@ def test_approvals_do_not_lapse_in_between_with_words(address: DatabaseAddress) 
     run(scenario, address)
 
 
-def test_the_operator_suspends_and_resumes_by_name(address: DatabaseAddress) -> None:
+def test_the_operator_suspends_and_resumes_by_name(address: DatabaseAddress, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("subclaw.machines.host_client.RESTART_S", 0.1)  # there is no host, and none is started anew
+
     async def scenario(database: Database) -> None:
         await say(database, PHONE, "hello")
         name, output = name_of(address, PHONE), io.StringIO()
