@@ -31,6 +31,25 @@ def sites_takedown(tenant: Tenant) -> None:
     run(take_site_down(settings(), console, tenant))
 
 
+@sites.command("reports")
+def sites_reports(
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Show the newest N.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List what visitors reported by /_/report of a site, and nobody has settled."""
+    from subclaw.commands.sites import list_reports
+
+    run(list_reports(settings(), console, limit=limit, as_json=as_json))
+
+
+@sites.command("settle")
+def sites_settle(number: Annotated[int, typer.Argument(help="The report's number.")]) -> None:
+    """Put a report aside."""
+    from subclaw.commands.sites import settle
+
+    run(settle(settings(), console, number))
+
+
 @sites.command("restore")
 def sites_restore(tenant: Tenant) -> None:
     """Let a site be seen again that was taken down."""

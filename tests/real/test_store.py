@@ -49,6 +49,7 @@ OF_WORKERS = (
     "completions_of_turn",
     "expired_approvals",
     "fire_claimed",
+    "follow_short_link",
     "has_budgets",
     "has_nothing",
     "is_opted_out",
@@ -64,10 +65,11 @@ OF_WORKERS = (
     "settle_completion",
     "strangers_lately",
     "tell_claimed",
+    "tenant_of_name",
     "turn_away_person",
     "unmoved_names",
 )
-"""Functions that look across tenants and return no words, but names of sites."""
+"""Functions that look across tenants and return no words, but names of sites and where short links lead."""
 
 OF_TRIGGERS = (
     "charge_machine",

@@ -29,6 +29,7 @@ from subclaw.tools.site import site_tools
 from subclaw.tools.site_history import history_actions
 from subclaw.tools.toolbox import BuiltInToolbox
 from subclaw.tools.undo import undo_tools
+from subclaw.visitors.actions import SiteUrl, visitor_actions
 
 
 def built_in_toolbox(
@@ -40,6 +41,7 @@ def built_in_toolbox(
     requests: AccessRequests,
     access: Access,
     public_url: str,
+    site_url: SiteUrl,
     start_account: StartAccount,
     completions: Completions,
     reload: Reload,
@@ -47,12 +49,13 @@ def built_in_toolbox(
     clock: Callable[[], datetime],
 ) -> BuiltInToolbox:
     """Return the toolbox that every agent has."""
+    actions = *history_actions(StoreSiteHistory(database)), *visitor_actions(database, site_url, public_url.rstrip("/"))
     files = HouseFiles(machines, functools.partial(read_house, database), default_files())
     return BuiltInToolbox(
         [
             *machine_tools(machines, files, placeholders),
             *undo_tools(machines),
-            *site_tools(machines, publisher, history_actions(StoreSiteHistory(database))),
+            *site_tools(machines, publisher, actions),
             *notify_tools(StoreNotifications(database, goes_out), outgoing),
             *schedule_tools(StoreSchedules(database), clock),
             *access_tools(requests, access=access, public_url=public_url, start_account=start_account),

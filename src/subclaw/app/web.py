@@ -3,10 +3,10 @@
 import asyncio
 import functools
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 
 from subclaw.agent_file import read_agent
 from subclaw.api.app import make_app
@@ -14,9 +14,11 @@ from subclaw.app.addresses import database_address, public_url, site_address
 from subclaw.app.intake import make_intake
 from subclaw.channels.kind import Inside
 from subclaw.channels.listening import keep_serving
+from subclaw.channels.registry import READ_IN_PLACE
 from subclaw.config import Settings
 from subclaw.console.keyfile import read_key_hash
 from subclaw.console.router import ConsoleSettings, console_router
+from subclaw.core.tenant import TenantId
 from subclaw.egress.control.client import gateway_client, verify
 from subclaw.egress.control.connect_client import connect_account
 from subclaw.egress.keys import read_public_key
@@ -29,11 +31,14 @@ from subclaw.pages.files import files_router
 from subclaw.routes.unpublished import unpublished_router
 from subclaw.sockets import bind_unix
 from subclaw.store.access import StoreAccess
-from subclaw.store.database import Role, open_database
+from subclaw.store.database import Database, Role, open_database
 from subclaw.store.feed import StoreFeed
 from subclaw.store.onboarding import named_tenant
 from subclaw.store.outbox import StoreReports
 from subclaw.store.outgoing import open_file
+from subclaw.store.visitors import tenant_of_name
+from subclaw.visitors.router import visitors_routers
+from subclaw.visitors.visitor import Visiting
 
 CONSOLE_POOL_SIZE = 2
 TITLE = "subclaw"
@@ -74,6 +79,7 @@ async def run_web(settings: Settings, port: int) -> None:
         routers.append(unpublished_router(named, site_address(settings, port)))
         routers.append(accounts_router(TITLE, database, functools.partial(connect_account, gateway)))
         routers.append(files_router(functools.partial(open_file, database)))
+        routers += _visitors(settings, port, database)
         app = make_app(routers, check=functools.partial(database.rows, "SELECT 1"))
         server = _Server(app, on_shutdown=feed.end)
         async with asyncio.TaskGroup() as group:
@@ -82,6 +88,17 @@ async def run_web(settings: Settings, port: int) -> None:
             await server.serve(sockets=[bind_unix(home.web_socket)])
             listening.cancel()
             serving.cancel()
+
+
+def _visitors(settings: Settings, port: int, database: Database) -> Sequence[APIRouter]:
+    sites = site_address(settings, port)
+
+    async def tenant_at(hostname: str) -> TenantId | None:
+        name, _, domain = hostname.partition(".")
+        return await tenant_of_name(database, name) if domain == sites.domain else None
+
+    visiting = Visiting(database=database, tenant_at=tenant_at, title=TITLE)
+    return visitors_routers(visiting, is_secure=sites.scheme == "https", read_in_place=READ_IN_PLACE)
 
 
 def _console_settings(settings: Settings, url: str) -> ConsoleSettings:

@@ -78,6 +78,9 @@ async def run_worker(settings: Settings, port: int) -> None:
         def url_of(tenant_name: str) -> str:
             return site_url(site_hostname(tenant_name, sites.domain), port=sites.port)
 
+        async def site_url_of(tenant_id: TenantId) -> str:
+            return url_of(await stored_sites.name_of(tenant_id))
+
         async def reload(caller: Caller) -> Reloaded:
             return await tailor.reload(caller)
 
@@ -103,6 +106,7 @@ async def run_worker(settings: Settings, port: int) -> None:
             requests=StoreAccess(database, operator, starter=starter_rules_of(agent)),
             access=agent.access,
             public_url=public_url(settings, port),
+            site_url=site_url_of,
             start_account=AccountLinks(database=database, public_key=read_public_key(home.keys), site_url=url_of).start,
             completions=completions,
             reload=reload,

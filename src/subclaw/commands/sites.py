@@ -1,11 +1,13 @@
-"""`subclaw sites`: which there are, taking one down, and letting it be seen again."""
+"""`subclaw sites`: which there are, what is reported of them, taking one down, and letting it be seen again."""
 
 from rich.console import Console
 
 from subclaw.commands.lists import operator_database
 from subclaw.commands.tables import show
 from subclaw.config import Settings
+from subclaw.core.errors import NotFound
 from subclaw.store.sites import list_published, put_back, take_down
+from subclaw.store.visitors import open_reports, settle_report
 
 
 async def list_sites(settings: Settings, console: Console, *, limit: int, only_down: bool, as_json: bool) -> None:
@@ -29,3 +31,18 @@ async def restore_site(settings: Settings, console: Console, tenant: str) -> Non
     async with operator_database(settings) as operator:
         await put_back(operator, tenant)
     console.print(f"{tenant}'s site can be seen again.", soft_wrap=True, markup=False)
+
+
+async def list_reports(settings: Settings, console: Console, *, limit: int, as_json: bool) -> None:
+    """Print reports of abuse that are open. Errors: `Unavailable`."""
+    async with operator_database(settings) as operator:
+        rows = await open_reports(operator, limit)
+    show(rows, console, as_json=as_json, none="Nothing is reported.")
+
+
+async def settle(settings: Settings, console: Console, number: int) -> None:
+    """Put a report aside. Errors: `NotFound`, `Unavailable`."""
+    async with operator_database(settings) as operator:
+        if not await settle_report(operator, number):
+            raise NotFound(f"There is no open report {number}.")
+    console.print(f"Report {number} is settled.", soft_wrap=True, markup=False)

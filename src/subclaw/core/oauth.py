@@ -26,7 +26,7 @@ VERIFIER_BYTES = 48
 CALLBACK_PATH = "/_/oauth/callback"
 START_PATH = "/_/oauth/start/"
 """Both are below every tenant's hostname, whether it has a site or not."""
-RESERVED_PATH = "/_/oauth/"
+RESERVED_PATH = "/_/"
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _URL_LIMIT_CHARACTERS = 500

@@ -15,8 +15,9 @@ from starlette.responses import RedirectResponse, Response
 from subclaw.core.access import is_token
 from subclaw.core.errors import Denied, Invalid, NotFound
 from subclaw.core.oauth import CALLBACK_PATH, RESERVED_PATH, START_PATH, Flow, FlowState, authorization_url
-from subclaw.handover.answer import FOLDER, handover_route, page_renderer
-from subclaw.pages.page import asset_response, load_assets
+from subclaw.handover.form import FOLDER
+from subclaw.pages.page import asset_response
+from subclaw.pages.sheet import sheet_assets, sheet_renderer, sheet_route
 from subclaw.store.database import Database
 from subclaw.store.oauth import find_flow
 
@@ -34,10 +35,10 @@ _log = logging.getLogger(__name__)
 
 def accounts_router(title: str, database: Database, connect: Connect) -> APIRouter:
     """Return the routes below `/_/oauth`. The database is open in the application's role; `title` is the product's."""
-    assets = load_assets(FOLDER)
-    path = f"{RESERVED_PATH}assets"
-    render = page_renderer(title, assets, path)
-    router = APIRouter(route_class=handover_route(render), include_in_schema=False)
+    assets = sheet_assets(FOLDER)
+    path = f"{RESERVED_PATH}oauth/assets"
+    render = sheet_renderer(FOLDER, title, assets, path)
+    router = APIRouter(route_class=sheet_route(render), include_in_schema=False)
 
     @router.get(path + "/{digest}/{name}")
     async def asset(digest: str, name: str) -> Response:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 from starlette.requests import Request
@@ -12,6 +13,9 @@ from subclaw.core.placeholder import MARKER
 from subclaw.core.secret import Binding, Place
 from subclaw.core.secret_words import check_secret_name, check_value, checked_binding
 from subclaw.pages.request import media_type, read_body
+
+FOLDER = Path(__file__).parent / "page"
+"""The templates of the page."""
 
 FORM_LIMIT_BYTES = 120_000
 """The longest value takes twelve bytes a character, if all of it has to be escaped."""

@@ -27,9 +27,9 @@ from subclaw.core.placeholder import placeholder_for
 from subclaw.core.policy import Rule, Scope
 from subclaw.core.secret import Binding, label
 from subclaw.egress.seal import VALUE_LIMIT_CHARACTERS, seal
-from subclaw.handover.answer import FOLDER, Render, handover_route, page_renderer
-from subclaw.handover.form import Chosen, chosen, described, read_form, suggested, value_of
-from subclaw.pages.page import asset_response, load_assets
+from subclaw.handover.form import FOLDER, Chosen, chosen, described, read_form, suggested, value_of
+from subclaw.pages.page import asset_response
+from subclaw.pages.sheet import Render, sheet_assets, sheet_renderer, sheet_route
 from subclaw.statuses import status_of
 from subclaw.store.access import Kept, find_request, set_secret
 from subclaw.store.database import Database
@@ -54,9 +54,9 @@ class HandoverSettings:
 
 def handover_router(settings: HandoverSettings, database: Database, requests: AccessRequests) -> APIRouter:
     """Return the routes below `/secret`. The database is open in the application's role."""
-    assets = load_assets(FOLDER)
-    render = page_renderer(settings.title, assets, "/secret/assets")
-    router = APIRouter(prefix="/secret", route_class=handover_route(render), include_in_schema=False)
+    assets = sheet_assets(FOLDER)
+    render = sheet_renderer(FOLDER, settings.title, assets, "/secret/assets")
+    router = APIRouter(prefix="/secret", route_class=sheet_route(render), include_in_schema=False)
 
     @router.get("/assets/{digest}/{name}")
     async def asset(digest: str, name: str) -> Response:

@@ -60,9 +60,9 @@ class Assets:
     files: Mapping[str, Asset]
 
 
-def load_assets(folder: Path) -> Assets:
-    """Read the files of the pages in `folder`, and those that all pages share. They are few and small: read once."""
-    paths = sorted(path for place in (_LOOK, folder) for path in place.iterdir() if path.suffix in _MEDIA_TYPES)
+def load_assets(*folders: Path) -> Assets:
+    """Read the files of the pages in these folders, and those that all pages share: few and small, so read once."""
+    paths = sorted(path for place in (_LOOK, *folders) for path in place.iterdir() if path.suffix in _MEDIA_TYPES)
     files = {path.name: Asset(content=path.read_bytes(), media_type=_MEDIA_TYPES[path.suffix]) for path in paths}
     digest = hashlib.sha256()
     for name, asset in files.items():
@@ -80,10 +80,10 @@ def asset_response(assets: Assets, digest: str, name: str) -> Response:
     )
 
 
-def templates(folder: Path) -> Environment:
-    """Return a folder's templates: what they are given is shown as text, and a name that is missing is an error."""
+def templates(*folders: Path) -> Environment:
+    """Return the templates of folders: what they are given is shown as text, and a name that is missing is an error."""
     return Environment(
-        loader=FileSystemLoader(folder),
+        loader=FileSystemLoader(folders),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

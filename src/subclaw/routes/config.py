@@ -38,7 +38,7 @@ ORIGINAL_URI_HEADER = "X-Original-Uri"
 ADMIN_HOST = "caddy.invalid"
 """The `Host` that the admin API expects: a name that no browser can be led to (RFC 2606 §2)."""
 
-RESERVED_BODY_LIMIT_BYTES = 16 * 1024
+RESERVED_BODY_LIMIT_BYTES = 128 * 1024
 _SOCKET_PATH_LIMIT_BYTES = 107
 _IP_AS_HOST = r"^(\d{1,3}(\.\d{1,3}){3}|\[[0-9A-Fa-f:.]+\])(:\d+)?$"
 _HIDDEN = r"/\.|\x00"

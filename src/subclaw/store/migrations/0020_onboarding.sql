@@ -304,7 +304,7 @@ BEGIN
     IF v_tenant IS NULL OR v_free < 0 OR v_free > (
         SELECT count(*) FROM (
             SELECT FROM conversation c JOIN inbox i ON i.conversation_id = c.id
-            WHERE c.tenant_id = v_tenant AND i.provider_id !~ '^(schedule|secret|account|access):[0-9]+(:[0-9]+)?$'
+            WHERE c.tenant_id = v_tenant AND i.provider_id !~ '^(schedule|secret|account|access|site):'
             LIMIT v_free) said)
         OR EXISTS (SELECT FROM conversation c JOIN inbox i ON i.conversation_id = c.id
                    WHERE c.channel = p_channel AND c.address = p_address AND i.provider_id = p_provider_id)

@@ -293,7 +293,7 @@ BEGIN
     RETURN NULL;
 END $$;
 CREATE TRIGGER note_first_message AFTER INSERT ON inbox FOR EACH ROW
-    WHEN (NEW.seq = 1 AND NEW.provider_id !~ '^(schedule|secret|account|access):') EXECUTE FUNCTION note_first_message();
+    WHEN (NEW.seq = 1 AND NEW.provider_id !~ '^(schedule|secret|account|access|site):') EXECUTE FUNCTION note_first_message();
 
 CREATE FUNCTION strangers_lately(p_span interval) RETURNS bigint LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = public, pg_temp AS $$
@@ -486,7 +486,7 @@ BEGIN
     v_unasked := v.schedule_id IS NULL AND v.purpose IS NULL AND NOT EXISTS (
         SELECT FROM conversation c CROSS JOIN LATERAL (
             SELECT i.received_at FROM inbox i WHERE i.conversation_id = c.id
-                AND i.provider_id !~ '^(schedule|secret|account|access):[0-9]+(:[0-9]+)?$'
+                AND i.provider_id !~ '^(schedule|secret|account|access|site):'
             ORDER BY i.seq DESC LIMIT 1
         ) said WHERE c.tenant_id = p_tenant AND said.received_at > clock_timestamp() - p_recent);
     IF v_unasked THEN
@@ -550,7 +550,7 @@ BEGIN
         FROM identity i JOIN conversation c ON c.channel = i.channel AND c.address = i.address
             LEFT JOIN LATERAL (
                 SELECT m.received_at FROM inbox m
-                WHERE m.conversation_id = c.id AND m.provider_id !~ '^(schedule|secret|account|access):[0-9]+(:[0-9]+)?$'
+                WHERE m.conversation_id = c.id AND m.provider_id !~ '^(schedule|secret|account|access|site):'
                 ORDER BY m.seq DESC LIMIT 1
             ) said ON true
         WHERE i.tenant_id = p_tenant

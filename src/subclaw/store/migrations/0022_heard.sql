@@ -8,7 +8,7 @@ BEGIN
     SELECT c.id INTO v_conversation FROM conversation c WHERE c.channel = p_channel AND c.address = p_address;
     RETURN QUERY SELECT m.id, m.at FROM (
         (SELECT i.provider_id, i.received_at FROM inbox i
-            WHERE i.conversation_id = v_conversation AND i.provider_id !~ '^(schedule|secret|account|access):'
+            WHERE i.conversation_id = v_conversation AND i.provider_id !~ '^(schedule|secret|account|access|site):'
             ORDER BY i.seq DESC LIMIT 1)
         UNION ALL (SELECT a.provider_id, a.at FROM platform_answer a
             WHERE a.conversation_id = v_conversation ORDER BY a.at DESC LIMIT 1)

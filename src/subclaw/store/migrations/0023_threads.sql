@@ -15,7 +15,7 @@ BEGIN
     RETURN coalesce((
         SELECT i.thread FROM inbox i JOIN conversation c ON c.id = i.conversation_id
         WHERE i.conversation_id = p_conversation AND i.seq <= c.drained_seq
-            AND i.provider_id !~ '^(schedule|secret|account|access):' ORDER BY i.seq DESC LIMIT 1
+            AND i.provider_id !~ '^(schedule|secret|account|access|site):' ORDER BY i.seq DESC LIMIT 1
     ), '');
 END $$;
 
@@ -46,7 +46,7 @@ BEGIN
     v_unasked := v.schedule_id IS NULL AND v.purpose IS NULL AND NOT EXISTS (
         SELECT FROM conversation c CROSS JOIN LATERAL (
             SELECT i.received_at FROM inbox i WHERE i.conversation_id = c.id
-                AND i.provider_id !~ '^(schedule|secret|account|access):[0-9]+(:[0-9]+)?$'
+                AND i.provider_id !~ '^(schedule|secret|account|access|site):'
             ORDER BY i.seq DESC LIMIT 1
         ) said WHERE c.tenant_id = p_tenant AND said.received_at > clock_timestamp() - p_recent);
     IF v_unasked THEN

@@ -27,7 +27,7 @@ GRANT SELECT ON site_version TO subclaw_operator;
 -- Whoever routes looks anew when one of these rows changes.
 CREATE FUNCTION tell_of_site() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM pg_notify('subclaw_site', NEW.tenant_id::text);
+    PERFORM pg_notify('subclaw_site', coalesce(NEW.tenant_id, OLD.tenant_id)::text);
     RETURN NULL;
 END $$;
 CREATE TRIGGER tell_of_site AFTER INSERT OR UPDATE ON site FOR EACH ROW EXECUTE FUNCTION tell_of_site();
@@ -108,7 +108,7 @@ BEGIN
         WHERE s.tenant_id = p_tenant AND v.published_at > coalesce((
             SELECT max(said.received_at) FROM conversation c CROSS JOIN LATERAL (
                 SELECT i.received_at FROM inbox i WHERE i.conversation_id = c.id
-                    AND i.provider_id !~ '^(schedule|secret|account|access):[0-9]+(:[0-9]+)?$'
+                    AND i.provider_id !~ '^(schedule|secret|account|access|site):'
                 ORDER BY i.seq DESC LIMIT 1
             ) said WHERE c.tenant_id = p_tenant), '-infinity'));
 END $$;

@@ -1,4 +1,4 @@
-"""How the page answers: its templates, its headers, and errors in words."""
+"""A sheet: a page with a heading and some words or a form, without scripts, at an address that may be a secret."""
 
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -8,10 +8,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from subclaw.core.errors import SubclawError
-from subclaw.pages.page import SECURITY_HEADERS, Assets, SecuredRoute, templates
+from subclaw.pages.page import SECURITY_HEADERS, Assets, SecuredRoute, load_assets, templates
 from subclaw.statuses import status_of
 
-FOLDER = Path(__file__).parent / "page"
+_FOLDER = Path(__file__).parent / "sheets"
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -20,7 +20,7 @@ HEADERS = {
     ),
     "Referrer-Policy": "no-referrer",
 }
-"""The page's address is a credential: it goes into no `Referer`. The page has no scripts."""
+"""The address may be a credential: it goes into no `Referer`."""
 
 
 class Render(Protocol):
@@ -31,9 +31,17 @@ class Render(Protocol):
         ...
 
 
-def page_renderer(title: str, assets: Assets, path: str) -> Render:
-    """Return the renderer. `title` is the product's name on the pages, `path` is where their files are."""
-    environment, base = templates(FOLDER), f"{path}/{assets.digest}"
+def sheet_assets(folder: Path) -> Assets:
+    """Return the files of a folder's sheets."""
+    return load_assets(_FOLDER, folder)
+
+
+def sheet_renderer(folder: Path, title: str, assets: Assets, path: str) -> Render:
+    """Return the renderer of a folder's templates, `words.html` among them.
+
+    `title` is the product's name on the pages, `path` is where their files are.
+    """
+    environment, base = templates(folder, _FOLDER), f"{path}/{assets.digest}"
 
     def render(template: str, /, *, status: int = 200, **names: object) -> HTMLResponse:
         html = environment.get_template(template).render(title=title, base=base, **names)
@@ -42,10 +50,10 @@ def page_renderer(title: str, assets: Assets, path: str) -> Render:
     return render
 
 
-def handover_route(render: Render) -> type[SecuredRoute]:
-    """Return a kind of route with this page's headers, whose errors are pages."""
+def sheet_route(render: Render) -> type[SecuredRoute]:
+    """Return a kind of route with a sheet's headers, whose errors are sheets."""
 
-    class HandoverRoute(SecuredRoute):
+    class SheetRoute(SecuredRoute):
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
             handle = super().get_route_handler()
 
@@ -61,4 +69,4 @@ def handover_route(render: Render) -> type[SecuredRoute]:
 
             return answered
 
-    return HandoverRoute
+    return SheetRoute

@@ -1,0 +1,1 @@
+"""What is ours below `/_/` of tenants' hostnames: forms, webhooks, ways into private sites, reports; short links."""
