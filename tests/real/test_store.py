@@ -48,15 +48,18 @@ OF_WORKERS = (
     "claim_untold",
     "completions_of_turn",
     "expired_approvals",
+    "file_piece",
     "fire_claimed",
     "follow_short_link",
     "has_budgets",
     "has_nothing",
+    "heard_lately",
     "is_opted_out",
     "lapse_completion",
     "named_tenant",
     "next_due",
     "note_moved",
+    "open_file",
     "purge_schedules",
     "reap",
     "reap_outbox",
@@ -69,7 +72,7 @@ OF_WORKERS = (
     "turn_away_person",
     "unmoved_names",
 )
-"""Functions that look across tenants and return no words, but names of sites and where short links lead."""
+"""Functions that look across tenants and return no words, but names of sites, and what an unguessable id is for."""
 
 OF_TRIGGERS = (
     "charge_machine",
