@@ -138,8 +138,10 @@ def _provider_model(choice: ModelChoice, gateway: httpx2.AsyncClient) -> Provide
             from pydantic_ai.models.openai import OpenAIChatModel
             from pydantic_ai.providers.openai import OpenAIProvider
 
+            from subclaw.models.openai_chat import send_directly
+
             openai = AsyncOpenAI(base_url=url, api_key=PLACEHOLDER, http_client=gateway, max_retries=0)
-            send_as_is(openai.chat.completions)
+            send_directly(openai, gateway)
             return OpenAIChatModel(choice.model, provider=OpenAIProvider(openai_client=openai))
         case "anthropic":
             from anthropic import AsyncAnthropic

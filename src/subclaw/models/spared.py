@@ -12,11 +12,11 @@ UNREAD = ("messages", "tools")
 
 
 def send_as_is(endpoint: Any) -> None:
-    """Have an endpoint of a provider's library, as `client.chat.completions`, send messages and tools as they are.
+    """Have an endpoint of a provider's library, as `client.beta.messages`, send messages and tools as they are.
 
-    Before they send a request, the libraries of OpenAI and Anthropic compare each message and tool with the types that
-    they declare, which takes a third of a worker's time (https://github.com/anthropics/anthropic-sdk-python/issues/1195).
-    What is given as `extra_body` they leave alone.
+    Before it sends a request, Anthropic's library compares each message and tool with the types that it declares, which
+    takes a third of a worker's time (https://github.com/anthropics/anthropic-sdk-python/issues/1195). What is given as
+    `extra_body` it leaves alone. OpenAI's does the same, and is asked for even less (`openai_chat.py`).
     """
     create = endpoint.create
 

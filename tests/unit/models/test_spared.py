@@ -2,20 +2,22 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from typing import Any
 
 import httpx2
 import pytest
 from anthropic import AsyncAnthropic
-from openai import AsyncOpenAI, omit
+from openai import APIStatusError, AsyncOpenAI, omit
+from openai.types.chat import ChatCompletion
 from pydantic_ai.models import ModelRequestParameters
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
 from subclaw.core.model import Prompt, UserSaid
 from subclaw.core.tool import ToolDefinition
+from subclaw.models.openai_chat import send_directly
 from subclaw.models.patience import Patience
 from subclaw.models.pydantic_ai import PydanticAiModel
 from subclaw.models.spared import adapt_tools_once, send_as_is
@@ -30,15 +32,19 @@ ASKED: list[dict[str, Any]] = [
 
 
 async def openai_request(transport: httpx2.AsyncBaseTransport, *, as_is: bool) -> None:
-    client = AsyncOpenAI(
-        base_url="http://model/v1", api_key="k", http_client=httpx2.AsyncClient(transport=transport), max_retries=0
-    )
+    http = httpx2.AsyncClient(transport=transport)
+    client = AsyncOpenAI(base_url="http://model/v1", api_key="k", http_client=http, max_retries=0)
     if as_is:
-        send_as_is(client.chat.completions)
+        send_directly(client, http)
     tool: Any = {"type": "function", "function": {"name": "act", "parameters": SCHEMA, "strict": False}}
     messages: Any = ASKED
     await client.chat.completions.create(
-        model="m", messages=messages, tools=[tool], temperature=omit, extra_body={"reasoning": False}
+        model="m",
+        messages=messages,
+        tools=[tool],
+        temperature=omit,
+        extra_body={"reasoning": False},
+        extra_headers={"User-Agent": "us"},
     )
 
 
@@ -67,8 +73,58 @@ def test_the_request_is_the_one_that_the_library_makes(request_of: Callable[...,
         asyncio.run(request_of(httpx2.MockTransport(answer), as_is=as_is))
     usual, ours = sent
     assert json.loads(ours.content) == json.loads(usual.content)
-    assert ours.headers == usual.headers
+    assert ours.url == usual.url
+    assert _told(ours) == _told(usual)
     assert ASKED[2]["content"] in str(json.loads(ours.content))
+
+
+def _told(request: httpx2.Request) -> Mapping[str, str]:
+    """Return what a provider goes by; the rest is what OpenAI's library tells of the computer that it runs on."""
+    return {
+        name: value
+        for name, value in request.headers.items()
+        if not name.startswith("x-stainless-") and name != "content-length"
+    }
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        openai_answer({"content": "well"}),
+        openai_answer({"content": None, "tool_calls": []}, "length") | {"created": None, "of_its_own": {"a": 1}},
+        {"id": 7, "choices": [{"message": {"content": "well"}}]},
+        {},
+        "well",
+    ],
+)
+def test_an_answer_is_read_as_the_library_reads_it(said: object) -> None:
+    async def read(*, directly: bool) -> Any:
+        http = httpx2.AsyncClient(transport=httpx2.MockTransport(lambda _: httpx2.Response(200, json=said)))
+        client = AsyncOpenAI(base_url="http://model/v1", api_key="k", http_client=http, max_retries=0)
+        if directly:
+            send_directly(client, http)
+        completion: Any = await client.chat.completions.create(model="m", messages=[])
+        return completion.model_dump(warnings=False) if isinstance(completion, ChatCompletion) else completion
+
+    assert asyncio.run(read(directly=True)) == asyncio.run(read(directly=False))
+
+
+@pytest.mark.parametrize(
+    "said", [{"error": {"message": "too much", "type": "t", "code": "c"}}, {"error": "no"}, ["no"], "no"]
+)
+def test_a_refusal_is_the_error_that_the_library_makes(said: object) -> None:
+    async def refused(*, directly: bool) -> APIStatusError:
+        http = httpx2.AsyncClient(transport=httpx2.MockTransport(lambda _: httpx2.Response(429, json=said)))
+        client = AsyncOpenAI(base_url="http://model/v1", api_key="k", http_client=http, max_retries=0)
+        if directly:
+            send_directly(client, http)
+        with pytest.raises(APIStatusError) as caught:
+            await client.chat.completions.create(model="m", messages=[])
+        return caught.value
+
+    ours, usual = asyncio.run(refused(directly=True)), asyncio.run(refused(directly=False))
+    assert (ours.status_code, ours.body, ours.code, ours.type) == (429, usual.body, usual.code, usual.type)
+    assert str(ours) == str(usual)
 
 
 def test_tools_are_adapted_once_as_long_as_they_are_the_same() -> None:
