@@ -130,10 +130,10 @@ def test_what_was_missed_is_late_once_and_says_so_or_is_left_out(address: Databa
             ("pending", 0, 4, None),
             ("missed", 0, 1, None),
         ]
-        waiting = await StoreSchedules(database).pending(caller.tenant_id)
+        *waiting, missed = (await StoreSchedules(database).listed(caller.tenant_id)).schedules
+        assert waiting == await StoreSchedules(database).pending(caller.tenant_id)
         assert {one.id for one in waiting} == {late.id, skip.id}
         assert all(now() < one.due_at < now() + timedelta(days=1) for one in waiting)
-        (missed,) = await StoreSchedules(database).troubled(caller.tenant_id)
         assert missed.missed
         with pytest.raises(Conflict, match="was missed"):
             await StoreSchedules(database).cancel(caller.tenant_id, missed.id)
@@ -208,7 +208,7 @@ def test_a_turn_that_comes_to_nothing_is_told(address: DatabaseAddress) -> None:
         last: list[Event] = [ReplyQueued(text="no money"), TurnFinished(outcome=TurnOutcome.OVER_BUDGET)]
         assert await conversations.finish(database, lease, last, reply="no money", send=False)
         assert await look(address, STATES) == [("fired", 1, 0, "over_budget"), ("fired", 1, 0, None)]
-        (failed,) = await StoreSchedules(database).troubled(caller.tenant_id)
+        (failed,) = (await StoreSchedules(database).listed(caller.tenant_id)).schedules
         assert (failed.id, failed.failure) == (one.id, "over_budget")
         assert [await tell(database), await tell(database)] == [1, 0]
         told = (await look(address, REPLIES))[-1][0]

@@ -65,6 +65,18 @@ class Known:
     already: Schedule | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """What a person has set, and their time zone (empty if nobody has said it).
+
+    What waits comes first, the next one before the others; then what is over and was missed or failed, the latest
+    first, and not all of it.
+    """
+
+    time_zone: str
+    schedules: Sequence[Schedule]
+
+
 class Schedules(Protocol):
     """Where schedules are kept until they are due."""
 
@@ -99,8 +111,8 @@ class Schedules(Protocol):
         """List what waits, the next one first."""
         ...
 
-    async def troubled(self, tenant_id: TenantId) -> Sequence[Schedule]:
-        """List what is over and was missed or failed, the latest first: not all of it."""
+    async def listed(self, tenant_id: TenantId) -> Listed:
+        """List what a person has set."""
         ...
 
     async def cancel(self, tenant_id: TenantId, id: int) -> None:

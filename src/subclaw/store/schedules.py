@@ -14,7 +14,7 @@ from subclaw.core.fault import FaultPoint, reached
 from subclaw.core.firing import Due, Firing, decide_firing, failure_words
 from subclaw.core.quiet import UNASKED_AN_HOUR
 from subclaw.core.recurrence import Recurrence
-from subclaw.core.schedule import KEPT_FOR, PENDING_LIMIT, SET_AN_HOUR, IfMissed, Known, Schedule, ScheduleMode
+from subclaw.core.schedule import KEPT_FOR, PENDING_LIMIT, SET_AN_HOUR, IfMissed, Known, Listed, Schedule, ScheduleMode
 from subclaw.core.tenant import TenantId
 from subclaw.core.tool import Caller
 from subclaw.store.database import Database
@@ -45,9 +45,11 @@ _PENDING = """
     FROM pending_schedules(%s)
 """
 
-_TROUBLED = """
-    SELECT id, due_at, mode, text, if_missed, time_zone, repeat, wall_at, left_count, until_at, state, failure
-    FROM troubled_schedules(%s, %s)
+_LIST = """
+    SELECT l.time_zone, (l.listed).id, (l.listed).due_at, (l.listed).mode, (l.listed).text, (l.listed).if_missed,
+        (l.listed).time_zone, (l.listed).repeat, (l.listed).wall_at, (l.listed).left_count, (l.listed).until_at,
+        (l.listed).state, (l.listed).failure
+    FROM list_schedules(%s, %s) l
 """
 
 
@@ -117,9 +119,12 @@ class StoreSchedules:
         """See `core.schedule.Schedules.pending`."""
         return [_schedule(row) for row in await self._database.rows(_PENDING, tenant_id)]
 
-    async def troubled(self, tenant_id: TenantId) -> Sequence[Schedule]:
-        """See `core.schedule.Schedules.troubled`."""
-        return [_schedule(row) for row in await self._database.rows(_TROUBLED, tenant_id, TROUBLED_LIMIT)]
+    async def listed(self, tenant_id: TenantId) -> Listed:
+        """See `core.schedule.Schedules.listed`."""
+        rows = await self._database.rows(_LIST, tenant_id, TROUBLED_LIMIT)
+        return Listed(
+            time_zone=rows[0][0] or "", schedules=tuple(_schedule(row[1:]) for row in rows if row[1] is not None)
+        )
 
     async def cancel(self, tenant_id: TenantId, id: int) -> None:
         """See `core.schedule.Schedules.cancel`."""

@@ -36,21 +36,19 @@ def schedule_tools(schedules: Schedules, clock: Callable[[], datetime]) -> tuple
     """Return the tool `schedule_notification`. `clock` tells the time, with an offset."""
 
     async def schedule_notification(caller: Caller, arguments: Mapping[str, Any]) -> str:
+        if arguments.get("action") == "list":
+            listed = await schedules.listed(caller.tenant_id)
+            time_zone = await _time_zone(schedules, caller, arguments, listed.time_zone)
+            return describe_schedules(listed.schedules, clock(), zone_or_utc(time_zone))
         known = await schedules.known(caller)
         if known.already:
             return _set_words(known.already, "", clock())
         time_zone = await _time_zone(schedules, caller, arguments, known.time_zone)
-        match arguments.get("action", "set"):
-            case "list":
-                pending = await schedules.pending(caller.tenant_id)
-                troubled = await schedules.troubled(caller.tenant_id)
-                return describe_schedules([*pending, *troubled], clock(), zone_or_utc(time_zone))
-            case "cancel":
-                id = int(_wanted(arguments, "id"))  # a JSON integer may be written 5.0
-                await schedules.cancel(caller.tenant_id, id)
-                return f"Schedule {id} is cancelled."
-            case _:
-                return await _set(schedules, caller, arguments, time_zone, clock())
+        if arguments.get("action") == "cancel":
+            id = int(_wanted(arguments, "id"))  # a JSON integer may be written 5.0
+            await schedules.cancel(caller.tenant_id, id)
+            return f"Schedule {id} is cancelled."
+        return await _set(schedules, caller, arguments, time_zone, clock())
 
     return (Tool(definition=_SCHEDULE_NOTIFICATION, perform=schedule_notification),)
 

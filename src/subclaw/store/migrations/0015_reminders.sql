@@ -74,12 +74,21 @@ BEGIN
     NOTIFY subclaw_schedule;
 END $$;
 
-CREATE FUNCTION troubled_schedules(p_tenant bigint, p_limit integer) RETURNS SETOF schedule LANGUAGE plpgsql AS $$
+-- The person's time zone with what waits, the next one first, and then up to p_troubled of those that are over and were
+-- missed or failed, the latest first. Where there is none, there is one row without.
+CREATE FUNCTION list_schedules(p_tenant bigint, p_troubled integer) RETURNS TABLE (time_zone text, listed schedule)
+LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM be_tenant(p_tenant);
-    RETURN QUERY SELECT * FROM schedule s
-        WHERE s.tenant_id = p_tenant AND (s.state = 'missed' OR s.state = 'fired' AND s.failure IS NOT NULL)
-        ORDER BY s.due_at DESC, s.id DESC LIMIT p_limit;
+    RETURN QUERY SELECT t.time_zone, l.listed FROM tenant t LEFT JOIN (
+            (SELECT s FROM schedule s WHERE s.tenant_id = p_tenant AND s.state = 'pending')
+            UNION ALL (SELECT s FROM schedule s
+                WHERE s.tenant_id = p_tenant AND (s.state = 'missed' OR s.state = 'fired' AND s.failure IS NOT NULL)
+                ORDER BY s.due_at DESC, s.id DESC LIMIT p_troubled)
+        ) AS l (listed) ON true
+        WHERE t.id = p_tenant
+        ORDER BY (l.listed).state <> 'pending', CASE (l.listed).state WHEN 'pending' THEN (l.listed).due_at END,
+            (l.listed).due_at DESC, (l.listed).id;
 END $$;
 
 -- As before; and says when it was over.
@@ -316,7 +325,7 @@ BEGIN
     RETURN v_count;
 END $$;
 
-REVOKE ALL ON FUNCTION known_schedule, remember_time_zone, set_schedule, troubled_schedules, claim_due, fire_claimed, speak,
+REVOKE ALL ON FUNCTION known_schedule, remember_time_zone, set_schedule, list_schedules, claim_due, fire_claimed, speak,
     note_failed_turn, note_failed_letter, claim_untold, tell_claimed, purge_schedules FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION known_schedule, remember_time_zone, set_schedule, troubled_schedules, claim_due, fire_claimed,
+GRANT EXECUTE ON FUNCTION known_schedule, remember_time_zone, set_schedule, list_schedules, claim_due, fire_claimed,
     claim_untold, tell_claimed, purge_schedules TO subclaw_app;
