@@ -16,14 +16,14 @@ from subclaw.core.channel import (
     Receipt,
 )
 from subclaw.core.consent import Said
-from subclaw.core.control import read_control
+from subclaw.core.control import Control, read_control
 from subclaw.core.errors import Invalid
 from subclaw.core.intake_limits import CROWDED, IntakeLimits
 from subclaw.core.key_shapes import redact
 from subclaw.core.message import clean_name, clean_text, is_stop
 from subclaw.core.tenant import propose_names
 from subclaw.store import conversations
-from subclaw.store.admission import admit
+from subclaw.store.admission import admit, admit_and_receive
 from subclaw.store.conversations import Removal
 from subclaw.store.database import Database, Stranger
 from subclaw.turns.control import take_control
@@ -63,7 +63,12 @@ class StoreIntake:
         text, kinds = redact(_text(message))
         files = _bounded(message.attachments)
         clean = replace(message, text=text, speaker=clean_name(message.speaker), attachments=files)
-        if receipt := await self._kept_back(clean):
+        control = read_control(clean.sender.channel, text)
+        if control or kinds or _is_more_than_words(clean) or (self._reception and self._reception.may_answer(clean)):
+            receipt = await self._kept_back(clean, control)
+        else:
+            receipt = await self._stored_at_once(clean)
+        if receipt:
             return receipt
         if self._reception is None:
             return await self._store(clean, kinds, propose_names(self._random))
@@ -79,7 +84,7 @@ class StoreIntake:
         removal = self._removal(kinds, message.sender.channel) if kinds else None
         return await conversations.receive(self._database, message, names, removal)
 
-    async def _kept_back(self, message: InboundMessage) -> Receipt | None:
+    async def _kept_back(self, message: InboundMessage, control: Control | None) -> Receipt | None:
         """Return the receipt of a message that is not for the agent; None if it is. Errors: `Invalid`, in words."""
         admitted = await admit(
             self._database,
@@ -88,14 +93,29 @@ class StoreIntake:
             is_urgent=is_stop(message.text),
             send=self._sends(message.sender.channel),
         )
-        control = read_control(message.sender.channel, message.text)
         if admitted.outcome == "out" and not isinstance(control, Said):
-            return Receipt(tenant_id=admitted.tenant_id, conversation_id=admitted.conversation_id, duplicate=False)
+            return admitted.receipt
         if control and (receipt := await take_control(self._database, message, control, self._sends)):
             return receipt
         if admitted.outcome == "crowded":
             raise Invalid(CROWDED)
         return None
+
+    async def _stored_at_once(self, message: InboundMessage) -> Receipt | None:
+        """Store a message that can only be for the agent, if it is let in; None if it is a stranger's.
+
+        Errors: `Invalid`, in words.
+        """
+        admitted = await admit_and_receive(
+            self._database,
+            message,
+            self._limits,
+            is_urgent=is_stop(message.text),
+            send=self._sends(message.sender.channel),
+        )
+        if admitted.outcome == "crowded":
+            raise Invalid(CROWDED)
+        return admitted.receipt
 
     def _removal(self, kinds: tuple[str, ...], channel: str) -> Removal:
         tokens = {kind: secrets.token_urlsafe(TOKEN_BYTES) for kind in kinds[:LINKS_LIMIT]}
@@ -113,6 +133,10 @@ def _text(message: InboundMessage) -> str:
     if message.attachments and not message.text.strip():
         return ""
     return clean_text(message.text)
+
+
+def _is_more_than_words(message: InboundMessage) -> bool:
+    return bool(message.attachments or message.speaker or message.sender.thread)
 
 
 def _bounded(attachments: tuple[Attachment, ...]) -> tuple[Attachment, ...]:

@@ -36,6 +36,10 @@ class Reception:
     sends: Callable[[str], bool]
     chooser: random.Random
 
+    def may_answer(self, message: InboundMessage) -> bool:
+        """Say whether a message of somebody who is in may be answered here: by `hear` or by `count`."""
+        return self.settings.free_messages is not None or onboarding.heard(message.text) is not None
+
     async def hear(self, message: InboundMessage) -> Receipt | None:
         """Answer a message that is for the platform itself; None for one that is for the agent, or a stranger's."""
         said = onboarding.heard(message.text)

@@ -337,8 +337,6 @@ BEGIN
         END IF;
     ELSIF (p_urgent OR v.deaf_until IS NULL OR v.deaf_until <= clock_timestamp())
         AND v_heard <= p_burst * (1 + p_urgent::integer) THEN
-        -- A crash of the database may forget how much was said.
-        PERFORM set_config('synchronous_commit', 'off', true);
         UPDATE conversation c SET heard_count = v_heard, heard_at = v_at WHERE c.id = v.id;
         RETURN QUERY SELECT 'in', v_tenant, v.id;
         RETURN;
@@ -347,6 +345,22 @@ BEGIN
         UPDATE conversation c SET deaf_until = clock_timestamp() + p_pause WHERE c.id = v.id;
     END IF;
     RETURN QUERY SELECT 'out', v_tenant, v.id;
+END $$;
+
+-- `admit_message`, and `receive` if the message is let in. A stranger's is not stored, for they are to be met first.
+CREATE FUNCTION admit_and_receive(
+    p_channel text, p_address text, p_provider_id text, p_received_at timestamptz, p_urgent boolean, p_burst integer,
+    p_per_minute integer, p_pause interval, p_strangers integer, p_slow text, p_suspended text, p_send boolean, p_text text
+) RETURNS TABLE (outcome text, tenant_id bigint, conversation_id bigint, duplicate boolean) LANGUAGE plpgsql AS $$
+BEGIN
+    SELECT a.outcome, a.tenant_id, a.conversation_id INTO STRICT outcome, tenant_id, conversation_id FROM admit_message(
+        p_channel, p_address, p_provider_id, p_received_at, p_urgent, p_burst, p_per_minute, p_pause, p_strangers, p_slow,
+        p_suspended, p_send) a;
+    IF outcome = 'in' AND tenant_id IS NOT NULL THEN
+        SELECT r.duplicate INTO STRICT duplicate
+            FROM receive(p_channel, p_address, p_provider_id, p_text, p_received_at, '{}') r;
+    END IF;
+    RETURN NEXT;
 END $$;
 
 -- Suspend a tenant: what runs for it ends as if its worker had died, and is taken up again after it. NULL if there is no
@@ -559,10 +573,10 @@ END $$;
 
 REVOKE ALL ON FUNCTION number_identity, begin_control, say_notice, keep_link_code, has_nothing, redeem_link_code,
     numbered_ways, unlink_way, is_opted_out, note_consent, note_first_message, strangers_lately, admit_message,
-    suspend_tenant, resume_tenant, is_suspended, machine_is_suspended, read_outbound, unasked_wait_s, note_unasked,
-    put_off_outbox, schedules_set_lately, ways_to_person FROM PUBLIC;
+    admit_and_receive, suspend_tenant, resume_tenant, is_suspended, machine_is_suspended, read_outbound, unasked_wait_s,
+    note_unasked, put_off_outbox, schedules_set_lately, ways_to_person FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION begin_control, say_notice, keep_link_code, has_nothing, redeem_link_code, numbered_ways,
-    unlink_way, is_opted_out, note_consent, strangers_lately, admit_message, is_suspended, read_outbound,
+    unlink_way, is_opted_out, note_consent, strangers_lately, admit_message, admit_and_receive, is_suspended, read_outbound,
     unasked_wait_s, note_unasked, put_off_outbox, schedules_set_lately, ways_to_person TO subclaw_app;
 GRANT EXECUTE ON FUNCTION suspend_tenant, resume_tenant TO subclaw_operator;
 GRANT EXECUTE ON FUNCTION machine_is_suspended TO subclaw_host;
