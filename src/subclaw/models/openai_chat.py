@@ -3,7 +3,6 @@
 pydantic-ai sees no difference: what it hands over goes out as it is, and the library's own values and errors come back.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ import httpx2
 from openai import NOT_GIVEN, APIConnectionError, APIStatusError, APITimeoutError, AsyncOpenAI, NotGiven, Omit
 from openai.types.chat import ChatCompletion
 from pydantic import ValidationError
+from pydantic_core import to_json
 
 
 def send_directly(client: AsyncOpenAI, http: httpx2.AsyncClient) -> None:
@@ -30,17 +30,13 @@ def send_directly(client: AsyncOpenAI, http: httpx2.AsyncClient) -> None:
         request = http.build_request(
             "POST",
             url,
-            content=_written({**given, **(extra_body or {})}),
+            content=to_json({**given, **(extra_body or {})}, inf_nan_mode="null"),
             headers={**own, **(extra_headers or {})},
             timeout=client.timeout if isinstance(timeout, NotGiven) else timeout,
         )
         return _read(await _sent(http, request))
 
     client.chat.completions.create = create  # type: ignore[method-assign, assignment]
-
-
-def _written(body: Mapping[str, Any]) -> bytes:
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
 async def _sent(http: httpx2.AsyncClient, request: httpx2.Request) -> httpx2.Response:
