@@ -34,6 +34,9 @@ FIRST_FREE_PORT = 1024
 DATABASE_START_S = 60.0
 START_S = 30.0
 READY_POLL_S = 0.05
+WORKER_NICENESS = 5
+"""Turns step back for what acknowledges messages and serves pages: providers and people give up on those first."""
+
 PROBE_S = 150.0
 """The first start on a host boots a machine with each accelerator to see which works."""
 
@@ -116,7 +119,9 @@ def _processes(settings: Settings, home: Home, port: int, environment: Mapping[s
     # The address of an operator's database holds a password, and the router does not speak to it.
     apart = {name: value for name, value in environment.items() if name != "DATABASE_URL"}
 
-    def python(name: str, user: str | None, ready: Callable[[], Awaitable[None]], number: int = 0) -> Process:
+    def python(
+        name: str, user: str | None, ready: Callable[[], Awaitable[None]], number: int = 0, niceness: int = 0
+    ) -> Process:
         return Process(
             name=f"{name}-{number + 1}" if number else name,
             command=python_process(name, number),
@@ -125,6 +130,7 @@ def _processes(settings: Settings, home: Home, port: int, environment: Mapping[s
             user=user,
             ready_timeout_s=PROBE_S if name == "host" else START_S,
             stop_timeout_s=60,
+            niceness=niceness,
         )
 
     egress_sockets = (home.egress_socket, *home.egress_machine_sockets(settings.egress_processes)[1:])
@@ -146,7 +152,7 @@ def _processes(settings: Settings, home: Home, port: int, environment: Mapping[s
             file_mask=caddy.umask,
             capabilities=("net_bind_service",) if port < FIRST_FREE_PORT else (),
         ),
-        python("worker", CONTROL_USER, lambda: _worker_ready(settings)),
+        python("worker", CONTROL_USER, lambda: _worker_ready(settings), niceness=WORKER_NICENESS),
     )
 
 

@@ -28,6 +28,7 @@ STABLE_AFTER_S = 30.0
 class Process:
     """A process to run. `ready` returns once it serves; `user` is a system user, or None for the supervisor's own.
 
+    `niceness` is how far it steps back for the others when there is not enough processor time for all (0 to 19).
     `file_mask` is its umask; `capabilities` are what it keeps of root's rights, by setpriv's names. `stop_signal` asks
     it to end within `stop_timeout_s`.
     """
@@ -42,6 +43,7 @@ class Process:
     stop_timeout_s: float = 20.0
     file_mask: int = 0o027
     capabilities: tuple[str, ...] = ()
+    niceness: int = 0
 
 
 def python_process(subject: str, number: int) -> list[str]:
@@ -90,6 +92,8 @@ class _Keeper:
         """Spawn it and wait until it is ready."""
         process = self._process
         prefix = as_user(process.user) if process.user else ["setpriv"]
+        if process.niceness:
+            prefix = ["nice", "-n", str(process.niceness), *prefix]
         self._running = await asyncio.create_subprocess_exec(
             *prefix,
             *_kept(process.capabilities),

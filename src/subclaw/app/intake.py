@@ -1,6 +1,7 @@
 """Where channels of this box hand in messages."""
 
 import random
+from collections.abc import Awaitable, Callable
 
 from subclaw.app.addresses import public_url, site_address
 from subclaw.channels.registry import goes_out
@@ -12,8 +13,14 @@ from subclaw.turns.intake import StoreIntake
 from subclaw.turns.reception import Reception
 
 
-def make_intake(settings: Settings, port: int, database: Database, agent: AgentSettings) -> StoreIntake:
-    """Return the intake, with the operator's reception before it."""
+def make_intake(
+    settings: Settings,
+    port: int,
+    database: Database,
+    agent: AgentSettings,
+    flushed: Callable[[], Awaitable[None]] | None = None,
+) -> StoreIntake:
+    """Return the intake, with the operator's reception before it; `flushed` is as in `StoreIntake`."""
     sites = site_address(settings, port)
 
     def url_of(name: str) -> str:
@@ -27,5 +34,10 @@ def make_intake(settings: Settings, port: int, database: Database, agent: AgentS
         chooser=random.SystemRandom(),
     )
     return StoreIntake(
-        database, sends=goes_out, public_url=public_url(settings, port), limits=agent.limits, reception=reception
+        database,
+        sends=goes_out,
+        public_url=public_url(settings, port),
+        limits=agent.limits,
+        reception=reception,
+        flushed=flushed,
     )

@@ -33,6 +33,7 @@ from subclaw.sockets import bind_unix
 from subclaw.store.access import StoreAccess
 from subclaw.store.database import Database, Role, open_database
 from subclaw.store.feed import StoreFeed
+from subclaw.store.flush import Flush
 from subclaw.store.onboarding import named_tenant
 from subclaw.store.outbox import StoreReports
 from subclaw.store.outgoing import open_file
@@ -49,6 +50,7 @@ async def run_web(settings: Settings, port: int) -> None:
     home, address = Home(settings.home), database_address(settings)
     async with (
         open_database(address, Role.APP) as database,
+        open_database(address, Role.APP, flushes=False) as doors,
         open_database(address, Role.OPERATOR, size=CONSOLE_POOL_SIZE) as operator,
         HostClient(home.host_socket) as machines,
         gateway_client(home.egress_socket) as gateway,
@@ -56,7 +58,7 @@ async def run_web(settings: Settings, port: int) -> None:
         feed = StoreFeed(database, address)
         url, agent = public_url(settings, port), read_agent(home.agent_file)
         inside = Inside(
-            intake=make_intake(settings, port, database, agent),
+            intake=make_intake(settings, port, doors, agent, Flush(doors).wait),
             feed=feed,
             reports=StoreReports(database),
             verify=functools.partial(verify, gateway),

@@ -48,6 +48,10 @@ _RECEIVE_MORE = """
         %s::jsonb, %s::text[], %s::bytea[])
 """
 
+_FINISH = "SELECT finish(%s, %s, %s, %s, %s, %s)"
+_FINISH_AND_SEND = "SELECT finish(%s, %s, %s, %s, %s, %s) FROM set_config('synchronous_commit', 'off', true)"
+"""Transactions that notify hold each other up until they are on disk. What a reply is sent by is flushed before that."""
+
 _NOTHING_REMOVED: tuple[object, ...] = (None, None, None, [], 0, 0)
 _IN_THREAD = "SELECT r.* FROM ({}) r CROSS JOIN LATERAL note_thread(r.tenant_id, r.conversation_id, %s, %s)"
 
@@ -169,7 +173,8 @@ async def finish(database: Database, lease: Lease, events: Sequence[Event], *, r
     Returns whether the lease was given back; if not, more was said meanwhile and a new turn is due under it.
     """
     reached(FaultPoint.TURN_FINISHING)
-    ((done,),) = await database.rows("SELECT finish(%s, %s, %s, %s, %s, %s)", *_key(lease), encode(events), reply, send)
+    query = _FINISH_AND_SEND if send else _FINISH
+    ((done,),) = await database.rows(query, *_key(lease), encode(events), reply, send)
     reached(FaultPoint.TURN_FINISHED)
     return bool(done)
 

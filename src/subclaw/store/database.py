@@ -68,12 +68,14 @@ class DatabaseAddress:
     url: str
     private: bool
 
-    def conninfo(self, role: Role) -> str:
-        """Return the connection string for a role."""
+    def conninfo(self, role: Role, *, flushes: bool = True) -> str:
+        """Return the connection string for a role. What commits and does not flush is on disk a moment later."""
         extra: dict[str, Any] = {"application_name": f"subclaw {role.name.lower()}"}
         settings: dict[str, int | str] = {}
         if role is Role.APP:
             settings |= _PLANNED_ONCE
+        if not flushes:
+            settings |= {"synchronous_commit": "off"}
         if not self.private:
             extra |= _WATCHED_HERE
             settings |= _WATCHED_THERE
@@ -141,10 +143,12 @@ class Database:
 
 
 @asynccontextmanager
-async def open_database(address: DatabaseAddress, role: Role, *, size: int = POOL_SIZE) -> AsyncIterator[Database]:
-    """Open a pool for the life of the block."""
+async def open_database(
+    address: DatabaseAddress, role: Role, *, size: int = POOL_SIZE, flushes: bool = True
+) -> AsyncIterator[Database]:
+    """Open a pool for the life of the block. If it does not flush, whoever commits waits for the disk by `Flush`."""
     pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
-        address.conninfo(role),
+        address.conninfo(role, flushes=flushes),
         min_size=1,
         max_size=size,
         timeout=CONNECT_TIMEOUT_S,

@@ -2,7 +2,7 @@
 
 import random
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from subclaw.core.access import TOKEN_BYTES, secret_link, token_hash
@@ -40,6 +40,8 @@ class StoreIntake:
     `sends` says whether a channel's replies go out by the outbox (others are read from the transcript); `public_url` is
     where people reach the control plane: links that they are given lead there.
     `reception` meets strangers, and answers what is for the platform itself; without one, everybody is let in.
+    `flushed` returns once what the database has committed is on disk, if its commits do not wait for that themselves:
+    nobody hears that a message is kept, or refused, before.
     """
 
     def __init__(
@@ -50,16 +52,31 @@ class StoreIntake:
         public_url: str,
         limits: IntakeLimits | None = None,
         reception: Reception | None = None,
+        flushed: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._database = database
         self._limits = limits
         self._reception = reception
+        self._flushed = flushed
         self._sends = sends
         self._public_url = public_url
         self._random = random.SystemRandom()
 
     async def receive(self, message: InboundMessage) -> Receipt:
         """See `core.channel.Intake`."""
+        try:
+            receipt = await self._take(message)
+        except Invalid:
+            await self._flush()
+            raise
+        await self._flush()
+        return receipt
+
+    async def _flush(self) -> None:
+        if self._flushed is not None:
+            await self._flushed()
+
+    async def _take(self, message: InboundMessage) -> Receipt:
         text, kinds = redact(_text(message))
         files = _bounded(message.attachments)
         clean = replace(message, text=text, speaker=clean_name(message.speaker), attachments=files)
