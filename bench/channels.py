@@ -27,6 +27,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import psutil
@@ -73,7 +74,7 @@ class Text:
     """A text message as Twilio brings it: what it says, and the request's headers and body."""
 
     said: str
-    headers: tuple[tuple[bytes, bytes], ...]
+    headers: list[tuple[bytes, bytes]]
     body: bytes
 
 
@@ -111,7 +112,7 @@ def main() -> None:
     sys.exit(result["lost"] + result["duplicates"] > 0)
 
 
-async def measure(url: str, supervisor: psutil.Process, rate: int, seconds: int) -> dict[str, object]:
+async def measure(url: str, supervisor: psutil.Process, rate: int, seconds: int) -> dict[str, Any]:
     """Send all there is to send, wait for the turns, and say what was seen."""
     home = Path(supervisor.environ()["SUBCLAW_HOME"])
     before, texts = texts_of(url, rate * seconds)
@@ -167,7 +168,7 @@ def text_of(signed_url: str, said: str, person: int) -> Text:
         "content-length": str(len(body)),
         "x-twilio-signature": sign(TOKEN, signed_url, params),
     }
-    return Text(said=said, headers=tuple((key.encode(), value.encode()) for key, value in headers.items()), body=body)
+    return Text(said=said, headers=[(key.encode(), value.encode()) for key, value in headers.items()], body=body)
 
 
 async def send_all(pool: Pool, texts: Sequence[Text], rate: float) -> Sent:
@@ -222,6 +223,8 @@ async def _post(link: Link, pool: Pool, text: Text) -> int:
 async def connected(url: str) -> Wire:
     """Connect to a box's router."""
     parts = urlsplit(url)
+    assert parts.hostname
+    assert parts.port
     _, wire = await asyncio.get_running_loop().create_connection(Wire, parts.hostname, parts.port)
     return wire
 
@@ -234,7 +237,7 @@ async def told_to_agents(home: Path, expected: int) -> Counter[str]:
     changed_s = began_s
     async with await psycopg.AsyncConnection.connect(address.conninfo(Role.OWNER), autocommit=True) as owner:
         while len(told) < expected and time.monotonic() < min(began_s + DRAIN_LIMIT_S, changed_s + STALLED_S):
-            found = Counter(dict(await (await owner.execute(query)).fetchall()))
+            found = Counter[str](dict(await (await owner.execute(query)).fetchall()))
             if found != told:
                 told, changed_s = found, time.monotonic()
             await asyncio.sleep(POLL_S)

@@ -88,11 +88,21 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 @cli.command()
-def chat(text: Annotated[str | None, typer.Argument(help="One message; without it, a conversation.")] = None) -> None:
-    """Talk to your own agent on a running subclaw."""
+def chat(
+    text: Annotated[str | None, typer.Argument(help="One message; without it, a conversation.")] = None,
+    name: Annotated[str, typer.Option("--as", help="Who you are: each name has an agent of its own.")] = "",
+    file: Annotated[list[Path] | None, typer.Option(help="A file to send along; can be given several times.")] = None,
+) -> None:
+    """Talk to your own agent on a running subclaw. In a pipe, what comes in is one message, and the reply goes out."""
     from subclaw.commands.chat import converse, say_once
 
-    run(converse(settings(), console) if text is None else say_once(settings(), console, text))
+    if text is None and not sys.stdin.isatty():
+        text = sys.stdin.read()
+    if text is None and not file:
+        run(converse(settings(), console, name=name))
+    else:
+        aside = Console(stderr=True)
+        run(say_once(settings(), console, text or "", name=name, files=file or [], aside=aside))
 
 
 @cli.command()

@@ -4,7 +4,7 @@ import html
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from subclaw.console.access import hash_key, new_key
 from subclaw.console.router import ConsoleSettings, console_router
 from subclaw.core.channel import Address, Delivery, InboundMessage, SendResult
+from subclaw.core.channel_report import ChannelReport
 from subclaw.core.errors import Unavailable
 from subclaw.core.event import Event, ModelReplied, ReplyQueued, ToolFinished, ToolStarted, TurnFinished, TurnOutcome
 from subclaw.core.machine import MachineStatus
@@ -44,6 +45,8 @@ class Fleet:
         return tuple(self.awake)
 
     async def sleep(self, tenant_id: TenantId) -> None:
+        if not self.up:
+            raise Unavailable("The host of machines is not running.")
         self.awake = [machine for machine in self.awake if machine.tenant_id != tenant_id]
 
 
@@ -56,6 +59,17 @@ class Scene:
     fleet: Fleet
     database: Database
     parts: dict[str, Path] = field(default_factory=dict)
+
+
+async def examined() -> Sequence[ChannelReport]:
+    """Report on one channel that works, one that does not, and one that is not set up."""
+    sms = ("https://agents.example/webhooks/twilio/sms", "Twilio, the page of the number")
+    bare = ChannelReport(name="x", title="X", is_set_up=False, place="", webhooks=(), works=None, words="set X_TOKEN")
+    return [
+        replace(bare, title="SMS", is_set_up=True, place="+15550009999", webhooks=(sms,), works=True, words="well"),
+        replace(bare, title="Telegram", is_set_up=True, place="t.me/x", works=False, words="the token is wrong"),
+        bare,
+    ]
 
 
 @asynccontextmanager
@@ -71,6 +85,7 @@ async def console(
         model="demo",
         channels=("web chat",),
         parts=parts or {},
+        examine=examined,
     )
     async with open_database(address, Role.APP) as database, open_database(address, Role.OPERATOR, size=2) as operator:
         app.include_router(console_router(settings, operator, fleet))

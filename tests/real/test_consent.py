@@ -31,6 +31,7 @@ from subclaw.turns.outbox import deliver, utc_now
 
 STRANGER = Address(channel="sms", address="+15550109999")
 MAIL = Address(channel="email", address="ann@example.org")
+GROUP = Address(channel="imessage", address="chat831234567890123456")
 OPTED_OUT_21610 = SendResult(delivery=Delivery.FAILED, detail="opted out", opted_out=True)
 STATES = "SELECT text, state, detail FROM outbox ORDER BY id"
 CONSENT = "SELECT tenant_id IS NULL, state, how, evidence_id FROM consent WHERE address = %s ORDER BY id"
@@ -88,6 +89,21 @@ def until(address: DatabaseAddress, query: str, count: int) -> Callable[[], Awai
             await asyncio.sleep(0.01)
 
     return wait
+
+
+def test_one_person_does_not_opt_a_group_out(address: DatabaseAddress) -> None:
+    async def scenario(database: Database) -> None:
+        await say(database, GROUP, "hello", speaker="Ann")
+        for word in ("STOP", "HELP", "START"):
+            await say(database, GROUP, word, speaker="Bob")
+        assert [text for _, text in heard(address)] == ["hello", "STOP", "HELP", "START"], "words for the agent"
+        assert [row[1:3] for row in owner_rows(address, CONSENT, GROUP.address)] == [("in", "wrote first")]
+        private = replace(GROUP, address="+15550107777")
+        await say(database, private, "hello")
+        await say(database, private, "STOP")
+        assert owner_rows(address, CONSENT, private.address)[-1][1] == "out"
+
+    run(scenario, address)
 
 
 def test_nothing_is_sent_after_stop_and_everything_after_start(address: DatabaseAddress) -> None:

@@ -19,7 +19,7 @@ from subclaw.store.database import DatabaseAddress, Role
 
 URL = "https://box.example"
 FORM = {"content-type": "application/x-www-form-urlencoded", "origin": URL}
-PAGES = ("", "/", "/tenants", "/tenants/1", "/outbox", "/schedules", "/machines", "/nothing", "/tenants/x")
+PAGES = ("", "/", "/tenants", "/tenants/1", "/channels", "/outbox", "/schedules", "/machines", "/nothing", "/tenants/x")
 
 Steps = Callable[[httpx2.AsyncClient, Scene], Awaitable[None]]
 
@@ -157,6 +157,53 @@ def test_a_machine_is_put_to_sleep(address: DatabaseAddress) -> None:
         assert [machine.tenant_id for machine in scene.fleet.awake] == [tenant_id + 1]
         for number in (0, 2**63, 10**30):
             assert (await client.post(f"/console/machines/{number}/sleep", headers=FORM)).status_code == 404
+
+    play(address, steps)
+
+
+def test_a_tenant_is_suspended_with_a_reason_and_goes_on(address: DatabaseAddress) -> None:
+    async def steps(client: httpx2.AsyncClient, scene: Scene) -> None:
+        tenant_id = await plant(scene)
+        page = f"/console/tenants/{tenant_id}"
+        assert "Let it go on" not in (await client.get(page)).text
+        suspended = await client.post(f"{page}/suspend", data={"because": "Spam, by the look of it."}, headers=FORM)
+        assert (suspended.status_code, suspended.headers["location"]) == (303, page)
+        assert tenant_id not in [machine.tenant_id for machine in scene.fleet.awake]
+        told = text_of((await client.get(page)).text)
+        assert "Suspended" in told
+        assert "Spam, by the look of it." in told
+        assert "suspended" in text_of((await client.get("/console/tenants")).text)
+        assert await scene.database.rows("SELECT is_suspended(%s)", tenant_id) == [(True,)]
+        assert (await client.post(f"{page}/resume", headers=FORM)).status_code == 303
+        assert await scene.database.rows("SELECT is_suspended(%s)", tenant_id) == [(False,)]
+        assert "Let it go on" not in (await client.get(page)).text
+
+    play(address, steps)
+
+
+def test_what_cannot_be_suspended_is_refused_and_a_host_that_is_away_stops_nothing(address: DatabaseAddress) -> None:
+    async def steps(client: httpx2.AsyncClient, scene: Scene) -> None:
+        tenant_id = await plant(scene)
+        page, cross = f"/console/tenants/{tenant_id}", {"Sec-Fetch-Site": "same-site"}
+        for path in (f"{page}/suspend", f"{page}/resume"):
+            assert (await client.post(path, data={}, headers=cross)).status_code == 403
+        assert (await client.post(f"{page}/suspend", data={"because": "x" * 501}, headers=FORM)).status_code == 422
+        assert (await client.post("/console/tenants/999/suspend", data={"a": "b"}, headers=FORM)).status_code == 404
+        assert await scene.database.rows("SELECT is_suspended(%s)", tenant_id) == [(False,)]
+        scene.fleet.up = False
+        assert (await client.post(f"{page}/suspend", data={"because": ""}, headers=FORM)).status_code == 303
+        assert await scene.database.rows("SELECT is_suspended(%s)", tenant_id) == [(True,)]
+
+    play(address, steps)
+
+
+def test_channels_are_shown_as_the_doctor_says(address: DatabaseAddress) -> None:
+    async def steps(client: httpx2.AsyncClient, scene: Scene) -> None:
+        told = text_of((await client.get("/console/channels")).text)
+        assert "+15550009999 well" in told
+        assert "https://agents.example/webhooks/twilio/sms goes to: Twilio, the page of the number" in told
+        assert "the token is wrong" in told
+        assert "not set up set X_TOKEN" in told
 
     play(address, steps)
 

@@ -288,6 +288,17 @@ def test_in_a_place_where_several_write_nothing_is_linked(address: DatabaseAddre
     run(scenario, address)
 
 
+def test_nobody_hides_by_their_name_that_several_write(address: DatabaseAddress) -> None:
+    async def scenario(database: Database) -> None:
+        group = Address(channel="telegram", address="-100123")
+        await say(database, group, "hello", speaker="Ann")
+        await say(database, group, "link", speaker="\u200b")
+        assert heard(address) == [("telegram", "hello"), ("telegram", "link")]
+        assert told(address, group) == []
+
+    run(scenario, address)
+
+
 def test_a_stranger_who_says_link_is_welcomed_like_any(address: DatabaseAddress) -> None:
     async def scenario(database: Database) -> None:
         receipt = await say(database, PHONE, "link")

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import time
 from typing import ClassVar
 
 import pytest
@@ -22,6 +23,7 @@ from subclaw.core.machine import HOME, FileSlice
 from subclaw.core.model import UserSaid
 from subclaw.core.notification import HOUR_LIMIT, TEXT_LIMIT_CHARACTERS, TURN_LIMIT
 from subclaw.core.outgoing import FILES_LIMIT_BYTES, OutgoingFile
+from subclaw.core.quiet import QuietHours
 from subclaw.core.tenant import TenantId
 from subclaw.core.tool import Caller, ToolCall, ToolResult
 from subclaw.store import conversations
@@ -104,6 +106,18 @@ def test_the_ways_to_a_person_are_listed_with_their_addresses_masked(address: Da
         await write(database, PHONE, "from the train", "2")
         listed = await perform(database, caller, "list_channels")
         assert listed.content == "sms +1…4567, preferred\nweb …, this conversation"
+
+    run(scenario, address)
+
+
+def test_quiet_hours_are_told_with_the_ways(address: DatabaseAddress) -> None:
+    async def scenario(database: Database) -> None:
+        caller = await receive(database)
+        hours = QuietHours(begins=time(22), ends=time(7, 30))
+        toolbox = BuiltInToolbox(notify_tools(StoreNotifications(database, goes_out), quiet=hours))
+        listed = await toolbox.perform(caller, ToolCall(id="c", name="list_channels", arguments="{}"))
+        assert listed.content.splitlines()[0] == "web …, this conversation, preferred"
+        assert listed.content.splitlines()[1].startswith("Quiet 22:00-07:30 on their clock")
 
     run(scenario, address)
 

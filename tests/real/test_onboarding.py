@@ -32,7 +32,7 @@ class Scene:
     settings: OnboardingSettings = field(default_factory=OnboardingSettings)
     channel: str = "sms"
 
-    async def say(self, text: str, sender: str = "+15550100", *, id: str = "") -> Receipt:
+    async def say(self, text: str, sender: str = "+15550100", *, id: str = "", speaker: str = "") -> Receipt:
         reception = Reception(
             database=self.database,
             settings=self.settings,
@@ -48,6 +48,7 @@ class Scene:
             provider_id=id or uuid4().hex,
             text=text,
             received_at=datetime.now(UTC),
+            speaker=speaker,
         )
         return await intake.receive(message)
 
@@ -101,6 +102,23 @@ async def turn_of(scene: Scene) -> tuple[object, ...]:
     last: list[Event] = [ReplyQueued(text="done"), TurnFinished(outcome=TurnOutcome.ANSWERED)]
     assert await conversations.finish(scene.database, lease, last, reply="done", send=True)
     return opened.events
+
+
+def test_a_group_is_asked_for_no_name_and_only_an_outspoken_one_is_taken(address: DatabaseAddress) -> None:
+    async def steps(scene: Scene) -> None:
+        scene.channel, group = "telegram", "-100200"
+        for text in ("hello", "ok", "ada"):
+            await scene.say(text, group, speaker="Ann")
+        assert scene.waits(group) == ["hello", "ok", "ada"], "the agent answers, not the platform"
+        name = scene.name_of(group)
+        assert name != "ada"
+        await scene.say("name: ada", group, speaker="Bob")
+        assert scene.name_of(group) == "ada"
+        await scene.say("hello", "1001")
+        assert scene.name_of("1001") not in (name, "ada")
+        assert scene.waits("1001") == [], "a private hello is answered by the platform"
+
+    play(address, steps)
 
 
 def test_a_strangers_request_goes_to_the_agent_at_once_and_the_greeting_comes_first(address: DatabaseAddress) -> None:

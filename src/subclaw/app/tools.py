@@ -10,6 +10,7 @@ from subclaw.core.agent import Access
 from subclaw.core.completion import Completions
 from subclaw.core.machine import Machines
 from subclaw.core.outgoing import TakesFiles
+from subclaw.core.quiet import QuietHours
 from subclaw.core.route import Publisher
 from subclaw.harness.defaults import default_files
 from subclaw.harness.files import HouseFiles
@@ -47,6 +48,7 @@ def built_in_toolbox(
     reload: Reload,
     outgoing: TakesFiles,
     clock: Callable[[], datetime],
+    quiet: QuietHours | None,
 ) -> BuiltInToolbox:
     """Return the toolbox that every agent has."""
     actions = *history_actions(StoreSiteHistory(database)), *visitor_actions(database, site_url, public_url.rstrip("/"))
@@ -56,7 +58,7 @@ def built_in_toolbox(
             *machine_tools(machines, files, placeholders),
             *undo_tools(machines),
             *site_tools(machines, publisher, actions),
-            *notify_tools(StoreNotifications(database, goes_out), outgoing),
+            *notify_tools(StoreNotifications(database, goes_out), outgoing, quiet),
             *schedule_tools(StoreSchedules(database), clock),
             *access_tools(requests, access=access, public_url=public_url, start_account=start_account),
             *llm_tools(completions),

@@ -11,7 +11,9 @@ from fastapi import APIRouter, FastAPI
 from subclaw.agent_file import read_agent
 from subclaw.api.app import make_app
 from subclaw.app.addresses import database_address, public_url, site_address
+from subclaw.app.channels import outside
 from subclaw.app.intake import make_intake
+from subclaw.channels.examination import examine_channels
 from subclaw.channels.kind import Inside
 from subclaw.channels.listening import keep_serving
 from subclaw.channels.registry import READ_IN_PLACE
@@ -34,6 +36,7 @@ from subclaw.store.access import StoreAccess
 from subclaw.store.database import Database, Role, open_database
 from subclaw.store.feed import StoreFeed
 from subclaw.store.flush import Flush
+from subclaw.store.heard import heard_lately, last_heard
 from subclaw.store.onboarding import named_tenant
 from subclaw.store.outbox import StoreReports
 from subclaw.store.outgoing import open_file
@@ -42,6 +45,8 @@ from subclaw.visitors.router import visitors_routers
 from subclaw.visitors.visitor import Visiting
 
 CONSOLE_POOL_SIZE = 2
+EXAMINATION_LIMIT_S = 8.0
+"""A page waits for no provider longer than that."""
 TITLE = "subclaw"
 
 
@@ -70,7 +75,7 @@ async def run_web(settings: Settings, port: int) -> None:
         )
         routers = [
             *(channel.routes(inside) for channel in settings.channels if channel.routes),
-            console_router(_console_settings(settings, url), operator, machines),
+            console_router(_console_settings(settings, port, inside, database), operator, machines),
             handover_router(
                 HandoverSettings(title=TITLE, public_key=read_public_key(home.keys), access=agent.access),
                 database,
@@ -103,8 +108,10 @@ def _visitors(settings: Settings, port: int, database: Database) -> Sequence[API
     return visitors_routers(visiting, is_secure=sites.scheme == "https", read_in_place=READ_IN_PLACE)
 
 
-def _console_settings(settings: Settings, url: str) -> ConsoleSettings:
-    home = Home(settings.home)
+def _console_settings(settings: Settings, port: int, inside: Inside, database: Database) -> ConsoleSettings:
+    home, url = Home(settings.home), public_url(settings, port)
+    heard = functools.partial(last_heard, database), functools.partial(heard_lately, database)
+    ways = outside(settings, port, inside.intake, *heard)
     return ConsoleSettings(
         key_hash=read_key_hash(home.console_key_hash),
         public_url=url,
@@ -116,6 +123,9 @@ def _console_settings(settings: Settings, url: str) -> ConsoleSettings:
             "Egress gateway": home.egress_socket,
             "Router": home.caddy_socket,
         },
+        examine=functools.partial(
+            examine_channels, settings.channels, ways, inside.public_url, limit_s=EXAMINATION_LIMIT_S
+        ),
     )
 
 

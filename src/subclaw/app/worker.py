@@ -112,6 +112,7 @@ async def run_worker(settings: Settings, port: int) -> None:
             reload=reload,
             outgoing=outgoing,
             clock=utc_now,
+            quiet=agent.quiet_hours,
         )
         require_known(agent.approve, toolbox.definitions())
         tailor = Tailor(

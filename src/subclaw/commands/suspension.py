@@ -4,18 +4,14 @@ from rich.console import Console
 
 from subclaw.commands.lists import operator_database
 from subclaw.config import Settings
-from subclaw.core.errors import Invalid, Unavailable
+from subclaw.core.errors import Unavailable
 from subclaw.home import Home
 from subclaw.machines.host_client import HostClient
 from subclaw.store.suspension import resume, suspend
 
-BECAUSE_LIMIT_CHARACTERS = 500
-
 
 async def suspend_tenant(settings: Settings, console: Console, tenant: str, *, because: str) -> None:
     """Suspend a tenant, and put its machine to sleep. Errors: `Invalid`, `NotFound`, `Unavailable`."""
-    if len(because) > BECAUSE_LIMIT_CHARACTERS:
-        raise Invalid(f"--because may have {BECAUSE_LIMIT_CHARACTERS} characters, not {len(because)}.")
     async with operator_database(settings) as operator:
         tenant_id = await suspend(operator, tenant, because)
     console.print(f"{tenant} is suspended: subclaw tenants resume {tenant}", soft_wrap=True, markup=False)

@@ -1,6 +1,7 @@
 """What runs beside the web process: the parts that the console asks whether they answer."""
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
@@ -32,6 +33,13 @@ async def awake_machines(machines: AwakeMachines) -> tuple[MachineStatus, ...] |
     except (Unavailable, TimeoutError):
         return None
     return tuple(sorted(found, key=lambda machine: machine.awake_s, reverse=True))
+
+
+async def put_to_sleep(machines: AwakeMachines, tenant_id: TenantId) -> None:
+    """Put a machine to sleep if its host answers; else it is left to find out itself that it may not be awake."""
+    with contextlib.suppress(Unavailable, TimeoutError):
+        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+            await machines.sleep(tenant_id)
 
 
 async def answering(parts: Mapping[str, Path]) -> Mapping[str, bool]:

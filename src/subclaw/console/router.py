@@ -1,6 +1,6 @@
-"""The console's routes: overview, tenants, replies that did not go out, reminders and machines, all behind the gate."""
+"""The console's routes behind the gate: overview, tenants, channels, replies not sent, reminders and machines."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +10,9 @@ from starlette.responses import RedirectResponse, Response
 
 from subclaw.console.answer import FOLDER, Render, console_route, page_renderer
 from subclaw.console.gate import add_gate, signed_in
-from subclaw.console.parts import AwakeMachines, answering, awake_machines
-from subclaw.console.request import before, check_id, check_origin, chosen, prefix
+from subclaw.console.parts import AwakeMachines, answering, awake_machines, put_to_sleep
+from subclaw.console.request import before, check_id, check_origin, chosen, form, prefix
+from subclaw.core.channel_report import ChannelReport
 from subclaw.core.errors import NotFound
 from subclaw.core.tenant import TenantId
 from subclaw.pages.page import asset_response, load_assets
@@ -19,6 +20,7 @@ from subclaw.store.database import Database
 from subclaw.store.notify import workers_alive
 from subclaw.store.overview import figures, model_usage, retried, running_turns, undelivered
 from subclaw.store.schedule_list import ScheduleSummary, schedule_summaries
+from subclaw.store.suspension import resume, suspend
 from subclaw.store.tenants import LAST_ID, find_tenant, tenant_names, tenant_summaries
 from subclaw.store.timeline import conversation_summaries, reached, timeline
 
@@ -33,7 +35,7 @@ class ConsoleSettings:
 
     `key_hash` is `access.hash_key` of the operator's key; `public_url` is where people reach the control plane, without
     a path; `model` and `channels` say in words what answers, and where; `parts` are the unix sockets of what runs
-    beside, by name.
+    beside, by name. `examine` asks what the channels' providers say.
     """
 
     key_hash: bytes
@@ -42,6 +44,7 @@ class ConsoleSettings:
     model: str
     channels: tuple[str, ...]
     parts: Mapping[str, Path]
+    examine: Callable[[], Awaitable[Sequence[ChannelReport]]]
 
 
 def console_router(settings: ConsoleSettings, operator: Database, machines: AwakeMachines) -> APIRouter:
@@ -60,6 +63,8 @@ def console_router(settings: ConsoleSettings, operator: Database, machines: Awak
     inside = APIRouter(prefix="/console", route_class=kind, dependencies=[gate], include_in_schema=False)
     _add_overview(inside, render, settings, operator, machines)
     _add_tenants(inside, render, operator)
+    _add_suspension(inside, operator, machines)
+    _add_channels(inside, render, settings)
     _add_outbox(inside, render, operator)
     _add_schedules(inside, render, operator)
     _add_machines(inside, render, operator, machines)
@@ -117,6 +122,28 @@ def _add_tenants(router: APIRouter, render: Render, operator: Database) -> None:
             more=len(events) > EVENT_ROWS,
             live=start == LAST_ID,
         )
+
+
+def _add_suspension(router: APIRouter, operator: Database, machines: AwakeMachines) -> None:
+    @router.post("/tenants/{tenant_id:int}/suspend")
+    async def suspended(request: Request, tenant_id: int) -> Response:
+        given = await form(request)
+        tenant = await find_tenant(operator, check_id(tenant_id))
+        await suspend(operator, tenant.name, given.get("because", "").strip())
+        await put_to_sleep(machines, tenant.id)
+        return RedirectResponse(f"/console/tenants/{tenant_id}", status_code=303)
+
+    @router.post("/tenants/{tenant_id:int}/resume")
+    async def resumed(request: Request, tenant_id: int) -> Response:
+        check_origin(request)
+        await resume(operator, (await find_tenant(operator, check_id(tenant_id))).name)
+        return RedirectResponse(f"/console/tenants/{tenant_id}", status_code=303)
+
+
+def _add_channels(router: APIRouter, render: Render, settings: ConsoleSettings) -> None:
+    @router.get("/channels")
+    async def channels() -> Response:
+        return render("channels.html", reports=await settings.examine())
 
 
 def _add_outbox(router: APIRouter, render: Render, operator: Database) -> None:

@@ -41,6 +41,13 @@ def quiet_until(now: datetime, hours: QuietHours | None, time_zone: str) -> date
     return end if end > now else end + timedelta(hours=1)
 
 
+def describe_quiet(hours: QuietHours | None) -> str:
+    """Say in one line for an agent when its person is left alone; nothing where there are no quiet hours."""
+    if hours is None or hours.begins == hours.ends:
+        return ""
+    return f"Quiet {hours.begins:%H:%M}-{hours.ends:%H:%M} on their clock: what they did not ask for waits until then."
+
+
 def _zone(name: str) -> ZoneInfo:
     try:
         return read_zone(name)

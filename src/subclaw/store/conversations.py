@@ -50,7 +50,7 @@ _RECEIVE_MORE = """
 
 _FINISH = "SELECT finish(%s, %s, %s, %s, %s, %s)"
 _FINISH_AND_SEND = "SELECT finish(%s, %s, %s, %s, %s, %s) FROM set_config('synchronous_commit', 'off', true)"
-"""Transactions that notify hold each other up until they are on disk. What a reply is sent by is flushed before that."""
+"""Those that notify hold each other up until they are on disk. Whoever sends the reply waits for the disk before it."""
 
 _NOTHING_REMOVED: tuple[object, ...] = (None, None, None, [], 0, 0)
 _IN_THREAD = "SELECT r.* FROM ({}) r CROSS JOIN LATERAL note_thread(r.tenant_id, r.conversation_id, %s, %s)"

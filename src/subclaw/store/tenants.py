@@ -11,7 +11,10 @@ from subclaw.store.database import Database
 
 @dataclass(frozen=True, kw_only=True)
 class TenantSummary:
-    """One line of the operator's list. `channels` are names of channels; `tokens` counts both ways."""
+    """One line of the operator's list. `channels` are names of channels; `tokens` counts both ways.
+
+    One that is suspended has been so since `suspended_at`, for a reason that its person is told.
+    """
 
     id: TenantId
     name: str
@@ -21,6 +24,8 @@ class TenantSummary:
     messages: int
     tokens: int
     site: str
+    suspended_at: datetime | None
+    suspended_because: str
 
 
 _SUMMARIES = """
@@ -29,7 +34,7 @@ _SUMMARIES = """
            (SELECT coalesce(sum(c.inbox_seq), 0) FROM conversation c WHERE c.tenant_id = t.id)::bigint,
            (SELECT coalesce(sum(u.input_tokens + u.output_tokens), 0) FROM usage u WHERE u.tenant_id = t.id)::bigint,
            (SELECT CASE WHEN s.port IS NULL THEN 'static' ELSE 'port ' || s.port END FROM site s
-             WHERE s.tenant_id = t.id)
+             WHERE s.tenant_id = t.id), t.suspended_at, t.suspended_because
     FROM tenant t WHERE t.id < %s AND starts_with(t.name, %s) ORDER BY t.id DESC LIMIT %s
 """
 
@@ -54,10 +59,21 @@ async def tenant_summaries(
             messages=messages,
             tokens=tokens,
             site=site or "",
+            suspended_at=suspended_at,
+            suspended_because=because,
         )
-        for id, name, plan, created_at, channels, messages, tokens, site in await operator.rows(
-            _SUMMARIES, before, prefix, limit
-        )
+        for (
+            id,
+            name,
+            plan,
+            created_at,
+            channels,
+            messages,
+            tokens,
+            site,
+            suspended_at,
+            because,
+        ) in await operator.rows(_SUMMARIES, before, prefix, limit)
     )
 
 

@@ -7,15 +7,22 @@ from subclaw.core.errors import Invalid
 from subclaw.core.message import clean_text
 from subclaw.core.notification import TEXT_LIMIT_CHARACTERS, Notifications, Way, choose_way, describe_ways, name_of
 from subclaw.core.outgoing import FilesTaken, TakesFiles, linked_files, sent_files, without_links
+from subclaw.core.quiet import QuietHours, describe_quiet
 from subclaw.core.tool import Caller, ToolDefinition
 from subclaw.tools.toolbox import Tool
 
 
-def notify_tools(notifications: Notifications, outgoing: TakesFiles | None = None) -> tuple[Tool, ...]:
-    """Return the tools `list_channels` and `notify_user`; `outgoing` takes the files that a text links to."""
+def notify_tools(
+    notifications: Notifications, outgoing: TakesFiles | None = None, quiet: QuietHours | None = None
+) -> tuple[Tool, ...]:
+    """Return the tools `list_channels` and `notify_user`.
+
+    `outgoing` takes the files that a text links to. The agent is told when it is `quiet`.
+    """
 
     async def list_channels(caller: Caller, arguments: Mapping[str, Any]) -> str:
-        return describe_ways(await notifications.ways(caller))
+        lines = (describe_ways(await notifications.ways(caller)), describe_quiet(quiet))
+        return "\n".join(filter(None, lines))
 
     async def notify_user(caller: Caller, arguments: Mapping[str, Any]) -> str:
         text = clean_text(arguments["text"])

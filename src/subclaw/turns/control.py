@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 
 from subclaw.core.channel import Address, InboundMessage, Receipt
 from subclaw.core.consent import HELP, LAWS, OPTED_IN, OPTED_OUT, Said
-from subclaw.core.control import CodeSaid, Control, LinkWanted, SiteWish, UnlinkWanted
+from subclaw.core.control import CodeSaid, Control, LinkWanted, SiteWish
 from subclaw.core.errors import Invalid
 from subclaw.core.fault import FaultPoint, reached
 from subclaw.core.linking import (
@@ -49,11 +49,10 @@ Sends = Callable[[str], bool]
 async def take_control(database: Database, message: InboundMessage, control: Control, sends: Sends) -> Receipt | None:
     """Do what a message says to subclaw; None if it is for the agent after all: then nothing was done.
 
+    It is one of a private conversation: where several write, everybody would read a code, and be let in.
     `sends` says whether a channel's replies go out by the outbox. Errors: `Invalid`, with words for a stranger;
     `Unavailable`.
     """
-    if isinstance(control, LinkWanted | UnlinkWanted | CodeSaid) and message.speaker:
-        return None  # where several write, everybody would read the code, and be let in
     reached(FaultPoint.CONTROL_TAKING)
     refused = None
     try:

@@ -79,8 +79,9 @@ class StoreIntake:
     async def _take(self, message: InboundMessage) -> Receipt:
         text, kinds = redact(_text(message))
         files = _bounded(message.attachments)
-        clean = replace(message, text=text, speaker=clean_name(message.speaker), attachments=files)
-        control = read_control(clean.sender.channel, text)
+        clean = replace(message, text=text, speaker=_speaker(message.speaker), attachments=files)
+        # Where several write, nobody speaks for all of them: there these are words for the agent.
+        control = None if clean.speaker else read_control(clean.sender.channel, text)
         if control or kinds or _is_more_than_words(clean) or (self._reception and self._reception.may_answer(clean)):
             receipt = await self._kept_back(clean, control)
         else:
@@ -154,6 +155,11 @@ def _text(message: InboundMessage) -> str:
 
 def _is_more_than_words(message: InboundMessage) -> bool:
     return bool(message.attachments or message.speaker or message.sender.thread)
+
+
+def _speaker(name: str) -> str:
+    """Return the name of somebody among several; one who has made theirs invisible is among several all the same."""
+    return clean_name(name) or ("somebody" if name else "")
 
 
 def _bounded(attachments: tuple[Attachment, ...]) -> tuple[Attachment, ...]:

@@ -41,8 +41,13 @@ class Reception:
         return self.settings.free_messages is not None or onboarding.heard(message.text) is not None
 
     async def hear(self, message: InboundMessage) -> Receipt | None:
-        """Answer a message that is for the platform itself; None for one that is for the agent, or a stranger's."""
+        """Answer a message that is for the platform itself; None for one that is for the agent, or a stranger's.
+
+        Where several write, nobody is asked for a name, and only `name: ada` is one.
+        """
         said = onboarding.heard(message.text)
+        if message.speaker and not (isinstance(said, Wish) and not said.plain):
+            return None
         newcomer = await self._find(message) if said else None
         if newcomer is None or newcomer.is_answered:
             return newcomer.receipt if newcomer else None
@@ -65,7 +70,7 @@ class Reception:
         text, codes = onboarding.take_invites(message.text) if need is Need.INVITE else (message.text, ())
         clean = replace(message, text=text or message.text)
         bare = not message.attachments and (not text or isinstance(onboarding.heard(text), Hello | Agrees))
-        answers = self.settings.greet and bare
+        answers = self.settings.greet and bare and not message.speaker
         names = propose_names(self.chooser)
         admission = Admission(
             need=need,

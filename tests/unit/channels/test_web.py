@@ -9,7 +9,7 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
-from subclaw.channels.web.inbound import BODY_LIMIT_BYTES, encode_item, web_router
+from subclaw.channels.web.inbound import LARGE_LIMIT_BYTES, encode_item, web_router
 from subclaw.channels.web.person import cookie_name, new_token, web_address
 from subclaw.core.feed import Typing
 from subclaw.pages.request import is_same_origin
@@ -173,7 +173,7 @@ def test_a_body_beyond_bounds_is_refused_in_words(declared: bool) -> None:
             yield b"x" * 100_000
 
     async def steps(client: httpx2.AsyncClient, chat: MemoryChat) -> None:
-        content = b"x" * (BODY_LIMIT_BYTES + 1) if declared else endless()
+        content = b"x" * (LARGE_LIMIT_BYTES + 1) if declared else endless()
         answer = await client.post("/chat/messages", content=content, headers={"content-type": "application/json"})
         assert answer.status_code == 413
         assert "too long" in answer.json()["error"]

@@ -65,7 +65,7 @@ def parse_update(update: Mapping[str, Any], bot: str) -> InboundMessage | NotFor
         provider_id=f"{bot}:{update['update_id']}",
         text=text,
         received_at=datetime.now(UTC),
-        speaker=_name(sender) if is_group else "",
+        speaker=(_name(sender) or "somebody") if is_group else "",
         attachments=attachments,
     )
 

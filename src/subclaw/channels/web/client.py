@@ -1,7 +1,9 @@
 """A client of the web chat: what the page does, for the command line, the demo, tests and benchmarks."""
 
+import base64
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+import mimetypes
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from uuid import uuid4
@@ -13,12 +15,24 @@ from subclaw.core.errors import Invalid, SubclawError, Unavailable
 
 @dataclass(frozen=True, kw_only=True)
 class Said:
-    """Something that was said. `by` is "person" or "agent"; `links` are the paths of files that came with it."""
+    """Something that was said. `by` is "person" or "agent"; a person's message has the `id` that it was sent with.
+
+    `links` are the paths of files that came with an agent's.
+    """
 
     seq: int
     by: str
     text: str
+    id: str = ""
     links: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileToSend:
+    """A file that goes with a message."""
+
+    name: str
+    content: bytes
 
 
 class WebPerson:
@@ -35,14 +49,24 @@ class WebPerson:
         # Those of the last visit and those that the page has set since differ in their domain only; `dict` would raise.
         return {cookie.name: cookie.value or "" for cookie in self._client.cookies.jar}
 
-    async def say(self, text: str) -> None:
-        """Send a message. Errors: `Invalid`, with the words that a person would read; `Unavailable`."""
+    async def say(self, text: str, *, id: str | None = None, files: Sequence[FileToSend] = ()) -> None:
+        """Send a message; sent again with the same `id` (a UUID) it is the same message.
+
+        Errors: `Invalid`, with the words that a person would read; `Unavailable`.
+        """
+        message: dict[str, object] = {"id": id or str(uuid4()), "text": text}
+        if files:
+            contents = [base64.b64encode(file.content).decode("ascii") for file in files]
+            message["files"] = [
+                {"name": file.name, "type": mimetypes.guess_type(file.name)[0] or "", "content": content}
+                for file, content in zip(files, contents, strict=True)
+            ]
         with _translated():
-            response = await self._client.post("/chat/messages", json={"id": str(uuid4()), "text": text})
+            response = await self._client.post("/chat/messages", json=message)
         if response.status_code != 202:
             raise _refusal(response)
 
-    async def listen(self) -> AsyncIterator[Said]:
+    async def listen(self) -> AsyncGenerator[Said, None]:
         """Yield what is said, from where the last call ended."""
         with _translated():
             async with self._client.stream("GET", "/chat/events", params={"after": self.seen}) as response:
@@ -56,8 +80,8 @@ class WebPerson:
                     elif field == "data" and event in ("person", "agent"):
                         item = json.loads(value)
                         self.seen = item["seq"]
-                        links = tuple(file["url"] for file in item.get("files", ()))
-                        yield Said(seq=item["seq"], by=event, text=item["text"], links=links)
+                        links, id = tuple(file["url"] for file in item.get("files", ())), item.get("id", "")
+                        yield Said(seq=item["seq"], by=event, text=item["text"], id=id, links=links)
 
     async def reply(self) -> str:
         """Return the agent's next words, with links to what came with them, a line each."""

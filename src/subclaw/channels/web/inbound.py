@@ -5,6 +5,8 @@ The page is the operator's front page too: until somebody says something, it tel
 A person is whoever holds the token in the cookie (see `web_person`). Nothing is stored before their first message.
 """
 
+import asyncio
+import base64
 import json
 import random
 import uuid
@@ -22,7 +24,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from subclaw.channels.web.front import Front, kept_front
 from subclaw.channels.web.person import is_token, new_token, set_token, token_of, web_address
 from subclaw.channels.web.ways import Way, qr_codes
-from subclaw.core.channel import Address, InboundMessage, Intake
+from subclaw.core.channel import Address, Attachment, InboundMessage, Intake
 from subclaw.core.errors import Invalid, Unavailable
 from subclaw.core.feed import ChatFeed, FeedItem, SaidByPerson, Typing
 from subclaw.core.outgoing import link_path
@@ -31,6 +33,12 @@ from subclaw.pages.request import is_same_origin, media_type, read_body
 
 _FOLDER = Path(__file__).parent / "page"
 BODY_LIMIT_BYTES = 1_000_000
+
+LARGE_LIMIT_BYTES = 8_000_000
+LARGE_AT_ONCE = 4
+LARGE_LIMIT_S = 60.0
+"""A message with files may be so long in Base64; few are read at once, and none for longer."""
+
 _RETRY_AFTER_S = 2
 _RECONNECT_MS = (1_000, 3_000)
 """Browsers reconnect after a time drawn from this range, so that a restart does not bring all of them at once."""
@@ -142,6 +150,8 @@ def _add_link(router: APIRouter, title: str, public_url: str) -> None:
 
 
 def _add_messages(router: APIRouter, intake: Intake, public_url: str) -> None:
+    large = asyncio.Semaphore(LARGE_AT_ONCE)
+
     @router.post("/chat/messages")
     async def message(request: Request) -> Response:
         if (refusal := _refusal(request)) is not None:
@@ -149,7 +159,7 @@ def _add_messages(router: APIRouter, intake: Intake, public_url: str) -> None:
         token = token_of(request.cookies, public_url)
         if token is None:
             return _error(401, _RELOAD)
-        body = await read_body(request, limit_bytes=BODY_LIMIT_BYTES)
+        body = await _read_message(request, large)
         if body is None:
             return _error(413, "That is too long for one message. Please send it in parts.")
         try:
@@ -162,8 +172,20 @@ def _add_messages(router: APIRouter, intake: Intake, public_url: str) -> None:
         return JSONResponse({"duplicate": receipt.duplicate}, status_code=202)
 
 
+async def _read_message(request: Request, large: asyncio.Semaphore) -> bytes | None:
+    """Return a message's body, or None if it is too long, or one with files that comes too slowly."""
+    declared = request.headers.get("content-length", "")
+    if not declared.isdecimal() or int(declared[:20]) <= BODY_LIMIT_BYTES:
+        return await read_body(request, limit_bytes=BODY_LIMIT_BYTES)
+    try:
+        async with asyncio.timeout(LARGE_LIMIT_S), large:
+            return await read_body(request, limit_bytes=LARGE_LIMIT_BYTES)
+    except TimeoutError:
+        return None
+
+
 def parse_message(body: bytes, sender: Address, received_at: datetime) -> InboundMessage:
-    """Parse `{"id": uuid, "text": text}`.
+    """Parse `{"id": uuid, "text": text}`, with `"files": [{"name", "type", "content"}]` if there are any, in Base64.
 
     The id is made by the page, so it counts only together with the sender. Errors: `Invalid`.
     """
@@ -172,15 +194,35 @@ def parse_message(body: bytes, sender: Address, received_at: datetime) -> Inboun
     except (ValueError, RecursionError):
         parsed = None
     match parsed:
-        case {"id": str(message_id), "text": str(text), **rest} if not rest:
+        case {"id": str(message_id), "text": str(text), **rest} if rest.keys() <= {"files"}:
             return InboundMessage(
                 sender=sender,
                 provider_id=f"{sender.address}:{_parse_id(message_id)}",
                 text=text,
                 received_at=received_at,
+                attachments=_parse_files(rest.get("files", [])),
             )
         case _:
             raise Invalid('That was not a message: it takes JSON {"id": a UUID, "text": what you say}.')
+
+
+def _parse_files(given: Any) -> tuple[Attachment, ...]:
+    files = []
+    for one in given if isinstance(given, list) else [None]:
+        match one:
+            case {"name": str(name), "type": str(media_type), "content": str(encoded), **rest} if not rest:
+                files.append(_file(name, media_type, encoded))
+            case _:
+                raise Invalid('Those were no files: each is {"name": …, "type": …, "content": Base64}.')
+    return tuple(files)
+
+
+def _file(name: str, media_type: str, encoded: str) -> Attachment:
+    try:
+        content = base64.b64decode(encoded, validate=True)
+    except ValueError:
+        raise Invalid("The content of a file is not Base64.") from None
+    return Attachment(name=name, media_type=media_type, size_bytes=len(content), content=content)
 
 
 def _parse_id(text: str) -> str:
