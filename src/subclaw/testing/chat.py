@@ -37,7 +37,8 @@ class MemoryChat:
     async def receive(self, message: InboundMessage) -> Receipt:
         """Store a message; see `Intake`."""
         self._check()
-        text = clean_text(message.text)
+        only_files = message.attachments and not message.text.strip()
+        text = "" if only_files else clean_text(message.text)
         key = (message.sender.channel, message.provider_id)
         if (stored := self._stored.get(key)) is not None:
             return Receipt(tenant_id=stored.tenant_id, conversation_id=stored.conversation_id, duplicate=True)

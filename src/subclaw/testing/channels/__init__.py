@@ -1,1 +1,14 @@
-"""Local servers that stand for the providers of channels, faithful in signatures, retries, limits and errors."""
+"""Local servers that stand for the providers of channels, faithful in signatures, retries, limits and errors.
+
+One module a provider: `twilio`, `telegram`, `whatsapp`, `slack`, `bluebubbles`, and what is added beside them. Each has
+
+- `fake_<provider>(…)`, an asynchronous context manager that serves on a port of loopback and yields the state of the
+  fake: the `base_url` to which the software under test is pointed, what it took (`messages`), what it is to do next;
+- `Behaviour`, the ways in which it misbehaves, one for each of the calls that are to come;
+- `written(…)` (of Twilio `inbound_sms`), a person's message as the provider reports it, and `say(…)` (`deliver`), which
+  signs it and delivers it as often as the provider does;
+- `until(fake, count)`, which waits until so many messages were taken.
+
+They know nothing of subclaw: any software that speaks to a provider can be tried with them. An example, what each of
+them does, and which test of subclaw's shows what stand in `docs/testing-channels.md`.
+"""

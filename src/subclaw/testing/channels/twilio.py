@@ -98,7 +98,7 @@ class FakeTwilio:
 
 @asynccontextmanager
 async def fake_twilio(
-    *, account_sid: str, auth_token: str, socket: Path | None = None, prefix: str = ""
+    *, account_sid: str, auth_token: str, socket: Path | None = None, prefix: str = "", port: int = 0
 ) -> AsyncIterator[FakeTwilio]:
     """Serve the fake on a port of loopback, or on a unix socket under a path prefix, as the egress gateway has it."""
     fake = FakeTwilio(account_sid=account_sid, auth_token=auth_token, prefix=prefix)
@@ -111,7 +111,7 @@ async def fake_twilio(
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", 0) if socket is None else web.UnixSite(runner, str(socket))
+        site = web.TCPSite(runner, "127.0.0.1", port) if socket is None else web.UnixSite(runner, str(socket))
         await site.start()
         fake.base_url = f"http://egress{prefix}" if socket else f"http://127.0.0.1:{runner.addresses[0][1]}{prefix}"
         fake.media_url = f"{fake.base_url}/cdn"
