@@ -13,7 +13,7 @@ from twilio.base.exceptions import TwilioException  # type: ignore[import-untype
 from subclaw.channels.sms.errors import delivery_of, loss, refused
 from subclaw.channels.sms.media import can_be_sent
 from subclaw.channels.sms.segments import count_segments
-from subclaw.channels.sms.twilio_client import TooManyRequests
+from subclaw.channels.sms.twilio_client import TooManyRequests, Unsent
 from subclaw.channels.sms.words import same_words, split_sms
 from subclaw.core.channel import (
     Address,
@@ -37,6 +37,8 @@ Fetch = Callable[[str, int], Awaitable[bytes]]
 
 LIST_LIMIT = 300
 _PAGE = 100
+_NOT_ASKED = (TwilioException, TooManyRequests, Unsent, aiohttp.ClientError, TimeoutError, OSError, ValueError)
+"""What a question to Twilio may end in."""
 
 
 class SmsChannel:
@@ -100,7 +102,7 @@ class SmsChannel:
             return refused(429, error.code, error.retry_after_s)
         except TwilioException as error:
             return refused(getattr(error, "status", None), getattr(error, "code", None))
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+        except (Unsent, aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
             return SendResult(delivery=Delivery.FAILED, detail="no connection to Twilio", trouble=Trouble.NETWORK)
         except (aiohttp.ClientError, TimeoutError, OSError):
             return SendResult(delivery=Delivery.UNKNOWN, detail="the connection to Twilio broke off")
@@ -116,7 +118,7 @@ class SmsChannel:
             listed = await self._client.messages.list_async(
                 to=message.to.address, from_=self._from_number, limit=LIST_LIMIT, page_size=_PAGE
             )
-        except (TwilioException, TooManyRequests, aiohttp.ClientError, TimeoutError, OSError, ValueError):
+        except _NOT_ASKED:
             return NotTold(detail="Twilio cannot be asked what it was given")
         recent = [one for one in listed if one.date_created and one.date_created >= since - CLOCK_MARGIN]
         for one in reversed(recent):  # the oldest first
@@ -132,7 +134,7 @@ class SmsChannel:
         """Ask Twilio about the number, and say in words what it answered. Errors: `Unavailable`."""
         try:
             listed = await self._client.incoming_phone_numbers.list_async(phone_number=self._from_number, limit=1)
-        except (TwilioException, TooManyRequests, aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+        except _NOT_ASKED as error:
             words = "Twilio cannot be asked, or does not accept the account's credentials."
             raise Unavailable(words, internal=type(error).__name__) from None
         if not listed:

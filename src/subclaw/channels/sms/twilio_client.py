@@ -12,6 +12,8 @@ from twilio.http import AsyncHttpClient  # type: ignore[import-untyped]
 from twilio.http.response import Response  # type: ignore[import-untyped]
 from twilio.rest import Client  # type: ignore[import-untyped]
 
+from subclaw.egress.refusal import UNSENT_HEADER
+
 TWILIO_URL = "https://api.twilio.com"
 _CONNECTIONS = 20
 _ANSWER_LIMIT_BYTES = 1_000_000
@@ -25,6 +27,10 @@ class TooManyRequests(Exception):
         super().__init__("Twilio asks to slow down")
         self.code = code
         self.retry_after_s = retry_after_s
+
+
+class Unsent(Exception):
+    """The gateway could not reach Twilio, which was sent nothing."""
 
 
 class TwilioTransport(AsyncHttpClient):  # type: ignore[misc]
@@ -65,6 +71,8 @@ class TwilioTransport(AsyncHttpClient):  # type: ignore[misc]
             allow_redirects=False,
         ) as response:
             text = await _read(response)
+            if UNSENT_HEADER in response.headers:
+                raise Unsent
             if response.status == 429:
                 raise TooManyRequests(
                     code=_error_code(text), retry_after_s=_seconds(response.headers.get("Retry-After", ""))
