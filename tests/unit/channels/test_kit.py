@@ -11,7 +11,7 @@ from subclaw.channels.registry import VARIABLES
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs/testing-channels.md").read_text()
-MODULES = ("twilio", "telegram", "whatsapp", "slack", "bluebubbles")
+MODULES = ("twilio", "telegram", "whatsapp", "slack", "discord", "bluebubbles", "smtp")
 NAMES = sorted(set(re.findall(rf"`((?:{'|'.join(MODULES)})\.[a-z_]+)`", PAGE)))
 TESTS = sorted(set(re.findall(r"`(tests/[a-z_/]+\.py)(?:::(test_[a-z0-9_]+))?`", PAGE)))
 
@@ -28,7 +28,7 @@ def test_every_misbehaviour_is_listed(module: str) -> None:
     listed = {
         name
         for names, of in re.findall(r"^\| (`[A-Z_`, ]+`) \| .* \| (.+) \|$", PAGE, re.MULTILINE)
-        if of == "all" or f"`{module}`" in of
+        if (of.startswith("all") and module != "smtp") or f"`{module}`" in of
         for name in re.findall(r"[A-Z_]+", names)
     }
     assert listed == {behaviour.name for behaviour in behaviours}
@@ -41,5 +41,5 @@ def test_a_test_in_the_table_is_there(file: str, test: str) -> None:
 
 def test_a_variable_in_the_documentation_is_one() -> None:
     named = set(re.findall(r"`([A-Z]+_[A-Z_]*URL)`", PAGE))
-    assert len(named) >= len(MODULES)
+    assert len(named) >= len(MODULES) - 1
     assert named <= set(VARIABLES)
