@@ -97,7 +97,7 @@ _PATH = {"type": "string", "minLength": 1, "maxLength": 4096}
 _SHELL_EXEC = ToolDefinition(
     name=SHELL_EXEC,
     description=(
-        "Run a shell command on your machine (as root, in /home/agent). background: it goes on after your turn; without"
+        "Run a shell command (as root, in /home/agent). background: it goes on after your turn; without"
         " command, lists all with ids."
     ),
     parameters={
@@ -114,21 +114,21 @@ _SHELL_EXEC = ToolDefinition(
 )
 _READ_FILE = define(
     "read_file",
-    "Read a text file on your machine.",
+    "Read a text file.",
     idempotent=True,
     path=_PATH,
     offset_bytes={"type": "integer", "minimum": 0, "default": 0},
 )
 _WRITE_FILE = define(
     "write_file",
-    "Write a whole text file on your machine; folders are made.",
+    "Write a whole text file; folders are made.",
     idempotent=True,
     path=_PATH,
     content={"type": "string", "maxLength": WRITE_LIMIT_CHARACTERS},
 )
 _SEARCH_FILES = define(
     "search_files",
-    "Search the contents of files under a folder by regular expression.",
+    "Search files under a folder by regular expression.",
     idempotent=True,
     pattern={"type": "string", "minLength": 1, "maxLength": 1000},
     path={**_PATH, "default": "."},

@@ -62,7 +62,7 @@ _PUBLISH_SITE = ToolDefinition(
         "properties": {
             "folder": {"type": "string"},
             "port": {"type": "integer"},
-            "do": {"type": "string", "description": "undo, history, own domain, forms…: `help` lists it"},
+            "do": {"type": "string", "description": "undo, history, domain, forms…; `help` lists it"},
         },
         "additionalProperties": False,
     },
