@@ -3,7 +3,7 @@
 .PHONY: help setup setup-dev setup-python demo up test check bench lock clean
 
 # Root is used as it is; anybody else goes through sudo, which keeps the settings that subclaw reads.
-SETTINGS := $(filter SUBCLAW_% TELEGRAM_% WHATSAPP_% IMESSAGE_% BLUEBUBBLES_% SLACK_% DISCORD_% EMAIL_%,$(.VARIABLES)) \
+SETTINGS := $(filter SUBCLAW_% TELEGRAM_% WHATSAPP_% IMESSAGE_% BLUEBUBBLES_% SLACK_% DISCORD_% MATRIX_% EMAIL_%,$(.VARIABLES)) \
   DATABASE_URL OPENAI_API_KEY OPENAI_BASE_URL ANTHROPIC_API_KEY ANTHROPIC_BASE_URL GOOGLE_API_KEY GOOGLE_BASE_URL \
   TWILIO_ACCOUNT_SID TWILIO_AUTH_TOKEN TWILIO_NUMBER TWILIO_BASE_URL TWILIO_MEDIA_BASE_URL \
   PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_FIND_LINKS PIP_CERT http_proxy https_proxy no_proxy CI TERM COLUMNS
@@ -60,6 +60,7 @@ lock: setup-python ## pin what pyproject.toml asks for, with hashes (UPGRADE=1: 
 	@$(LOCK) pyproject.toml --extra build -o requirements.lock
 	@$(LOCK) pyproject.toml --extra build --extra dev -c requirements.lock -o requirements-dev.lock
 	@echo mitmproxy | $(LOCK) - -o tests/real/mitmdump.lock
+	@echo matrix-synapse | $(LOCK) - -o tests/real/synapse.lock
 
 clean: ## remove the Python environment and caches; data and images stay
 	@$(BOOTSTRAP) --clean

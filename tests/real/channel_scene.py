@@ -28,6 +28,7 @@ from subclaw.pages.files import files_router
 from subclaw.store.database import Database, DatabaseAddress, Role, open_database
 from subclaw.store.feed import StoreFeed
 from subclaw.store.heard import heard_lately, last_heard
+from subclaw.store.keeping import StoreKeeping
 from subclaw.store.outbox import StoreReports
 from subclaw.store.outgoing import open_file
 from subclaw.testing.egress import running_gateway
@@ -142,6 +143,7 @@ async def channel_scene(
             intake=intake,
             last_heard=functools.partial(last_heard, database),
             heard_lately=functools.partial(heard_lately, database),
+            keeping=functools.partial(StoreKeeping, database, address),
         )
         app = FastAPI()
         for one in set_up:

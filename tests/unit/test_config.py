@@ -96,8 +96,9 @@ def test_channels_bring_no_library_along_before_they_are_used() -> None:
     program += "'WHATSAPP_PHONE_NUMBER_ID': '10654035', 'WHATSAPP_NUMBER': '+15550783881', "
     program += "'BLUEBUBBLES_URL': 'http://mac.lan:1234', 'IMESSAGE_ACCOUNT': 'agent@example.com', "
     program += "'DISCORD_APPLICATION_ID': '123456789012345678', "
+    program += "'MATRIX_HOMESERVER': 'https://matrix.org', 'MATRIX_USER': '@agent:matrix.org', "
     program += "'EMAIL_ADDRESS': 'agent@example.com', 'EMAIL_RELAY': 'smtp://agent@mail.example.com'}); "
     program += "print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
-    libraries = {"aiogram", "aiohttp", "twilio", "pywa", "httpx", "fastapi", "httpx2", "markdown_it", "discord"}
+    libraries = {"aiogram", "aiohttp", "twilio", "pywa", "nio", "httpx", "fastapi", "httpx2", "markdown_it", "discord"}
     assert not (libraries | {"aiosmtpd", "aiosmtplib", "dkim", "dns"}) & set(done.stdout.split())

@@ -36,7 +36,6 @@ from subclaw.store.access import StoreAccess
 from subclaw.store.database import Database, Role, open_database
 from subclaw.store.feed import StoreFeed
 from subclaw.store.flush import Flush
-from subclaw.store.heard import heard_lately, last_heard
 from subclaw.store.onboarding import named_tenant
 from subclaw.store.outbox import StoreReports
 from subclaw.store.outgoing import open_file
@@ -110,8 +109,7 @@ def _visitors(settings: Settings, port: int, database: Database) -> Sequence[API
 
 def _console_settings(settings: Settings, port: int, inside: Inside, database: Database) -> ConsoleSettings:
     home, url = Home(settings.home), public_url(settings, port)
-    heard = functools.partial(last_heard, database), functools.partial(heard_lately, database)
-    ways = outside(settings, port, inside.intake, *heard)
+    ways = outside(settings, port, inside.intake, database, database_address(settings))
     return ConsoleSettings(
         key_hash=read_key_hash(home.console_key_hash),
         public_url=url,

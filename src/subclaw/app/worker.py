@@ -34,7 +34,6 @@ from subclaw.routes.releases import Releases
 from subclaw.schedules.reminders import keep_time
 from subclaw.store.access import StoreAccess
 from subclaw.store.database import Role, open_database
-from subclaw.store.heard import heard_lately, last_heard
 from subclaw.store.secrets import placeholders
 from subclaw.store.sites import StoreSites
 from subclaw.store.tenant_settings import model_name
@@ -93,8 +92,7 @@ async def run_worker(settings: Settings, port: int) -> None:
         placeholders_of = functools.partial(placeholders, database)
         completions = MeteredCompletions(database=database, models_of=models_of, agent=agent)
         intake = make_intake(settings, port, database, agent)
-        heard = functools.partial(last_heard, database), functools.partial(heard_lately, database)
-        ways = outside(settings, port, intake, *heard)
+        ways = outside(settings, port, intake, database, address)
         channels = await stack.enter_async_context(open_channels(settings.channels, ways))
         has_links = ways.public_url is not None
         outgoing = OutgoingFiles(database=database, files=machines, channels=channels, has_links=has_links)

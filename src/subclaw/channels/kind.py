@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from subclaw.core.channel import Channel, DeliveryReports, HeardLately, Intake, LastHeard
 from subclaw.core.feed import ChatFeed
+from subclaw.core.keeping import Keeping
 from subclaw.core.mail_relay import MailRelay
 from subclaw.core.signature import Signature
 from subclaw.core.upstream import Upstream
@@ -50,7 +51,8 @@ class Outside:
 
     `public_url` is as above, and None if the world cannot reach this host by it; `intake` is for channels that fetch
     messages, and do not wait for them. `last_heard` is for those whose provider wants to know what is answered, or when
-    the person wrote last; `heard_lately` for those that have to ask for what was said while nobody listened.
+    the person wrote last; `heard_lately` for those that have to ask for what was said while nobody listened. `keeping`
+    gives what the channel of a name keeps for itself.
     """
 
     gateway_socket: Path
@@ -58,6 +60,7 @@ class Outside:
     intake: Intake
     last_heard: LastHeard
     heard_lately: HeardLately
+    keeping: Callable[[str], Keeping]
 
 
 @dataclass(frozen=True, kw_only=True)

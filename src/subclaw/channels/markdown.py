@@ -15,7 +15,8 @@ from markdown_it.token import Token
 from subclaw.channels.text import size_units, split_text
 
 _NOT_MEANT = ["code", "lheading", "html_block", "html_inline", "entity", "reference"]
-_PARSER = MarkdownIt("commonmark", {"html": False}).enable("strikethrough").disable(_NOT_MEANT)
+PARSER = MarkdownIt("commonmark", {"html": False}).enable("strikethrough").disable(_NOT_MEANT)
+"""What takes Markdown apart, for channels that take HTML."""
 
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})([^`]*)")
 _FENCE_LIMIT = 8
@@ -67,7 +68,7 @@ class Block:
 
 def read_markdown(text: str) -> tuple[Block, ...]:
     """Take a text apart. Every text is Markdown of some kind."""
-    return tuple(_blocks(_PARSER.parse(text)))
+    return tuple(_blocks(PARSER.parse(text)))
 
 
 def lay_out(blocks: Sequence[Block], draw: Callable[[Block], str]) -> str:

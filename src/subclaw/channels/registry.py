@@ -7,6 +7,7 @@ from subclaw.channels.discord.kind import DISCORD
 from subclaw.channels.email.kind import EMAIL
 from subclaw.channels.imessage.kind import IMESSAGE
 from subclaw.channels.kind import ChannelKind, ChannelSetUp, Outside
+from subclaw.channels.matrix.kind import MATRIX
 from subclaw.channels.slack.kind import SLACK
 from subclaw.channels.sms.kind import SMS
 from subclaw.channels.telegram.kind import TELEGRAM
@@ -14,7 +15,7 @@ from subclaw.channels.web.kind import WEB
 from subclaw.channels.whatsapp.kind import WHATSAPP
 from subclaw.core.channel import Channel, ChargedBySegments
 
-KINDS: tuple[ChannelKind, ...] = (WEB, SMS, TELEGRAM, WHATSAPP, IMESSAGE, SLACK, DISCORD, EMAIL)
+KINDS: tuple[ChannelKind, ...] = (WEB, SMS, TELEGRAM, WHATSAPP, IMESSAGE, SLACK, DISCORD, MATRIX, EMAIL)
 
 VARIABLES = tuple(variable for kind in KINDS for variable in kind.variables)
 """Environment variables in the clear."""

@@ -1,18 +1,22 @@
 """`subclaw channels`."""
 
 import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import datetime
 
 from rich.console import Console
 
 from subclaw.app.addresses import public_url
-from subclaw.app.channels import outside
+from subclaw.app.channels import reachable_url
 from subclaw.channels import examination
+from subclaw.channels.kind import Outside
 from subclaw.config import Settings
 from subclaw.core.channel import Address, InboundMessage, Receipt
 from subclaw.core.channel_report import ChannelReport
 from subclaw.core.errors import Unavailable
+from subclaw.core.keeping import Kept
 from subclaw.home import Home
 
 
@@ -23,7 +27,7 @@ async def examine_channels(settings: Settings, console: Console, *, as_json: boo
     not work.
     """
     port = settings.port or Home(settings.home).port()
-    ways = outside(settings, port, _NoIntake(), _nothing_heard, _nowhere_heard) if port else None
+    ways = _ways(settings, port) if port else None
     url = public_url(settings, port) if port else settings.public_url or ""
     reports = await examination.examine_channels(settings.channels, ways, url.rstrip("/"))
     if as_json:
@@ -33,6 +37,18 @@ async def examine_channels(settings: Settings, console: Console, *, as_json: boo
             _print(report, console)
     if failing := [report.title for report in reports if report.works is False]:
         raise Unavailable(f"{', '.join(failing)}: set up, and does not work.")
+
+
+def _ways(settings: Settings, port: int) -> Outside:
+    """Return what channels make their calls by; nothing is known of what was said."""
+    return Outside(
+        gateway_socket=Home(settings.home).egress_socket,
+        public_url=reachable_url(settings, port),
+        intake=_NoIntake(),
+        last_heard=_nothing_heard,
+        heard_lately=_nowhere_heard,
+        keeping=_NothingKept,
+    )
 
 
 def _print(report: ChannelReport, console: Console) -> None:
@@ -63,3 +79,20 @@ class _NoIntake:
 
     async def receive(self, message: InboundMessage) -> Receipt:
         raise Unavailable("Messages are not taken here.")
+
+
+class _NothingKept:
+    """Keeps nothing: whoever examines channels changes nothing of theirs."""
+
+    def __init__(self, channel: str) -> None:
+        """Make one for any channel."""
+
+    async def read(self, *, after: int = 0) -> Kept:
+        return Kept(entries={}, version=after)
+
+    async def write(self, entries: Mapping[str, bytes | None], *, expected: int | None = None) -> int:
+        raise Unavailable("Nothing is kept here.")
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        yield
