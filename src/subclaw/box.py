@@ -22,7 +22,7 @@ from subclaw.home import Home, held, prepare_home
 from subclaw.machines.images.image import current_image
 from subclaw.models.choice import usable_providers
 from subclaw.ports import reserved_port
-from subclaw.routes.process import caddy_command, spare_waiting_connections, wait_ready, write_caddy_files
+from subclaw.routes.process import caddy_command, wait_ready, write_caddy_files
 from subclaw.store.cluster import cluster_command, make_cluster
 from subclaw.store.database import Role, open_database
 from subclaw.store.notify import workers_alive
@@ -93,8 +93,7 @@ def _make_ready(settings: Settings, home: Home, port: int) -> None:
     """Make what the gateway and the router need before they start, and note for commands which models can be asked."""
     home.providers_file.write_text(" ".join(usable_providers(settings.upstreams)), encoding="utf-8")
     ensure_key(home.keys, user_id(EGRESS_USER), group_id(EGRESS_USER))
-    spare_waiting_connections()
-    write_caddy_files(caddy_settings(settings, port), user_id=user_id(CADDY_USER), group_id=group_id(CONTROL_USER))
+    write_caddy_files(caddy_settings(settings, port), user_id=user_id(CADDY_USER), group_id=group_id(CADDY_USER))
 
 
 def _database(home: Home, environment: Mapping[str, str]) -> Process:
@@ -147,9 +146,8 @@ def _processes(settings: Settings, home: Home, port: int, environment: Mapping[s
             name="caddy",
             command=caddy.argv,
             environment={**apart, **caddy.environment},
-            ready=lambda: wait_ready(router.admin_socket),
+            ready=lambda: wait_ready(router),
             user=CADDY_USER,
-            file_mask=caddy.umask,
             capabilities=("net_bind_service",) if port < FIRST_FREE_PORT else (),
         ),
         python("worker", CONTROL_USER, lambda: _worker_ready(settings), niceness=WORKER_NICENESS),

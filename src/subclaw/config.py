@@ -17,6 +17,7 @@ from subclaw.models.choice import DEFAULT_MODELS, DEMO, ModelChoice, parse_choic
 DEFAULT_HOME = Path("/var/lib/subclaw")
 DEFAULT_CACHE = Path("/var/cache/subclaw")
 DEFAULT_PORT = 8080
+LOCALHOST = "localhost"
 HOME_LIMIT_CHARACTERS = 60
 """Longest path of the state folder: unix sockets lie below it, and theirs may have 107 characters."""
 
@@ -41,6 +42,7 @@ _PLAIN_VARIABLES = (
     "SUBCLAW_HOME",
     "SUBCLAW_CACHE",
     "SUBCLAW_DOMAIN",
+    "SUBCLAW_SITES_DOMAIN",
     "SUBCLAW_PORT",
     "SUBCLAW_LISTEN",
     "SUBCLAW_PUBLIC_URL",
@@ -61,6 +63,7 @@ _PLAIN_VARIABLES = (
 class Settings:
     """What the operator decided.
 
+    `domain` is the control plane's hostname; tenants' sites lie below `sites_domain`, which is apart from it.
     `port` is None until one is chosen; `pool_size` machines are kept waiting. `authorities` is a file of certificate
     authorities that the gateway believes beside the system's, `name_servers` (`10.0.0.53:53`) are asked instead of the
     host's. `environment` is for child processes, keyless.
@@ -69,6 +72,7 @@ class Settings:
     home: Path
     cache: Path
     domain: str
+    sites_domain: str
     listen: str
     port: int | None
     public_url: str | None
@@ -91,10 +95,12 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     secrets = {name for variable, name in KEY_VARIABLES.items() if environ.get(variable)}
     secrets |= set(filter(None, environ.get(_SECRETS, "").split(",")))
     channels = registry.read_channels(given)
+    domain = _domain("SUBCLAW_DOMAIN", given.get("SUBCLAW_DOMAIN", LOCALHOST))
     return Settings(
         home=_home(given),
         cache=Path(given.get("SUBCLAW_CACHE", DEFAULT_CACHE)).absolute(),
-        domain=_domain(given.get("SUBCLAW_DOMAIN", "localhost")),
+        domain=domain,
+        sites_domain=_sites_domain(domain, given.get("SUBCLAW_SITES_DOMAIN", "")),
         listen=_listen(given.get("SUBCLAW_LISTEN", "127.0.0.1")),
         port=_port(given["SUBCLAW_PORT"]) if "SUBCLAW_PORT" in given else None,
         public_url=read_base_url(given, "SUBCLAW_PUBLIC_URL", ""),
@@ -180,11 +186,32 @@ def _name_servers(text: str) -> tuple[str, ...]:
     return servers
 
 
-def _domain(text: str) -> str:
+def _domain(name: str, text: str) -> str:
     label = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
     if not re.fullmatch(rf"{label}(\.{label})*", text) or len(text) > 190:
-        raise Invalid(f"SUBCLAW_DOMAIN is {text!r}; it must be a hostname in small letters, such as example.org.")
+        raise Invalid(f"{name} is {text!r}; it must be a hostname in small letters, such as example.org.")
     return text
+
+
+def _sites_domain(domain: str, text: str) -> str:
+    """Return the domain of the sites: one that shares no cookies with the control plane.
+
+    A page may set cookies for every domain above its own but public suffixes, and browsers take `localhost` for one.
+    """
+    if not text and domain == LOCALHOST:
+        return domain
+    if not text:
+        raise Invalid(
+            f"SUBCLAW_DOMAIN is {domain}, so SUBCLAW_SITES_DOMAIN must be set, too: to a domain of its own for the "
+            "tenants' sites, such as example-sites.net. A page of a tenant's must not share cookies with your console."
+        )
+    sites = _domain("SUBCLAW_SITES_DOMAIN", text)
+    if sites != LOCALHOST and (sites == domain or sites.endswith(f".{domain}") or domain.endswith(f".{sites}")):
+        raise Invalid(
+            f"SUBCLAW_SITES_DOMAIN is {sites} and SUBCLAW_DOMAIN is {domain}: one lies in the other, so a tenant's "
+            "page could set cookies for your console. Use a domain of its own for the sites."
+        )
+    return sites
 
 
 def _models(given: Mapping[str, str], secrets: Collection[str]) -> tuple[Upstream, ...]:

@@ -88,9 +88,9 @@ class Home:
         return self.path / "caddy"
 
     @property
-    def caddy_socket(self) -> Path:
-        """The router's admin API."""
-        return self.path / "run" / "caddy" / "admin.sock"
+    def sites(self) -> Path:
+        """What the router serves: a folder a hostname."""
+        return self.path / "sites"
 
     @property
     def web_socket(self) -> Path:
@@ -195,6 +195,7 @@ def prepare_home(home: Home) -> None:
         (home.host_socket.parent, "root", CONTROL_USER, 0o2750),
         (home.doors, "root", CADDY_USER, 0o2750),
         (home.releases, CONTROL_USER, CADDY_USER, 0o2750),
+        (home.sites, CONTROL_USER, CADDY_USER, 0o2750),
         (home.web_socket.parent, CONTROL_USER, CADDY_USER, 0o2750),
         (home.console_key.parent, "root", CONTROL_USER, 0o2750),
     )

@@ -13,16 +13,9 @@ from typing import Any
 
 import h11
 
-from subclaw.routes.admin import ask
-from subclaw.routes.caddy import CaddyRoutes
-from subclaw.routes.config import ROUTES_PATH, CaddySettings
-from subclaw.routes.process import (
-    caddy_command,
-    check_port,
-    spare_waiting_connections,
-    wait_ready,
-    write_caddy_files,
-)
+from subclaw.routes.config import CaddySettings
+from subclaw.routes.folders import FolderRoutes
+from subclaw.routes.process import caddy_command, check_port, wait_ready, write_caddy_files
 from subclaw.testing.serving import free_port
 
 NOBODY = 65534
@@ -34,9 +27,8 @@ class RunningCaddy:
 
     folder: Path
     settings: CaddySettings
-    routes: CaddyRoutes
+    routes: FolderRoutes
     process: asyncio.subprocess.Process | None = None
-    spares_connections: bool = False
     errors: Path = field(init=False)
 
     def __post_init__(self) -> None:
@@ -44,37 +36,31 @@ class RunningCaddy:
 
     async def start(self) -> None:
         user = NOBODY if os.getuid() == 0 else None
-        write_caddy_files(self.settings, user_id=user or os.getuid(), group_id=os.getgid())
+        write_caddy_files(self.settings, user_id=user or os.getuid(), group_id=user or os.getgid())
         check_port(self.settings)
-        self.spares_connections = spare_waiting_connections()
         command = caddy_command(self.settings)
         with self.errors.open("ab") as errors:
             self.process = await asyncio.create_subprocess_exec(
                 *command.argv,
                 env=dict(command.environment),
                 cwd=command.folder,
-                umask=command.umask,
                 stderr=errors,
                 user=user,
                 group=user,
                 extra_groups=None if user is None else [],
             )
-        await wait_ready(self.settings.admin_socket, timeout_s=15)
+        await wait_ready(self.settings, timeout_s=15)
 
     async def kill(self) -> None:
         if self.process and self.process.returncode is None:
             self.process.kill()
             await self.process.wait()
 
-    async def route_ids(self) -> list[str | None]:
-        reply = await ask(self.settings.admin_socket, "GET", ROUTES_PATH)
-        return [route.get("@id") for route in reply.json()]
-
     async def get(self, hostname: str, target: str = "/", **more: Any) -> "Answer":
         return await get(self.settings.port, hostname, target, **more)
 
     async def shows(self, hostname: str, text: str = "", *, status: int = 200) -> None:
-        """Visit until a change of the routes is in force, which takes milliseconds from the admin API's answer."""
+        """Visit until a site shows what it should."""
         async with asyncio.timeout(5):
             while True:
                 with contextlib.suppress(ConnectionResetError):
@@ -84,16 +70,21 @@ class RunningCaddy:
 
 
 @contextlib.asynccontextmanager
-async def running_caddy(*, domain: str = "localhost") -> AsyncIterator[RunningCaddy]:
+async def running_caddy(*, domain: str = "localhost", sites_domain: str = "localhost") -> AsyncIterator[RunningCaddy]:
     folder = _short_folder()
     settings = CaddySettings(
         domain=domain,
+        sites_domain=sites_domain,
         port=free_port(),
         control_socket=folder / "control.sock",
-        admin_socket=folder / "admin" / "caddy.sock",
         state=folder / "state",
+        sites=folder / "sites",
+        doors=folder / "doors",
     )
-    caddy = RunningCaddy(folder=folder, settings=settings, routes=CaddyRoutes(settings))
+    for place in (settings.sites, settings.doors):
+        place.mkdir(mode=0o755)
+    routes = FolderRoutes(settings.sites, doors=settings.doors)
+    caddy = RunningCaddy(folder=folder, settings=settings, routes=routes)
     try:
         await caddy.start()
         yield caddy

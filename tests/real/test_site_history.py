@@ -13,9 +13,9 @@ from subclaw.core.errors import Denied, Invalid, NotFound
 from subclaw.core.site import VERSIONS_KEPT, DynamicSite, SiteContent, StaticSite
 from subclaw.core.site_words import NO_SITE, NOTHING_AFTER, NOTHING_BEFORE
 from subclaw.core.tenant import TenantId
-from subclaw.routes.following import keep_following
 from subclaw.store.database import Database, DatabaseAddress, Role, open_database
 from subclaw.store.sites import StoreSiteHistory, StoreSites
+from subclaw.store.visitors import set_private
 from subclaw.tools.site_history import history_actions
 
 ONE, TWO, THREE = (StaticSite(release=digit * 64) for digit in "123")
@@ -157,30 +157,21 @@ def test_without_a_site_words_say_so(address: DatabaseAddress) -> None:
     run(scenario, address)
 
 
-class Followed:
-    """Notes what it is told to follow."""
-
-    def __init__(self) -> None:
-        self.restored = asyncio.Event()
-        self.tenants: asyncio.Queue[TenantId] = asyncio.Queue()
-
-    async def restore_routes(self) -> int:
-        self.restored.set()
-        return 0
-
-    async def follow(self, tenant_id: TenantId) -> None:
-        self.tenants.put_nowait(tenant_id)
-
-
 def test_the_router_hears_of_every_change(address: DatabaseAddress) -> None:
     async def scenario(database: Database) -> None:
-        tenant, followed = await ann(database, address), Followed()
-        following = asyncio.create_task(keep_following(address, followed))
-        await followed.restored.wait()
+        tenant = await ann(database, address)
         await publish(database, tenant, ONE, TWO)
-        await act(database, tenant, "undo")
-        assert [await followed.tenants.get() for _ in range(3)] == [tenant] * 3
-        following.cancel()
+        async with open_database(address, Role.OPERATOR, size=1) as operator:
+            sites = StoreSites(database, operator)
+            known = (await sites.changes("")).mark
+            await act(database, tenant, "undo")
+            changes = await sites.changes(known)
+            assert [(site.tenant_id, site.content) for site in changes.sites] == [(tenant, ONE)]
+            await set_private(database, tenant, b"0" * 32)
+            private = await sites.changes(changes.mark)
+            assert [site.is_private for site in private.sites] == [True]
+            await set_private(database, tenant, None)
+            assert [site.is_private for site in (await sites.changes(private.mark)).sites] == [False]
 
     run(scenario, address)
 
@@ -191,26 +182,22 @@ def test_the_operator_takes_a_site_down_and_restores_it(address: DatabaseAddress
     console = Console(file=output, width=200)
 
     async def scenario(database: Database) -> None:
-        tenant, followed = await ann(database, address), Followed()
+        tenant = await ann(database, address)
         with pytest.raises(NotFound, match="nobody"):
             await take_site_down(settings, console, "nobody")
         await publish(database, tenant, ONE)
-        following = asyncio.create_task(keep_following(address, followed))
-        await followed.restored.wait()
         async with open_database(address, Role.OPERATOR, size=1) as operator:
             sites = StoreSites(database, operator)
             name = await sites.name_of(tenant)
             await take_site_down(settings, console, name)
-            assert [site.is_paused for site in await sites.all_sites()] == [True]
+            assert [site.is_paused for site in (await sites.changes("")).sites] == [True]
             with pytest.raises(Denied, match="taken the site down"):
                 await sites.name_of(tenant)
             await list_sites(settings, console, limit=10, only_down=True, as_json=False)
             await restore_site(settings, console, name)
-            assert [site.is_paused for site in await sites.all_sites()] == [False]
+            assert [site.is_paused for site in (await sites.changes("")).sites] == [False]
             assert await sites.name_of(tenant) == name
-        assert [await followed.tenants.get() for _ in range(2)] == [tenant] * 2
         await list_sites(settings, console, limit=10, only_down=True, as_json=False)
-        following.cancel()
         assert f"subclaw sites restore {name}" in output.getvalue()
         assert output.getvalue().count("folder") == 1
         assert "No site was taken down." in output.getvalue()

@@ -38,15 +38,18 @@ REPLIED = ModelReplied(
 
 OF_WORKERS = (
     "admit",
+    "allow_certificate",
     "charge_segments",
     "choose_name",
     "claim",
+    "claim_domain_checks",
     "claim_due",
     "claim_outbox",
     "claim_preparations",
     "claim_unknown",
     "claim_untold",
     "completions_of_turn",
+    "domain_is_held",
     "expired_approvals",
     "file_piece",
     "fire_claimed",
@@ -69,6 +72,7 @@ OF_WORKERS = (
     "strangers_lately",
     "tell_claimed",
     "tenant_of_name",
+    "touch_site",
     "turn_away_person",
     "unmoved_names",
 )
@@ -78,11 +82,15 @@ OF_TRIGGERS = (
     "charge_machine",
     "charge_usage",
     "count_change",
+    "count_site_change",
+    "count_site_loss",
+    "count_site_move",
     "forget_minted",
     "forget_usage",
     "free_completion",
     "free_reservation",
     "leave_account",
+    "next_site_generation",
     "note_warning",
     "return_segments",
     "revoke_grant",
@@ -369,7 +377,7 @@ def test_sites_switch_and_are_listed_for_the_router(address: DatabaseAddress) ->
             assert await sites.name_of(tenant) == "name-a"
             for content in (StaticSite(release="abc"), DynamicSite(port=8000)):
                 await sites.publish(tenant, content)
-                (site,) = await sites.all_sites()
+                (site,) = (await sites.changes("")).sites
                 assert (site.name, site.content) == ("name-a", content)
             with pytest.raises(NotFound):
                 await sites.name_of(TenantId(tenant + 1))

@@ -23,7 +23,7 @@ from subclaw.core.event import ModelReplied, TurnStarted
 from subclaw.core.intake_limits import SUSPENDED
 from subclaw.core.machine import MachineState
 from subclaw.core.schedule import ScheduleMode
-from subclaw.core.site import StaticSite
+from subclaw.core.site import SiteChanges, StaticSite
 from subclaw.store import conversations
 from subclaw.store.database import Database, DatabaseAddress, LeaseLost, Role, open_database
 from subclaw.store.machines import StoreMachineLedger
@@ -198,14 +198,16 @@ def test_its_site_is_paused_and_nothing_is_published(address: DatabaseAddress) -
         async with open_database(address, Role.OPERATOR, size=1) as operator:
             sites = StoreSites(database, operator)
             await sites.publish(tenant_id, StaticSite(release="r"))
-            assert await sites.paused() == ""
+            known = (await sites.changes("")).mark
+            assert await sites.changes(known) == SiteChanges(mark=known, sites=[], are_all=False)
             await suspended(address, WEB)
-            assert [site.is_paused for site in await sites.all_sites()] == [True]
-            assert await sites.paused() != ""
+            paused = await sites.changes(known)
+            assert [site.is_paused for site in paused.sites] == [True]
             with pytest.raises(Denied, match="paused"):
                 await sites.name_of(tenant_id)
             await resumed(address, WEB)
-            assert ([site.is_paused for site in await sites.all_sites()], await sites.paused()) == ([False], "")
+            resumed_since = await sites.changes(paused.mark)
+            assert ([site.is_paused for site in resumed_since.sites], resumed_since.are_all) == ([False], False)
 
     run(scenario, address)
 

@@ -23,6 +23,7 @@ class Upstream:
         self.next_event: asyncio.Queue[str] = asyncio.Queue(maxsize=10)
         self.stream_left = asyncio.Event()
         self.posts = 0
+        self.refuses = False
         self.app = Starlette(
             routes=[
                 Route("/events", self._events),
@@ -33,7 +34,9 @@ class Upstream:
         )
 
     async def _page(self, request: Request) -> Response:
-        return JSONResponse({"name": self.name, "path": request.url.path, **dict(request.headers)})
+        told = {"name": self.name, "path": request.url.path, **dict(request.headers)}
+        dates = {"Last-Modified": request.headers.get("if-modified-since", "never")} if told["path"] == "/dated" else {}
+        return JSONResponse(told, 403 if self.refuses else 200, dates)
 
     async def _post(self, request: Request) -> Response:
         self.posts += 1

@@ -30,14 +30,16 @@ def caddy_settings(settings: Settings, port: int) -> CaddySettings:
     home = Home(settings.home)
     return CaddySettings(
         domain=settings.domain,
+        sites_domain=settings.sites_domain,
         port=port,
         listen=(settings.listen,),
         control_socket=home.web_socket,
-        admin_socket=home.caddy_socket,
         state=home.caddy,
+        sites=home.sites,
+        doors=home.doors,
     )
 
 
 def site_address(settings: Settings, port: int) -> SiteAddress:
     """Return where tenants' sites are."""
-    return SiteAddress(domain=settings.domain, port=port)
+    return SiteAddress(domain=settings.sites_domain, port=port)

@@ -30,6 +30,7 @@ from subclaw.handover.router import HandoverSettings, handover_router
 from subclaw.home import Home
 from subclaw.machines.host_client import HostClient
 from subclaw.pages.files import files_router
+from subclaw.routes.process import local_address
 from subclaw.routes.unpublished import unpublished_router
 from subclaw.sockets import bind_unix
 from subclaw.store.access import StoreAccess
@@ -119,7 +120,7 @@ def _console_settings(settings: Settings, port: int, inside: Inside, database: D
         parts={
             "Machine host": home.host_socket,
             "Egress gateway": home.egress_socket,
-            "Router": home.caddy_socket,
+            "Router": (local_address(settings.listen), port),
         },
         examine=functools.partial(
             examine_channels, settings.channels, ways, inside.public_url, limit_s=EXAMINATION_LIMIT_S

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from subclaw.agent_file import read_agent
 from subclaw.api.completions import serve_completions
-from subclaw.app.addresses import caddy_settings, database_address, public_url, site_address
+from subclaw.app.addresses import database_address, public_url, site_address
 from subclaw.app.channels import outside
 from subclaw.app.intake import make_intake
 from subclaw.app.tools import built_in_toolbox
@@ -25,11 +25,10 @@ from subclaw.harness.defaults import default_files
 from subclaw.home import Home
 from subclaw.machines.host_client import HostClient
 from subclaw.models.by_name import ModelsByName
-from subclaw.routes.caddy import CaddyRoutes, keep_routes
-from subclaw.routes.following import keep_following
+from subclaw.routes.folders import FolderRoutes
 from subclaw.routes.hostname import site_hostname, site_url
 from subclaw.routes.newcomers import keep_newcomers
-from subclaw.routes.publisher import SitePublisher
+from subclaw.routes.publisher import SitePublisher, keep_routes
 from subclaw.routes.releases import Releases
 from subclaw.schedules.reminders import keep_time
 from subclaw.store.access import StoreAccess
@@ -63,13 +62,11 @@ async def run_worker(settings: Settings, port: int) -> None:
         operator = await stack.enter_async_context(open_database(address, Role.OPERATOR, size=1))
         machines = await stack.enter_async_context(HostClient(home.host_socket))
         gateway = await stack.enter_async_context(gateway_client(home.egress_socket, connections=TURNS_AT_ONCE))
-        routes = CaddyRoutes(caddy_settings(settings, port))
         sites = site_address(settings, port)
-        stored_sites = StoreSites(database, operator)
         publisher = SitePublisher(
             releases=Releases(home.releases),
-            routes=routes,
-            sites=stored_sites,
+            routes=FolderRoutes(home.sites, doors=home.doors),
+            sites=StoreSites(database, operator),
             doors=machines,
             address=sites,
         )
@@ -78,7 +75,7 @@ async def run_worker(settings: Settings, port: int) -> None:
             return site_url(site_hostname(tenant_name, sites.domain), port=sites.port)
 
         async def site_url_of(tenant_id: TenantId) -> str:
-            return url_of(await stored_sites.name_of(tenant_id))
+            return url_of(await publisher.name_of(tenant_id))
 
         async def reload(caller: Caller) -> Reloaded:
             return await tailor.reload(caller)
@@ -149,8 +146,7 @@ async def run_worker(settings: Settings, port: int) -> None:
             group.create_task(keep_listening(settings.channels, ways, address))
             group.create_task(keep_time(database, address, read_in_place=READ_IN_PLACE))
             group.create_task(keep_deadlines(database, read_in_place=READ_IN_PLACE))
-            group.create_task(keep_following(address, publisher))
-            group.create_task(keep_routes(routes, publisher.restore_routes, mark=stored_sites.paused))
+            group.create_task(keep_routes(publisher))
             ahead = machines if agent.onboarding.prepare_machine else None
             group.create_task(keep_newcomers(database, address, machines=ahead, move=publisher.move))
             group.create_task(serve_completions(home.completions_socket, completions))

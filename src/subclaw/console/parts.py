@@ -42,15 +42,22 @@ async def put_to_sleep(machines: AwakeMachines, tenant_id: TenantId) -> None:
             await machines.sleep(tenant_id)
 
 
-async def answering(parts: Mapping[str, Path]) -> Mapping[str, bool]:
-    """Tell of each part whether its unix socket takes a connection."""
+Listener = Path | tuple[str, int]
+"""Where a part listens: a unix socket, or an address of this host and a port."""
+
+
+async def answering(parts: Mapping[str, Listener]) -> Mapping[str, bool]:
+    """Tell of each part whether it takes a connection."""
     return dict(zip(parts, await asyncio.gather(*map(_answers, parts.values())), strict=True))
 
 
-async def _answers(socket: Path) -> bool:
+async def _answers(listener: Listener) -> bool:
     try:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
-            _, writer = await asyncio.open_unix_connection(socket)
+            if isinstance(listener, Path):
+                _, writer = await asyncio.open_unix_connection(listener)
+            else:
+                _, writer = await asyncio.open_connection(*listener)
     except (OSError, TimeoutError):
         return False
     writer.close()

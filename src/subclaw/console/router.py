@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from fastapi import APIRouter, Depends
 from starlette.requests import Request
@@ -10,7 +9,7 @@ from starlette.responses import RedirectResponse, Response
 
 from subclaw.console.answer import FOLDER, Render, console_route, page_renderer
 from subclaw.console.gate import add_gate, signed_in
-from subclaw.console.parts import AwakeMachines, answering, awake_machines, put_to_sleep
+from subclaw.console.parts import AwakeMachines, Listener, answering, awake_machines, put_to_sleep
 from subclaw.console.request import before, check_id, check_origin, chosen, form, prefix
 from subclaw.core.channel_report import ChannelReport
 from subclaw.core.errors import NotFound
@@ -34,7 +33,7 @@ class ConsoleSettings:
     """What the console is told of its box.
 
     `key_hash` is `access.hash_key` of the operator's key; `public_url` is where people reach the control plane, without
-    a path; `model` and `channels` say in words what answers, and where; `parts` are the unix sockets of what runs
+    a path; `model` and `channels` say in words what answers, and where; `parts` say where what runs listens
     beside, by name. `examine` asks what the channels' providers say.
     """
 
@@ -43,7 +42,7 @@ class ConsoleSettings:
     title: str
     model: str
     channels: tuple[str, ...]
-    parts: Mapping[str, Path]
+    parts: Mapping[str, Listener]
     examine: Callable[[], Awaitable[Sequence[ChannelReport]]]
 
 

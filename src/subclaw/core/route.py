@@ -10,29 +10,19 @@ from subclaw.core.tenant import TenantId
 
 
 @dataclass(frozen=True, kw_only=True)
-class FolderRoute:
-    """Serve the files of a folder on this host."""
+class Route:
+    """What a hostname serves: the files of a folder on this host, or what answers at a unix socket, its door.
+
+    With both the door answers, and the folder is there for when it may not. `door` is in Caddy's notation:
+    `unix//run/1-80.sock`. A route that `is_paused` is a plain page; one that `is_private` is served to those whom the
+    control plane lets in.
+    """
 
     hostname: str
-    folder: Path
-
-
-@dataclass(frozen=True, kw_only=True)
-class SocketRoute:
-    """Pass requests on to a unix socket. `address` is in Caddy's notation: `unix//run/1-80.sock`."""
-
-    hostname: str
-    address: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class PausedRoute:
-    """Answer with a plain page: the tenant is suspended."""
-
-    hostname: str
-
-
-Route = FolderRoute | SocketRoute | PausedRoute
+    folder: Path | None = None
+    door: str = ""
+    is_paused: bool = False
+    is_private: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,15 +27,18 @@ SiteContent = StaticSite | DynamicSite
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """A tenant's site. `name` is the first label of its hostname.
+    """A tenant's site. `name` is the first label of its hostname; `custom_hostnames` are verified ones of its own.
 
-    One that is paused, since its tenant is suspended or the operator took it down, is not shown.
+    One that is paused, since its tenant is suspended or the operator took it down, is not shown; one that is private
+    is shown to those whom the control plane lets in.
     """
 
     tenant_id: TenantId
     name: str
     content: SiteContent
+    custom_hostnames: tuple[str, ...] = ()
     is_paused: bool = False
+    is_private: bool = False
 
 
 VERSIONS_KEPT = 10
@@ -72,3 +75,15 @@ class SiteHistory(Protocol):
     async def redo(self, tenant_id: TenantId) -> int | None:
         """Serve what was last published upon the present version; the number, or None. Errors: `Unavailable`."""
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteChanges:
+    """What the router does not know yet. With `mark` it says what it knows then.
+
+    If they `are_all`, `sites` has every site there is, and what is not among them is gone.
+    """
+
+    mark: str
+    sites: Sequence[Site]
+    are_all: bool

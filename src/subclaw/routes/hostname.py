@@ -14,9 +14,14 @@ def parse_hostname(text: str) -> str:
     Errors: `Invalid` for everything else, wildcards, placeholders, ports and trailing dots included.
     """
     hostname = text.lower()
-    if len(hostname) > _LIMIT_CHARACTERS or not all(_LABEL.fullmatch(label) for label in hostname.split(".")):
+    if not is_hostname(hostname):
         raise Invalid("That is not a hostname.", internal="a hostname breaks the rules of RFC 1123")
     return hostname
+
+
+def is_hostname(text: str) -> bool:
+    """Say whether a text is a hostname as `parse_hostname` returns it."""
+    return len(text) <= _LIMIT_CHARACTERS and all(_LABEL.fullmatch(label) for label in text.split("."))
 
 
 def site_hostname(name: str, domain: str) -> str:

@@ -41,5 +41,5 @@ _NOTHING = "Nothing here yet", "No site has been published at this address."
 NOTHING_HERE = _page(*_NOTHING)
 NOT_FOUND = _page("Page not found", "This site has no page at this address.")
 WAKING = _page("One moment", "This site is waking up. The page tries again by itself.", again_after_s=5)
-PAUSED = _page("This site is paused", "Whoever runs this host has paused it for now.")
+PAUSED_PAGE = _page("This site is paused", "Whoever runs this host has paused it for now.")
 REFUSED = _page("That did not work", "The server could not answer this request.")

@@ -12,21 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from subclaw.core.errors import Denied, SubclawError, Unavailable
-from subclaw.routes.admin import ask
-from subclaw.routes.config import CaddySettings, base_config
+from subclaw.routes.config import CaddySettings, caddy_config
 
 _POLL_S = 0.02
-_MIGRATE = Path("/proc/sys/net/ipv4/tcp_migrate_req")
 
 
 @dataclass(frozen=True, kw_only=True)
 class CaddyCommand:
-    """What the supervisor starts. `umask` leaves the admin socket to its owner and group: mode 0770."""
+    """What the supervisor starts."""
 
     argv: tuple[str, ...]
     environment: Mapping[str, str]
     folder: Path
-    umask: int = 0o007
 
 
 def caddy_command(settings: CaddySettings, *, program: str = "/usr/bin/caddy") -> CaddyCommand:
@@ -48,20 +45,17 @@ def config_file(settings: CaddySettings) -> Path:
 
 
 def write_caddy_files(settings: CaddySettings, *, user_id: int, group_id: int) -> None:
-    """Make Caddy's folders and its configuration file.
+    """Make Caddy's folder and its configuration file, for the user and the group that it runs as.
 
-    `user_id` is Caddy's; `group_id` is the group whose members may use the admin API, which is all that guards it. The
-    admin folder is Caddy's and sets its group on the socket, which `CaddyCommand.umask` opens to that group alone.
-    Errors: `Unavailable` in words, if the folders cannot be written.
+    Errors: `Unavailable` in words, if the folder cannot be written.
     """
     try:
-        for folder, mode in ((settings.state, 0o750), (settings.admin_socket.parent, 0o2750)):
-            folder.mkdir(parents=True, exist_ok=True)
-            os.chown(folder, user_id, group_id)
-            folder.chmod(mode)
+        settings.state.mkdir(parents=True, exist_ok=True)
+        os.chown(settings.state, user_id, group_id)
+        settings.state.chmod(0o750)
         file = config_file(settings)
         written = file.with_suffix(".new")
-        written.write_text(json.dumps(base_config(settings), indent=1) + "\n")
+        written.write_text(json.dumps(caddy_config(settings), indent=1) + "\n")
         os.chown(written, user_id, group_id)
         written.chmod(0o640)
         written.replace(file)
@@ -113,33 +107,26 @@ def _port_denied(port: int) -> Denied:
     return Denied(f"Port {port} may not be used without root: set SUBCLAW_PORT to one from 1024 up.")
 
 
-def spare_waiting_connections() -> bool:
-    """Have the kernel hand connections that a closing listener has not accepted yet to its successor (Linux 5.14).
-
-    Caddy opens its port anew at every change of a route, next to the old listener (`SO_REUSEPORT`), and closes that;
-    without this, whoever connects in the same instant is reset. Needs root, holds for the whole network namespace, and
-    concerns nobody but programs that share a port in that way. Returns whether it is so now.
-    """
-    try:
-        if _MIGRATE.read_text().strip() != "1":
-            _MIGRATE.write_text("1\n")
-    except OSError:
-        return False
-    return True
-
-
-async def wait_ready(admin_socket: Path, *, timeout_s: float = 10.0) -> None:
-    """Wait until Caddy serves its configuration. Errors: `Unavailable` when the time is over."""
+async def wait_ready(settings: CaddySettings, *, timeout_s: float = 10.0) -> None:
+    """Wait until Caddy takes connections. Errors: `Unavailable` when the time is over."""
     try:
         async with asyncio.timeout(timeout_s):
-            while not await _ready(admin_socket):  # noqa: ASYNC110 - another process's state is asked for, not ours
+            while not await _takes_connections(settings):  # noqa: ASYNC110 - another process's state
                 await asyncio.sleep(_POLL_S)
     except TimeoutError as error:
         raise Unavailable(f"The web server (Caddy) was not ready within {timeout_s:g} s.") from error
 
 
-async def _ready(admin_socket: Path) -> bool:
+async def _takes_connections(settings: CaddySettings) -> bool:
+    address = local_address(settings.listen[0] if settings.listen else "")
     try:
-        return (await ask(admin_socket, "GET", "/id/control/terminal", timeout_s=2.0)).status == 200
-    except Unavailable:
+        _, writer = await asyncio.open_connection(address, settings.port)
+    except OSError:
         return False
+    writer.close()
+    return True
+
+
+def local_address(listen: str) -> str:
+    """Return the address at which this host itself reaches what listens at an address."""
+    return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen, listen)

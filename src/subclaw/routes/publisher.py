@@ -1,7 +1,7 @@
 """Publishing: a tenant's folder or port becomes what visitors of its hostname get.
 
 Always in this order: the release is on disk, the row says so, the router follows. Killed between any two of these, the
-rows say what should be there, and `restore_routes` makes it so.
+rows say what should be there, and `keep_routes` makes it so.
 """
 
 import asyncio
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from subclaw.core.errors import Invalid, SubclawError, Unavailable
-from subclaw.core.route import FolderRoute, PausedRoute, Published, Route, SocketRoute
-from subclaw.core.site import DynamicSite, Site, SiteContent, StaticSite
+from subclaw.core.route import Published, Route
+from subclaw.core.site import DynamicSite, Site, SiteChanges, SiteContent, StaticSite
 from subclaw.core.tenant import TenantId
 from subclaw.routes.hostname import site_hostname, site_url
 from subclaw.routes.releases import Releases
@@ -34,16 +34,12 @@ class SiteStore(Protocol):
         """Store what visitors get from now on, as a version of the site. Errors: `NotFound`, `Unavailable`."""
         ...
 
-    async def all_sites(self) -> Sequence[Site]:
-        """Return the sites of all tenants. Errors: `Unavailable`."""
+    async def changes(self, mark: str) -> SiteChanges:
+        """Return which sites changed since the routes of a mark were made. Errors: `Unavailable`."""
         ...
 
     async def site_of(self, tenant_id: TenantId) -> Site | None:
         """Return a tenant's site, if it has one. Errors: `Unavailable`."""
-        ...
-
-    async def paused(self) -> str:
-        """Return a mark of which sites are paused: equal exactly if these are. Errors: `Unavailable`."""
         ...
 
 
@@ -56,7 +52,7 @@ class Doors(Protocol):
 
 
 class Routes(Protocol):
-    """The router: `CaddyRoutes`."""
+    """The router: `FolderRoutes`."""
 
     async def put(self, route: Route) -> None:
         """Add or replace a hostname's route."""
@@ -68,6 +64,14 @@ class Routes(Protocol):
 
     async def replace_all(self, routes: Iterable[Route], mark: str) -> None:
         """Make these the only routes, and leave a mark by which they are known."""
+        ...
+
+    async def note(self, mark: str) -> None:
+        """Leave another mark, once what changed since the last one is put."""
+        ...
+
+    async def mark(self) -> str:
+        """Return the mark of the routes that are there; empty if there are none."""
         ...
 
 
@@ -121,12 +125,33 @@ class SitePublisher:
         up no other. Errors: `Unavailable`.
         """
         async with self._switching:
-            # The mark is older than what it marks: then what changes in between is seen, and done again.
-            mark = await self._sites.paused()
-            found = [await self._route_or_none(site) for site in await self._sites.all_sites()]
-            routes = [route for route in found if route is not None]
-            await self._routes.replace_all(routes, mark)
+            changes = await self._sites.changes("")
+            routes = [route for site in changes.sites for route in await self._routes_or_none(site)]
+            await self._routes.replace_all(routes, changes.mark)
             return len(routes)
+
+    async def follow_rows(self) -> None:
+        """Make the router serve what the rows say where they changed; all of them if one was taken away.
+
+        Errors: `Unavailable`.
+        """
+        mark = await self._routes.mark()
+        changes = await self._sites.changes(mark)
+        if changes.mark == mark:
+            return
+        if changes.are_all:
+            await self.restore_routes()
+            return
+        for site in changes.sites:
+            await self.show(site.tenant_id)
+        await self._routes.note(changes.mark)
+
+    async def show(self, tenant_id: TenantId) -> None:
+        """Make the router serve what a tenant's row says, at all its hostnames. Errors: `Unavailable`."""
+        async with self._switching:
+            site = await self._sites.site_of(tenant_id)
+            for route in await self._routes_or_none(site) if site else ():
+                await self._routes.put(route)
 
     async def move(self, tenant_id: TenantId, former_name: str) -> None:
         """Make the router serve a tenant's site under its name of now, and no more under one that it gave up.
@@ -135,48 +160,69 @@ class SitePublisher:
         """
         async with self._switching:
             site = await self._sites.site_of(tenant_id)
-            if site is None or (route := await self._route_or_none(site)) is None:
+            if site is None or not (routes := await self._routes_or_none(site)):
                 return
-            await self._routes.put(route)
+            for route in routes:
+                await self._routes.put(route)
             if site.name != former_name:
                 await self._routes.remove(site_hostname(former_name, self._address.domain))
 
-    async def follow(self, tenant_id: TenantId) -> None:
-        """Make the router serve what the rows say of one tenant's site, if it has one. Errors: `Unavailable`."""
-        async with self._switching:
-            site = await self._sites.site_of(tenant_id)
-            if site and (route := await self._route_or_none(site)):
-                await self._routes.put(route)
-
     async def _switch(self, tenant_id: TenantId, content: SiteContent, *, files: int = 0, size_bytes: int = 0) -> str:
         async with self._switching:
-            site = Site(tenant_id=tenant_id, name=await self._sites.name_of(tenant_id), content=content)
-            hostname = site_hostname(site.name, self._address.domain)
+            name = await self._sites.name_of(tenant_id)
+            site = Site(tenant_id=tenant_id, name=name, content=content)
             # A door is opened before the row names it; a release is switched to, which visitors see, after.
-            door = await self._route(site) if isinstance(content, DynamicSite) else None
+            if isinstance(content, DynamicSite):
+                await self._routes_of(site)
             await self._sites.publish(tenant_id, content, files=files, size_bytes=size_bytes)
-            await self._put(door or await self._route(site))
-        return site_url(hostname, port=self._address.port, scheme=self._address.scheme)
+            for route in await self._routes_of(await self._sites.site_of(tenant_id) or site):
+                await self._put(route)
+        return site_url(site_hostname(name, self._address.domain), port=self._address.port, scheme=self._address.scheme)
 
     async def _put(self, route: Route) -> None:
         try:
             await self._routes.put(route)
         except Unavailable as error:
-            public = "The site is saved, but the web server does not answer right now. It will show once that is back."
+            public = "The site is saved, but cannot be shown yet: the server could not write to its disk."
             raise Unavailable(public, internal=error.internal) from error
 
-    async def _route(self, site: Site) -> Route:
-        hostname = site_hostname(site.name, self._address.domain)
-        if site.is_paused:
-            return PausedRoute(hostname=hostname)
+    async def _routes_of(self, site: Site) -> Sequence[Route]:
+        """Return the routes of a site's hostnames, which all serve the same."""
+        folder, door = None, ""
         if isinstance(site.content, StaticSite):
             folder = await self._releases.switch(site.tenant_id, site.content.release)
-            return FolderRoute(hostname=hostname, folder=folder)
-        return SocketRoute(hostname=hostname, address=await self._doors.forward(site.tenant_id, site.content.port))
+        elif not site.is_paused:
+            door = await self._doors.forward(site.tenant_id, site.content.port)
+        hostnames = (site_hostname(site.name, self._address.domain), *site.custom_hostnames)
+        return [
+            Route(hostname=hostname, folder=folder, door=door, is_paused=site.is_paused, is_private=site.is_private)
+            for hostname in hostnames
+        ]
 
-    async def _route_or_none(self, site: Site) -> Route | None:
+    async def _routes_or_none(self, site: Site) -> Sequence[Route]:
         try:
-            return await self._route(site)
+            return await self._routes_of(site)
         except SubclawError as error:
             _log.error("tenant %d: its site has no route: %s", site.tenant_id, error.internal)
-            return None
+            return ()
+
+
+async def keep_routes(publisher: SitePublisher, *, interval_s: float = 0.5) -> None:
+    """Make the router serve what the rows say, now and whenever they differ, for as long as the caller lets it.
+
+    Looking costs one small query. While the database is away nothing is done but to look again.
+    """
+    is_whole = is_away = False
+    while True:
+        try:
+            if is_whole:
+                await publisher.follow_rows()
+            else:
+                _log.info("%d routes were made", await publisher.restore_routes())
+                is_whole = True
+            is_away = False
+        except SubclawError as error:
+            if not is_away:
+                _log.warning("the routes of sites cannot be kept now: %s", error.internal)
+            is_away = True
+        await asyncio.sleep(interval_s)

@@ -10,10 +10,11 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from subclaw.routes.config import ORIGINAL_URI_HEADER, UNPUBLISHED_PATH
-from subclaw.routes.hostname import site_hostname, site_url
+from subclaw.routes.config import UNPUBLISHED_PATH
+from subclaw.routes.hostname import is_hostname, site_hostname, site_url
 from subclaw.routes.pages import coming_page, nothing_page
 from subclaw.routes.publisher import SiteAddress
+from subclaw.routes.sites import ORIGINAL_URI_HEADER
 
 _HEADERS = {"Cache-Control": "no-store", "X-Robots-Tag": "noindex", "X-Content-Type-Options": "nosniff"}
 
@@ -27,7 +28,12 @@ def unpublished_router(named_tenant: NamedTenant, address: SiteAddress) -> APIRo
 
     @router.api_route(UNPUBLISHED_PATH, methods=["GET", "HEAD"])
     async def unpublished(request: Request) -> Response:
-        hostname = request.headers.get("host", "").partition(":")[0].lower().rstrip(".")
+        written = request.headers.get("host", "").partition(":")[0]
+        hostname = written.lower().rstrip(".")
+        wanted = request.headers.get(ORIGINAL_URI_HEADER, "/").lstrip("/")
+        if hostname != written and is_hostname(hostname):
+            # The router knows one spelling of a hostname, the one in which browsers send it.
+            return _lead_on(site_url(hostname, port=address.port, scheme=address.scheme) + wanted)
         name, dot, domain = hostname.partition(".")
         found = await named_tenant(name) if dot and domain == address.domain else None
         if found is None:
@@ -35,7 +41,10 @@ def unpublished_router(named_tenant: NamedTenant, address: SiteAddress) -> APIRo
         if found == name:
             return HTMLResponse(coming_page(name), headers=_HEADERS)
         root = site_url(site_hostname(found, address.domain), port=address.port, scheme=address.scheme)
-        wanted = request.headers.get(ORIGINAL_URI_HEADER, "/").lstrip("/")
-        return RedirectResponse(root + wanted, status_code=302, headers=_HEADERS)
+        return _lead_on(root + wanted)
 
     return router
+
+
+def _lead_on(url: str) -> Response:
+    return RedirectResponse(url, status_code=302, headers=_HEADERS)

@@ -22,7 +22,6 @@ class Topic(StrEnum):
     SCHEDULE = "subclaw_schedule"
     EGRESS = "subclaw_egress"
     ONBOARDING = "subclaw_onboarding"
-    SITE = "subclaw_site"
 
 
 async def listen(connection: Connection, *topics: Topic) -> None:

@@ -1,23 +1,14 @@
 """Sites: what each tenant's hostname serves."""
 
-import hashlib
 from collections.abc import Sequence
 from datetime import datetime
 
 from subclaw.core.errors import Denied, NotFound
-from subclaw.core.site import VERSIONS_KEPT, DynamicSite, Site, SiteContent, SiteVersion, StaticSite
+from subclaw.core.site import VERSIONS_KEPT, DynamicSite, Site, SiteChanges, SiteContent, SiteVersion, StaticSite
 from subclaw.core.tenant import TenantId
 from subclaw.store.database import Connection, Database
 from subclaw.store.suspension import SUSPENDED
 
-_ALL = """
-    SELECT s.tenant_id, t.name, s.release, s.port, coalesce(t.suspended_at, s.taken_down_at) IS NOT NULL
-    FROM site s JOIN tenant t ON t.id = s.tenant_id ORDER BY t.name
-"""
-_ONE = """
-    SELECT s.tenant_id, t.name, s.release, s.port, coalesce(t.suspended_at, s.taken_down_at) IS NOT NULL
-    FROM site s JOIN tenant t ON t.id = s.tenant_id WHERE t.id = %s
-"""
 _PUBLISHED = """
     SELECT t.name, s.version, CASE WHEN s.port IS NULL THEN 'folder' ELSE 'port ' || s.port END, v.files, v.size_bytes,
         to_char(s.updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'),
@@ -28,10 +19,15 @@ _PUBLISHED = """
 """
 _MAY_PUBLISH = "SELECT tenant_name(%s), is_suspended(%s), site_is_down(%s)"
 TAKEN_DOWN = "Whoever runs this has taken the site down."
-_PAUSED = """
-    SELECT t.id FROM tenant t JOIN site s ON s.tenant_id = t.id
-    WHERE coalesce(t.suspended_at, s.taken_down_at) IS NOT NULL ORDER BY t.id
+_SITES = """
+    SELECT s.tenant_id, t.name, s.release, s.port, coalesce(t.suspended_at, s.taken_down_at) IS NOT NULL,
+        EXISTS (SELECT FROM private_site p WHERE p.tenant_id = s.tenant_id),
+        ARRAY(SELECT d.hostname FROM site_domain d
+              WHERE d.tenant_id = s.tenant_id AND d.verified_at IS NOT NULL ORDER BY d.hostname)
+    FROM site s JOIN tenant t ON t.id = s.tenant_id
 """
+_SINCE = f"{_SITES} WHERE s.generation > %s ORDER BY s.generation"
+_ONE = f"{_SITES} WHERE t.id = %s"
 
 
 class StoreSites:
@@ -57,18 +53,20 @@ class StoreSites:
         values = *_columns(content), files, size_bytes, VERSIONS_KEPT
         await self._database.rows("SELECT publish_version(%s, %s, %s, %s, %s, %s)", tenant_id, *values)
 
-    async def all_sites(self) -> Sequence[Site]:
-        """Return the sites of all tenants, for the router. Errors: `Unavailable`."""
-        return [_site(*row) for row in await self._operator.rows(_ALL)]
+    async def changes(self, mark: str) -> SiteChanges:
+        """See `routes.publisher.SiteStore.changes`. A mark is the generation of the rows that routes were made of.
+
+        It is read before them: what changes in between is seen again.
+        """
+        ((generation, whole),) = await self._operator.rows("SELECT generation, whole FROM site_generation")
+        known = int(mark) if mark.isdecimal() else -1
+        are_all = not whole <= known <= generation
+        sites = [_site(*row) for row in await self._operator.rows(_SINCE, -1 if are_all else known)]
+        return SiteChanges(mark=str(generation), sites=sites, are_all=are_all)
 
     async def site_of(self, tenant_id: TenantId) -> Site | None:
         """Return a tenant's site, if it has one. Errors: `Unavailable`."""
         return next((_site(*row) for row in await self._operator.rows(_ONE, tenant_id)), None)
-
-    async def paused(self) -> str:
-        """See `routes.publisher.SiteStore.paused`."""
-        ids = ",".join(str(id) for (id,) in await self._operator.rows(_PAUSED))
-        return hashlib.sha256(ids.encode()).hexdigest() if ids else ""
 
 
 class StoreSiteHistory:
@@ -170,5 +168,20 @@ def _version(
     )
 
 
-def _site(tenant_id: int, name: str, release: str | None, port: int | None, is_paused: bool) -> Site:
-    return Site(tenant_id=TenantId(tenant_id), name=name, content=_content(release, port), is_paused=is_paused)
+def _site(
+    tenant_id: int,
+    name: str,
+    release: str | None,
+    port: int | None,
+    is_paused: bool,
+    is_private: bool,
+    hostnames: Sequence[str],
+) -> Site:
+    return Site(
+        tenant_id=TenantId(tenant_id),
+        name=name,
+        content=_content(release, port),
+        custom_hostnames=tuple(hostnames),
+        is_paused=is_paused,
+        is_private=is_private,
+    )

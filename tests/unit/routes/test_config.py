@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from subclaw.core.errors import Denied, Invalid, Unavailable
-from subclaw.core.route import FolderRoute, SocketRoute
-from subclaw.routes.config import SERVER, CaddySettings, base_config, config_with, route_config
+from subclaw.routes.config import SERVER, CaddySettings, caddy_config
 from subclaw.routes.hostname import parse_hostname, site_hostname, site_url
 from subclaw.routes.process import explain_end
 
@@ -14,10 +13,12 @@ from subclaw.routes.process import explain_end
 def settings(**changes: object) -> CaddySettings:
     values: dict[str, object] = {
         "domain": "localhost",
+        "sites_domain": "localhost",
         "port": 8080,
         "control_socket": Path("/run/control.sock"),
-        "admin_socket": Path("/run/admin/caddy.sock"),
         "state": Path("/state"),
+        "sites": Path("/sites"),
+        "doors": Path("/doors"),
     }
     return CaddySettings(**{**values, **changes})  # type: ignore[arg-type]
 
@@ -51,23 +52,13 @@ def test_a_usual_port_is_left_out_of_the_address() -> None:
     assert site_url("ann.example", port=443, scheme="https") == "https://ann.example/"
 
 
-def test_the_control_plane_comes_first_and_the_wildcard_last() -> None:
-    sites = [route_config(FolderRoute(hostname=f"{name}.localhost", folder=Path("/srv"))) for name in ("ann", "bob")]
-    config = config_with(settings(), sites, epoch="e")
-    routes = config["apps"]["http"]["servers"][SERVER]["routes"]
-    ids = [route.get("@id") for route in routes]
-    assert ids == [None, "control", "reserved", "site:ann.localhost", "site:bob.localhost", "wildcard"]
-
-
-def test_the_admin_api_is_on_a_socket_alone_and_nothing_persists() -> None:
-    admin = base_config(settings())["admin"]
-    assert admin["listen"] == "unix//run/admin/caddy.sock"
-    assert admin["config"] == {"persist": False}
+def test_the_admin_api_is_off_and_nothing_persists() -> None:
+    assert caddy_config(settings())["admin"] == {"disabled": True, "config": {"persist": False}}
 
 
 def test_the_listening_addresses_are_the_given_ones() -> None:
     def listen(*addresses: str) -> list[str]:
-        server = base_config(settings(listen=addresses))["apps"]["http"]["servers"][SERVER]
+        server = caddy_config(settings(listen=addresses))["apps"]["http"]["servers"][SERVER]
         return list(server["listen"])
 
     assert listen("127.0.0.1", "::1") == ["127.0.0.1:8080", "[::1]:8080"]
@@ -75,33 +66,21 @@ def test_the_listening_addresses_are_the_given_ones() -> None:
 
 
 @pytest.mark.parametrize("path", ["/srv/{env.HOME}", "relative", "/a\\b", "/a\0b"])
-def test_paths_that_caddy_would_read_as_something_else_are_refused(path: str) -> None:
+@pytest.mark.parametrize("name", ["sites", "doors", "state", "control_socket"])
+def test_paths_that_caddy_would_read_as_something_else_are_refused(path: str, name: str) -> None:
     with pytest.raises(Invalid):
-        route_config(FolderRoute(hostname="ann.localhost", folder=Path(path)))
-    with pytest.raises(Invalid):
-        route_config(SocketRoute(hostname="ann.localhost", address=f"unix/{path}"))
+        caddy_config(settings(**{name: Path(path)}))
 
 
 def test_a_socket_path_that_the_kernel_cannot_take_is_refused_in_words() -> None:
     with pytest.raises(Invalid, match="SUBCLAW_HOME"):
-        route_config(SocketRoute(hostname="ann.localhost", address="unix//" + "x" * 108))
-
-
-@pytest.mark.parametrize("address", ["", "unix", "/run/1.sock", "unixgram//run/1.sock", "127.0.0.1:80", "tcp/host:80"])
-def test_an_address_that_is_no_sockets_is_refused(address: str) -> None:
-    with pytest.raises(Invalid):
-        route_config(SocketRoute(hostname="ann.localhost", address=address))
-
-
-def test_an_address_of_a_socket_is_dialled_as_it_is() -> None:
-    config = route_config(SocketRoute(hostname="ann.localhost", address="unix//run/1-80.sock"))
-    assert config["handle"][-1]["upstreams"] == [{"dial": "unix//run/1-80.sock"}]
+        caddy_config(settings(control_socket=Path("/" + "x" * 108)))
 
 
 @pytest.mark.parametrize("port", [0, -1, 65536])
 def test_a_port_that_is_none_is_refused(port: int) -> None:
     with pytest.raises(Invalid):
-        base_config(settings(port=port))
+        caddy_config(settings(port=port))
 
 
 def test_last_words_become_words_for_the_operator() -> None:

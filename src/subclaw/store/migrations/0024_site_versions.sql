@@ -24,20 +24,6 @@ CREATE POLICY operator ON site_version FOR SELECT TO subclaw_operator USING (tru
 GRANT SELECT, INSERT, DELETE ON site_version TO subclaw_app;
 GRANT SELECT ON site_version TO subclaw_operator;
 
--- Whoever routes looks anew when one of these rows changes.
-CREATE FUNCTION tell_of_site() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM pg_notify('subclaw_site', coalesce(NEW.tenant_id, OLD.tenant_id)::text);
-    RETURN NULL;
-END $$;
-CREATE TRIGGER tell_of_site AFTER INSERT OR UPDATE ON site FOR EACH ROW EXECUTE FUNCTION tell_of_site();
-CREATE FUNCTION tell_of_tenant() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM pg_notify('subclaw_site', NEW.id::text);
-    RETURN NULL;
-END $$;
-CREATE TRIGGER tell_of_site AFTER UPDATE OF name, suspended_at ON tenant FOR EACH ROW EXECUTE FUNCTION tell_of_tenant();
-
 DROP FUNCTION set_site;
 
 -- Stores what a tenant's hostname serves from now on, as a version; the same again is none. Keeps the newest p_keep.
@@ -128,7 +114,7 @@ BEGIN
     RETURN FOUND;
 END $$;
 
-REVOKE ALL ON FUNCTION tell_of_site, tell_of_tenant, publish_version, go_to_version, site_versions, published_lately, site_is_down,
+REVOKE ALL ON FUNCTION publish_version, go_to_version, site_versions, published_lately, site_is_down,
     take_site_down FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION publish_version, go_to_version, site_versions, published_lately, site_is_down TO subclaw_app;
 GRANT EXECUTE ON FUNCTION take_site_down TO subclaw_operator;

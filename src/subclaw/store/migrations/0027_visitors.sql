@@ -78,7 +78,6 @@ CREATE POLICY operator ON abuse_report TO subclaw_operator USING (true);
 GRANT SELECT, UPDATE (settled_at) ON abuse_report TO subclaw_operator;
 CREATE POLICY operator ON private_site FOR SELECT TO subclaw_operator USING (true);
 GRANT SELECT (tenant_id) ON private_site TO subclaw_operator;
-CREATE TRIGGER tell_of_site AFTER INSERT OR DELETE ON private_site FOR EACH ROW EXECUTE FUNCTION tell_of_site();
 
 -- Puts what came by a tenant's site before its agent, where its person was last heard. False if there is nobody to tell.
 CREATE FUNCTION tell_agent(p_tenant bigint, p_id text, p_speaker text, p_text text) RETURNS boolean
