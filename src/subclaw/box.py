@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from subclaw.accounts import CADDY_USER, CONTROL_USER, DATABASE_USER, EGRESS_USER, group_id, user_id
 from subclaw.agent_file import read_agent
-from subclaw.app.addresses import caddy_settings, database_address, public_url
+from subclaw.app.addresses import caddy_settings, database_address, inner_address, public_url
 from subclaw.app.before import keep_agent_rules, seal_keys
 from subclaw.config import DEFAULT_PORT, Settings, process_environment
 from subclaw.console.gate import console_link
@@ -72,7 +72,7 @@ async def box_up(settings: Settings, environ: Mapping[str, str], on_step: OnStep
     agent = read_agent(home.agent_file)
     async with AsyncExitStack() as stack:
         stack.enter_context(held(home))
-        port = stack.enter_context(reserved_port(home, settings.listen, settings.port, DEFAULT_PORT))
+        port = stack.enter_context(reserved_port(home, inner_address(settings), settings.port, DEFAULT_PORT))
         key = stack.enter_context(fresh_key(home.console_key, home.console_key_hash, group_id(CONTROL_USER)))
         _make_ready(settings, home, port)
         environment = process_environment(settings) | {"SUBCLAW_PORT": str(port)}
@@ -148,10 +148,15 @@ def _processes(settings: Settings, home: Home, port: int, environment: Mapping[s
             environment={**apart, **caddy.environment},
             ready=lambda: wait_ready(router),
             user=CADDY_USER,
-            capabilities=("net_bind_service",) if port < FIRST_FREE_PORT else (),
+            capabilities=("net_bind_service",) if min(_ports(settings, port)) < FIRST_FREE_PORT else (),
         ),
         python("worker", CONTROL_USER, lambda: _worker_ready(settings), niceness=WORKER_NICENESS),
     )
+
+
+def _ports(settings: Settings, port: int) -> tuple[int, ...]:
+    """Return the ports that the router listens on."""
+    return (port,) if settings.https is None else (port, settings.https.port, settings.https.http_port)
 
 
 async def _worker_ready(settings: Settings) -> None:

@@ -18,6 +18,7 @@ DEFAULT_HOME = Path("/var/lib/subclaw")
 DEFAULT_CACHE = Path("/var/cache/subclaw")
 DEFAULT_PORT = 8080
 LOCALHOST = "localhost"
+LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 HOME_LIMIT_CHARACTERS = 60
 """Longest path of the state folder: unix sockets lie below it, and theirs may have 107 characters."""
 
@@ -43,6 +44,12 @@ _PLAIN_VARIABLES = (
     "SUBCLAW_CACHE",
     "SUBCLAW_DOMAIN",
     "SUBCLAW_SITES_DOMAIN",
+    "SUBCLAW_HTTPS",
+    "SUBCLAW_HTTPS_PORT",
+    "SUBCLAW_HTTP_PORT",
+    "SUBCLAW_ACME_DIRECTORY",
+    "SUBCLAW_ACME_CA",
+    "SUBCLAW_ACME_EMAIL",
     "SUBCLAW_PORT",
     "SUBCLAW_LISTEN",
     "SUBCLAW_PUBLIC_URL",
@@ -60,10 +67,25 @@ _PLAIN_VARIABLES = (
 
 
 @dataclass(frozen=True, kw_only=True)
+class Https:
+    """How the router has certificates: from which ACME directory, and in whose name.
+
+    `authority` is a file with the root that the directory's own certificate comes from; None where the system knows it.
+    """
+
+    port: int
+    http_port: int
+    directory: str
+    authority: Path | None
+    email: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """What the operator decided.
 
-    `domain` is the control plane's hostname; tenants' sites lie below `sites_domain`, which is apart from it.
+    `domain` is the control plane's hostname; tenants' sites lie below `sites_domain`, which is apart from it. Without
+    `https` both are served by plain HTTP, at `port`; with it, that is a port of this host alone.
     `port` is None until one is chosen; `pool_size` machines are kept waiting. `authorities` is a file of certificate
     authorities that the gateway believes beside the system's, `name_servers` (`10.0.0.53:53`) are asked instead of the
     host's. `environment` is for child processes, keyless.
@@ -73,6 +95,7 @@ class Settings:
     cache: Path
     domain: str
     sites_domain: str
+    https: Https | None
     listen: str
     port: int | None
     public_url: str | None
@@ -101,8 +124,9 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         cache=Path(given.get("SUBCLAW_CACHE", DEFAULT_CACHE)).absolute(),
         domain=domain,
         sites_domain=_sites_domain(domain, given.get("SUBCLAW_SITES_DOMAIN", "")),
+        https=_https(domain, given),
         listen=_listen(given.get("SUBCLAW_LISTEN", "127.0.0.1")),
-        port=_port(given["SUBCLAW_PORT"]) if "SUBCLAW_PORT" in given else None,
+        port=_port("SUBCLAW_PORT", given["SUBCLAW_PORT"]) if "SUBCLAW_PORT" in given else None,
         public_url=read_base_url(given, "SUBCLAW_PUBLIC_URL", ""),
         database_url=_database_url(given["DATABASE_URL"]) if "DATABASE_URL" in given else None,
         pool_size=_number("SUBCLAW_POOL", given.get("SUBCLAW_POOL", "0"), 0, POOL_LIMIT),
@@ -166,9 +190,9 @@ def _database_url(text: str) -> str:
     return text
 
 
-def _port(text: str) -> int:
+def _port(name: str, text: str) -> int:
     if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= 65535:
-        raise Invalid(f"SUBCLAW_PORT is {text!r}; it must be a number from 1 to 65535.")
+        raise Invalid(f"{name} is {text!r}; it must be a number from 1 to 65535.")
     return int(text)
 
 
@@ -212,6 +236,22 @@ def _sites_domain(domain: str, text: str) -> str:
             "page could set cookies for your console. Use a domain of its own for the sites."
         )
     return sites
+
+
+def _https(domain: str, given: Mapping[str, str]) -> Https | None:
+    is_public = domain.rpartition(".")[2] != LOCALHOST
+    wanted = given.get("SUBCLAW_HTTPS", "on" if is_public else "off")
+    if wanted not in ("on", "off"):
+        raise Invalid(f"SUBCLAW_HTTPS is {wanted!r}; it must be on or off.")
+    if wanted == "off":
+        return None
+    return Https(
+        port=_port("SUBCLAW_HTTPS_PORT", given.get("SUBCLAW_HTTPS_PORT", "443")),
+        http_port=_port("SUBCLAW_HTTP_PORT", given.get("SUBCLAW_HTTP_PORT", "80")),
+        directory=read_base_url(given, "SUBCLAW_ACME_DIRECTORY", "") or LETS_ENCRYPT,
+        authority=Path(given["SUBCLAW_ACME_CA"]).absolute() if "SUBCLAW_ACME_CA" in given else None,
+        email=given.get("SUBCLAW_ACME_EMAIL", ""),
+    )
 
 
 def _models(given: Mapping[str, str], secrets: Collection[str]) -> tuple[Upstream, ...]:

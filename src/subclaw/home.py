@@ -98,6 +98,11 @@ class Home:
         return self.path / "run" / "web" / "web.sock"
 
     @property
+    def certificates_socket(self) -> Path:
+        """Where the router asks for which hostnames it may have a certificate."""
+        return self.web_socket.with_name("certificates.sock")
+
+    @property
     def console_key(self) -> Path:
         """The key of the operator's console, for root alone; there while the box runs."""
         return self.path / "console" / "key"

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import h11
 
 from subclaw.routes.config import CaddySettings
 from subclaw.routes.folders import FolderRoutes
+from subclaw.routes.https import CaddyHttps
 from subclaw.routes.process import caddy_command, check_port, wait_ready, write_caddy_files
 from subclaw.testing.serving import free_port
 
@@ -70,7 +71,9 @@ class RunningCaddy:
 
 
 @contextlib.asynccontextmanager
-async def running_caddy(*, domain: str = "localhost", sites_domain: str = "localhost") -> AsyncIterator[RunningCaddy]:
+async def running_caddy(
+    *, domain: str = "localhost", sites_domain: str = "localhost", https: Callable[[Path], CaddyHttps] | None = None
+) -> AsyncIterator[RunningCaddy]:
     folder = _short_folder()
     settings = CaddySettings(
         domain=domain,
@@ -80,6 +83,7 @@ async def running_caddy(*, domain: str = "localhost", sites_domain: str = "local
         state=folder / "state",
         sites=folder / "sites",
         doors=folder / "doors",
+        https=https and https(folder),
     )
     for place in (settings.sites, settings.doors):
         place.mkdir(mode=0o755)

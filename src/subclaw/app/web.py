@@ -3,14 +3,15 @@
 import asyncio
 import functools
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 
 import uvicorn
 from fastapi import APIRouter, FastAPI
 
 from subclaw.agent_file import read_agent
 from subclaw.api.app import make_app
-from subclaw.app.addresses import database_address, public_url, site_address
+from subclaw.app.addresses import database_address, inner_address, public_url, site_address
 from subclaw.app.channels import outside
 from subclaw.app.intake import make_intake
 from subclaw.channels.examination import examine_channels
@@ -30,10 +31,12 @@ from subclaw.handover.router import HandoverSettings, handover_router
 from subclaw.home import Home
 from subclaw.machines.host_client import HostClient
 from subclaw.pages.files import files_router
+from subclaw.routes.certificates import HOST_LIMIT, CertificateGate, Question, certificates_app
 from subclaw.routes.process import local_address
 from subclaw.routes.unpublished import unpublished_router
 from subclaw.sockets import bind_unix
 from subclaw.store.access import StoreAccess
+from subclaw.store.certificates import Verdict, allow_certificate
 from subclaw.store.database import Database, Role, open_database
 from subclaw.store.feed import StoreFeed
 from subclaw.store.flush import Flush
@@ -91,10 +94,39 @@ async def run_web(settings: Settings, port: int) -> None:
         server = _Server(app, on_shutdown=feed.end)
         async with asyncio.TaskGroup() as group:
             listening = group.create_task(feed.run())
-            serving = group.create_task(keep_serving(settings.channels, inside))
+            beside = [
+                group.create_task(keep_serving(settings.channels, inside)),
+                group.create_task(_answer_certificates(settings, database)),
+            ]
             await server.serve(sockets=[bind_unix(home.web_socket)])
-            listening.cancel()
-            serving.cancel()
+            for one in (listening, *beside):
+                one.cancel()
+
+
+async def _answer_certificates(settings: Settings, database: Database) -> None:
+    """Tell the router for which hostnames it may have certificates, if it has any."""
+    if settings.https is None:
+        return
+    home = Home(settings.home)
+
+    async def allow(question: Question) -> Verdict:
+        return await allow_certificate(
+            database,
+            question.hostname,
+            name=question.name,
+            is_known=question.is_known,
+            an_hour=HOST_LIMIT,
+            new_an_hour=question.new_limit,
+        )
+
+    gate = CertificateGate(
+        domain=settings.domain,
+        sites_domain=settings.sites_domain,
+        serves=lambda hostname: (home.sites / hostname).is_symlink(),
+        allow=allow,
+    )
+    server = _QuietServer(certificates_app(gate), on_shutdown=lambda: None)
+    await server.serve(sockets=[bind_unix(home.certificates_socket)])
 
 
 def _visitors(settings: Settings, port: int, database: Database) -> Sequence[APIRouter]:
@@ -120,7 +152,7 @@ def _console_settings(settings: Settings, port: int, inside: Inside, database: D
         parts={
             "Machine host": home.host_socket,
             "Egress gateway": home.egress_socket,
-            "Router": (local_address(settings.listen), port),
+            "Router": (local_address(inner_address(settings)), port),
         },
         examine=functools.partial(
             examine_channels, settings.channels, ways, inside.public_url, limit_s=EXAMINATION_LIMIT_S
@@ -138,3 +170,11 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._on_shutdown()
         await super().shutdown(sockets)
+
+
+class _QuietServer(_Server):
+    """One that leaves the process's signals to the other server."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield

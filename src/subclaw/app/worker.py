@@ -72,7 +72,7 @@ async def run_worker(settings: Settings, port: int) -> None:
         )
 
         def url_of(tenant_name: str) -> str:
-            return site_url(site_hostname(tenant_name, sites.domain), port=sites.port)
+            return site_url(site_hostname(tenant_name, sites.domain), port=sites.port, scheme=sites.scheme)
 
         async def site_url_of(tenant_id: TenantId) -> str:
             return url_of(await publisher.name_of(tenant_id))

@@ -19,10 +19,11 @@ from subclaw.core.errors import Invalid
 from subclaw.core.oauth import RESERVED_PATH
 from subclaw.routes.answers import UNNAMED, Json, answer, control_proxy, plain_path
 from subclaw.routes.hostname import parse_hostname
+from subclaw.routes.https import CERTIFICATE_PATH, CaddyHttps, redirecting_routes, tls_app
 from subclaw.routes.pages import NOTHING_HERE, REFUSED, WAKING
 from subclaw.routes.sites import ORIGINAL_URI_HEADER, open_file_route, site_error_route, site_route, unmarked_route
 
-SERVER = "front"
+FRONT, REDIRECTING, INNER = "front", "redirecting", "inner"
 UNPUBLISHED_PATH = "/-/unpublished"
 """What the control plane is asked for in place of anything at a hostname that has no route."""
 
@@ -38,9 +39,11 @@ _ODDLY_SPELT = r"[A-Z]|\.(:\d+)?$"
 class CaddySettings:
     """What Caddy is told once, at its start. Paths are absolute.
 
-    The control plane has the hostname `domain`, tenants' sites those below `sites_domain`. `listen` are IP addresses to
-    listen on, all with `port`; empty means every address of the host. `state` is the folder that Caddy's user may write
-    to, `sites` the one with a folder a hostname (`folders.py`), `doors` the one with the ways into machines.
+    Without `https` everything is served at `port`. With it, `port` is one of this host alone, for the control plane and
+    for Caddy's own questions, and the world is served at those of `https`. `listen` are the IP addresses for that;
+    empty means every address of the host. The control plane has the hostname `domain`, tenants' sites those below
+    `sites_domain`. `state` is the folder that Caddy's user may write to, `sites` the one with a folder a hostname
+    (`folders.py`), `doors` the one with the ways into machines.
     """
 
     domain: str
@@ -51,6 +54,7 @@ class CaddySettings:
     state: Path
     sites: Path
     doors: Path
+    https: CaddyHttps | None = None
     control_body_limit_bytes: int = 16 * 1024 * 1024
     site_body_limit_bytes: int = 64 * 1024 * 1024
 
@@ -60,42 +64,75 @@ def caddy_config(settings: CaddySettings) -> Json:
 
     Errors: `Invalid` for a port that is none, or a path that Caddy would read as something else.
     """
-    server: Json = {
-        "listen": _listen(settings),
+    config: Json = {
+        "admin": {"disabled": True, "config": {"persist": False}},
+        "logging": {"logs": {"default": _log()}},
+        "storage": {"module": "file_system", "root": str(plain_path(settings.state / "storage"))},
+        "apps": {
+            "http": {"servers": {FRONT: _server(_listen(settings.listen, settings.port), _front_routes(settings))}}
+        },
+    }
+    if settings.https is not None:
+        config["apps"] = _https_apps(settings, settings.https)
+    for name in (FRONT, REDIRECTING):
+        if server := config["apps"]["http"]["servers"].get(name):
+            server["errors"] = {"routes": _error_routes(settings)}
+    return config
+
+
+def _https_apps(settings: CaddySettings, https: CaddyHttps) -> Json:
+    front = _server(_listen(settings.listen, https.port), _front_routes(settings))
+    front |= {"protocols": ["h1", "h2"], "tls_connection_policies": [{}]}
+    servers = {
+        FRONT: front,
+        REDIRECTING: _server(_listen(settings.listen, https.http_port), redirecting_routes(https.port)),
+        INNER: _server(_listen(("127.0.0.1",), settings.port), _inner_routes(settings, https)),
+    }
+    ports = {"http_port": https.http_port, "https_port": https.port}
+    return {"http": {**ports, "servers": servers}, "tls": tls_app(https, ask_port=settings.port)}
+
+
+def _server(listen: list[str], routes: list[Json]) -> Json:
+    return {
+        "listen": listen,
         "automatic_https": {"disable": True},
         "protocols": ["h1"],
         "read_header_timeout": "10s",
         # No limits on the whole of a request or an answer: they would cut event streams and slow uploads.
         "idle_timeout": "2m",
         "max_header_bytes": 32 * 1024,
-        "routes": [
-            open_file_route(settings.sites),
-            unmarked_route(),
-            _control_route(settings, {"host": [parse_hostname(settings.domain)]}),
-            _reserved_route(settings),
-            site_route(
-                settings.sites, settings.doors, settings.control_socket, body_limit_bytes=settings.site_body_limit_bytes
-            ),
-            _control_route(settings, {"header_regexp": {"Host": {"pattern": _IP_AS_HOST}}}),
-            _unpublished_route(settings),
-            {"handle": [answer(404, NOTHING_HERE)]},
-        ],
-        "errors": {"routes": _error_routes(settings)},
-    }
-    return {
-        "admin": {"disabled": True, "config": {"persist": False}},
-        "logging": {"logs": {"default": _log()}},
-        "storage": {"module": "file_system", "root": str(plain_path(settings.state / "storage"))},
-        "apps": {"http": {"servers": {SERVER: server}}},
+        "routes": routes,
     }
 
 
-def _listen(settings: CaddySettings) -> list[str]:
-    if not 1 <= settings.port <= 65535:
-        raise Invalid(f"{settings.port} is not a port: it must be from 1 to 65535.")
-    addresses = [ipaddress.ip_address(address) for address in settings.listen]
+def _front_routes(settings: CaddySettings) -> list[Json]:
+    by_address = _control_route(settings, {"header_regexp": {"Host": {"pattern": _IP_AS_HOST}}})
+    return [
+        open_file_route(settings.sites),
+        unmarked_route(),
+        _control_route(settings, {"host": [parse_hostname(settings.domain)]}),
+        _reserved_route(settings),
+        site_route(
+            settings.sites, settings.doors, settings.control_socket, body_limit_bytes=settings.site_body_limit_bytes
+        ),
+        *([by_address] if settings.https is None else []),
+        _unpublished_route(settings),
+        {"handle": [answer(404, NOTHING_HERE)]},
+    ]
+
+
+def _inner_routes(settings: CaddySettings, https: CaddyHttps) -> list[Json]:
+    """What this host itself may ask: whether there may be a certificate, and the control plane."""
+    asked = {"match": [{"path": [CERTIFICATE_PATH]}], "handle": [control_proxy(https.socket)], "terminal": True}
+    return [asked, _control_route(settings, {})]
+
+
+def _listen(listen: tuple[str, ...], port: int) -> list[str]:
+    if not 1 <= port <= 65535:
+        raise Invalid(f"{port} is not a port: it must be from 1 to 65535.")
+    addresses = [ipaddress.ip_address(address) for address in listen]
     hosts = [f"[{address}]" if address.version == 6 else str(address) for address in addresses] or [""]
-    return [f"{host}:{settings.port}" for host in hosts]
+    return [f"{host}:{port}" for host in hosts]
 
 
 def _log() -> Json:
@@ -117,7 +154,8 @@ def _control_route(settings: CaddySettings, match: Json) -> Json:
             ]
         },
     ]
-    return {"match": [match], "handle": [{"handler": "subroute", "routes": inside}], "terminal": True}
+    matched = {"match": [match]} if match else {}
+    return {**matched, "handle": [{"handler": "subroute", "routes": inside}], "terminal": True}
 
 
 def _reserved_route(settings: CaddySettings) -> Json:

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import itertools
 import json
 import os
 import re
@@ -69,15 +70,17 @@ def check_port(settings: CaddySettings) -> None:
     Caddy itself would share it: it sets `SO_REUSEPORT`, so two of one user would each get some of the visitors.
     Errors: `Unavailable` or `Denied`, each with what to do.
     """
-    for address in settings.listen or ("",):
+    https = settings.https
+    ports = [settings.port] if https is None else [https.port, https.http_port]
+    for address, port in itertools.product(settings.listen or ("",), ports):
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                listener.bind((address, settings.port))
+                listener.bind((address, port))
                 listener.listen(1)
             except OSError as error:
-                raise _port_error(error, settings.port) from error
+                raise _port_error(error, port) from error
 
 
 def _port_error(error: OSError, port: int) -> SubclawError:
@@ -118,9 +121,11 @@ async def wait_ready(settings: CaddySettings, *, timeout_s: float = 10.0) -> Non
 
 
 async def _takes_connections(settings: CaddySettings) -> bool:
-    address = local_address(settings.listen[0] if settings.listen else "")
+    listen, port = settings.listen[0] if settings.listen else "", settings.port
+    if settings.https is not None:
+        port = settings.https.port
     try:
-        _, writer = await asyncio.open_connection(address, settings.port)
+        _, writer = await asyncio.open_connection(local_address(listen), port)
     except OSError:
         return False
     writer.close()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from subclaw.core.errors import Denied, Invalid, Unavailable
-from subclaw.routes.config import SERVER, CaddySettings, caddy_config
+from subclaw.routes.config import FRONT, CaddySettings, caddy_config
 from subclaw.routes.hostname import parse_hostname, site_hostname, site_url
 from subclaw.routes.process import explain_end
 
@@ -58,7 +58,7 @@ def test_the_admin_api_is_off_and_nothing_persists() -> None:
 
 def test_the_listening_addresses_are_the_given_ones() -> None:
     def listen(*addresses: str) -> list[str]:
-        server = caddy_config(settings(listen=addresses))["apps"]["http"]["servers"][SERVER]
+        server = caddy_config(settings(listen=addresses))["apps"]["http"]["servers"][FRONT]
         return list(server["listen"])
 
     assert listen("127.0.0.1", "::1") == ["127.0.0.1:8080", "[::1]:8080"]

@@ -173,15 +173,15 @@ BEGIN
     RETURN FOUND;
 END $$;
 
--- Whether Caddy may have a certificate for a hostname: the operator's own (p_is_ours), a tenant's by name, or one that a
--- tenant showed to own; at most p_host_limit times an hour for each, and at most p_new_limit hostnames an hour that never
--- had one. A refusal says why.
+-- Whether Caddy may have a certificate for a hostname: one that the router serves (p_is_known), a tenant's by name, or one
+-- that a tenant showed to own; at most p_host_limit times an hour for each, and at most p_new_limit hostnames an hour that
+-- never had one. A refusal says why.
 CREATE FUNCTION allow_certificate(
-    p_hostname text, p_name text, p_is_ours boolean, p_host_limit integer, p_new_limit integer
+    p_hostname text, p_name text, p_is_known boolean, p_host_limit integer, p_new_limit integer
 ) RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
 DECLARE v_times integer;
 BEGIN
-    IF NOT p_is_ours AND named_tenant(p_name) IS NULL AND NOT EXISTS (
+    IF NOT p_is_known AND named_tenant(p_name) IS NULL AND NOT EXISTS (
         SELECT FROM site_domain d WHERE d.hostname = p_hostname AND d.verified_at IS NOT NULL)
     THEN
         RETURN 'unknown';
@@ -194,7 +194,7 @@ BEGIN
     IF FOUND THEN
         RETURN CASE WHEN v_times <= p_host_limit THEN 'allowed' ELSE 'too_often' END;
     END IF;
-    IF NOT p_is_ours AND p_new_limit <= (
+    IF p_new_limit <= (
         SELECT count(*) FROM certificate_name c WHERE c.first_at > now() - interval '1 hour')
     THEN
         RETURN 'too_many';
