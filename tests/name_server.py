@@ -24,6 +24,7 @@ class NameServer(asyncio.DatagramProtocol):
         self.asked = asyncio.Event()
         self.over_tcp = 0
         self._records: dict[str, tuple[int, tuple[str, ...]]] = {}
+        self._texts: dict[str, tuple[str, ...]] = {}
         self._aliases: dict[str, str] = {}
         self._codes: dict[str, dns.rcode.Rcode] = {}
         self._gates: dict[str, asyncio.Event] = {}
@@ -35,6 +36,12 @@ class NameServer(asyncio.DatagramProtocol):
         """Let a name have these addresses, by way of another name if there is an alias."""
         self._records[name] = (ttl_s, addresses)
         self._aliases[name] = alias
+
+    def tell_texts(self, name: str, *texts: str) -> None:
+        """Let a name have these texts, and no address unless it was told."""
+        self._texts[name] = texts
+        self._records.setdefault(name, (0, ()))
+        self._aliases.setdefault(name, "")
 
     def fail(self, name: str, code: dns.rcode.Rcode) -> None:
         """Answer questions for a name with a code."""
@@ -101,6 +108,10 @@ class NameServer(asyncio.DatagramProtocol):
         if alias:
             reply.answer.append(dns.rrset.from_text(owner, ttl_s, "IN", "CNAME", f"{alias}."))
             owner = f"{alias}."
+        if kind == dns.rdatatype.TXT:
+            for text in self._texts.get(owner.rstrip(".").lower(), ()):
+                reply.answer.append(dns.rrset.from_text(owner, ttl_s, "IN", "TXT", f'"{text}"'))
+            return
         wanted = [text for text in addresses if (":" in text) == (kind == dns.rdatatype.AAAA)]
         if wanted:
             reply.answer.append(dns.rrset.from_text(owner, ttl_s, "IN", dns.rdatatype.to_text(kind), *wanted))

@@ -10,6 +10,7 @@ import typer
 import uvloop
 from rich.console import Console
 
+from subclaw.cli_domains import domains
 from subclaw.cli_egress import policy, secrets
 from subclaw.cli_house import house
 from subclaw.cli_invites import invites
@@ -44,6 +45,7 @@ cli.add_typer(house, name="house")
 cli.add_typer(policy, name="policy")
 cli.add_typer(secrets, name="secrets")
 cli.add_typer(oauth, name="oauth")
+cli.add_typer(domains, name="domains")
 cli.add_typer(invites, name="invites")
 cli.add_typer(schedules, name="schedules")
 cli.add_typer(sites, name="sites")

@@ -105,6 +105,7 @@ OF_OPERATORS = (
     "retry_outbox",
     "set_oauth_provider",
     "suspend_tenant",
+    "take_domain",
     "take_site_down",
 )
 """What the operator may do to rows of which it sees figures and states alone, or no seal."""

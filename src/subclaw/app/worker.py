@@ -25,14 +25,17 @@ from subclaw.harness.defaults import default_files
 from subclaw.home import Home
 from subclaw.machines.host_client import HostClient
 from subclaw.models.by_name import ModelsByName
+from subclaw.routes.domains import SiteDomains, keep_domains
 from subclaw.routes.folders import FolderRoutes
 from subclaw.routes.hostname import site_hostname, site_url
 from subclaw.routes.newcomers import keep_newcomers
 from subclaw.routes.publisher import SitePublisher, keep_routes
+from subclaw.routes.records import DnsRecords
 from subclaw.routes.releases import Releases
 from subclaw.schedules.reminders import keep_time
 from subclaw.store.access import StoreAccess
 from subclaw.store.database import Role, open_database
+from subclaw.store.domains import StoreDomains
 from subclaw.store.secrets import placeholders
 from subclaw.store.sites import StoreSites
 from subclaw.store.tenant_settings import model_name
@@ -69,6 +72,16 @@ async def run_worker(settings: Settings, port: int) -> None:
             sites=StoreSites(database, operator),
             doors=machines,
             address=sites,
+        )
+
+        records = DnsRecords(settings.name_servers)
+        stack.push_async_callback(records.close)
+        domains = SiteDomains(
+            store=StoreDomains(database),
+            records=records,
+            publisher=publisher,
+            domain=settings.domain,
+            sites_domain=settings.sites_domain,
         )
 
         def url_of(tenant_name: str) -> str:
@@ -147,6 +160,7 @@ async def run_worker(settings: Settings, port: int) -> None:
             group.create_task(keep_time(database, address, read_in_place=READ_IN_PLACE))
             group.create_task(keep_deadlines(database, read_in_place=READ_IN_PLACE))
             group.create_task(keep_routes(publisher))
+            group.create_task(keep_domains(domains, read_in_place=READ_IN_PLACE))
             ahead = machines if agent.onboarding.prepare_machine else None
             group.create_task(keep_newcomers(database, address, machines=ahead, move=publisher.move))
             group.create_task(serve_completions(home.completions_socket, completions))

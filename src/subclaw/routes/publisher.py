@@ -146,6 +146,10 @@ class SitePublisher:
             await self.show(site.tenant_id)
         await self._routes.note(changes.mark)
 
+    async def name_of(self, tenant_id: TenantId) -> str:
+        """Return the first label of a tenant's hostname. Errors: `NotFound`, `Denied`, `Unavailable`."""
+        return await self._sites.name_of(tenant_id)
+
     async def show(self, tenant_id: TenantId) -> None:
         """Make the router serve what a tenant's row says, at all its hostnames. Errors: `Unavailable`."""
         async with self._switching:

@@ -142,6 +142,11 @@ BEGIN
     RETURN FOUND;
 END $$;
 
+CREATE FUNCTION take_domain(p_hostname text) RETURNS bigint LANGUAGE sql SECURITY DEFINER
+SET search_path = public, pg_temp AS $$
+    WITH gone AS (DELETE FROM site_domain d WHERE d.hostname = p_hostname RETURNING 1) SELECT count(*) FROM gone
+$$;
+
 CREATE FUNCTION tenant_domains(p_tenant bigint) RETURNS TABLE (hostname text, token text, is_held boolean)
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -162,15 +167,27 @@ SET search_path = public, pg_temp AS $$
     RETURNING d.tenant_id, d.hostname, d.token
 $$;
 
--- Note that a hostname's records are gone; true if they are for longer than p_within, and it is the tenant's no more.
-CREATE FUNCTION miss_domain(p_tenant bigint, p_hostname text, p_within interval) RETURNS boolean LANGUAGE plpgsql AS $$
+-- Note that a hostname's records are gone; true if they are for longer than p_within. Then it is the tenant's no more, and
+-- p_text is said where its person wrote last: sent there, but on channels that are read in place.
+CREATE FUNCTION miss_domain(p_tenant bigint, p_hostname text, p_within interval, p_text text, p_in_place text[])
+RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE v conversation;
 BEGIN
     PERFORM be_tenant(p_tenant);
     UPDATE site_domain d SET missing_since = coalesce(d.missing_since, now())
         WHERE d.tenant_id = p_tenant AND d.hostname = p_hostname;
     DELETE FROM site_domain d WHERE d.tenant_id = p_tenant AND d.hostname = p_hostname
-        AND d.missing_since < now() - p_within;
-    RETURN FOUND;
+        AND d.missing_since <= now() - p_within;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    SELECT c.* INTO v FROM conversation c WHERE c.tenant_id = p_tenant
+        ORDER BY (SELECT max(i.received_at) FROM inbox i WHERE i.conversation_id = c.id) DESC NULLS LAST
+        LIMIT 1 FOR UPDATE;
+    IF FOUND THEN
+        PERFORM write_notification(v, 0, p_text, v.channel <> ALL (p_in_place));
+    END IF;
+    RETURN true;
 END $$;
 
 -- Whether Caddy may have a certificate for a hostname: one that the router serves (p_is_known), a tenant's by name, or one
@@ -203,8 +220,15 @@ BEGIN
     RETURN 'allowed';
 END $$;
 
+<<<<<<< HEAD:src/subclaw/store/migrations/0029_site_domains.sql
 REVOKE ALL ON FUNCTION next_site_generation, count_site_change, count_site_loss, count_site_move, touch_site,
     touch_tenants_site, touch_rows_site, want_domain, hold_domain, domain_is_held, drop_domain, tenant_domains, claim_domain_checks,
     miss_domain, allow_certificate FROM PUBLIC;
+=======
+REVOKE ALL ON FUNCTION next_site_generation, count_site_change, count_site_loss, touch_site, touch_tenants_site,
+    touch_domains_site, want_domain, hold_domain, domain_is_held, drop_domain, tenant_domains, claim_domain_checks,
+    take_domain, miss_domain, allow_certificate FROM PUBLIC;
+>>>>>>> f37e0cc (Tenants have domains of their own: shown by records, checked every day, lost when these are gone):src/subclaw/store/migrations/0030_site_domains.sql
 GRANT EXECUTE ON FUNCTION touch_site, want_domain, hold_domain, domain_is_held, drop_domain, tenant_domains,
     claim_domain_checks, miss_domain, allow_certificate TO subclaw_app;
+GRANT EXECUTE ON FUNCTION take_domain TO subclaw_operator;
