@@ -16,7 +16,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from tests.real.caddy_process import free_port
+
+from subclaw.testing.serving import free_port
 
 PEBBLE = "/usr/bin/pebble"
 START_S = 20

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.name_server import NameServer, name_server
-from tests.real.caddy_process import RunningCaddy, free_port, get, parse_answer, running_caddy
+from tests.real.caddy_process import RunningCaddy, get, parse_answer, running_caddy
 from tests.real.pebble import Pebble, running_pebble
 from tests.real.upstream import served, upstream
 
@@ -17,6 +17,7 @@ from subclaw.core.route import Route
 from subclaw.routes.certificates import CertificateGate, Question, certificates_app
 from subclaw.routes.https import CaddyHttps
 from subclaw.store.certificates import Verdict
+from subclaw.testing.serving import free_port
 
 KNOWN = {"ann.sites.example", "shop.example"}
 

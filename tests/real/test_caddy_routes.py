@@ -7,6 +7,7 @@ import shutil
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
+import h11
 import psutil
 import pytest
 from tests.real.caddy_process import Answer, RunningCaddy, running_caddy
@@ -335,6 +336,43 @@ def test_caddy_killed_and_started_anew_has_its_routes() -> None:
             await caddy.start()
             assert (await caddy.get("ann.localhost")).text == "meanwhile"
             assert '"name":"bob"' in (await caddy.get("bob.localhost")).text
+
+    asyncio.run(scenario())
+
+
+def test_caddy_killed_under_load_is_back_in_seconds_and_nobody_gets_another_s_site() -> None:
+    async def scenario() -> None:
+        async with running_caddy() as caddy:
+            names = ("ann", "bob", "carol")
+            for name in names:
+                await caddy.routes.put(Route(hostname=f"{name}.localhost", folder=folder_with(caddy, name)))
+            done, served = asyncio.Event(), dict.fromkeys(names, 0)
+
+            async def visit(name: str) -> None:
+                while not done.is_set():
+                    try:
+                        answer = await caddy.get(f"{name}.localhost")
+                    except (ConnectionError, h11.RemoteProtocolError):
+                        await asyncio.sleep(0.01)
+                        continue
+                    assert (answer.status, answer.text) == (200, name)
+                    served[name] += 1
+
+            async def until_served(more: int) -> None:
+                wanted = {name: count + more for name, count in served.items()}
+                while any(served[name] < wanted[name] for name in names):
+                    await asyncio.sleep(0.01)
+
+            async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+                visitors = [group.create_task(visit(name)) for name in names * 3]
+                for _ in range(3):
+                    await until_served(20)
+                    await caddy.kill()
+                    async with asyncio.timeout(5):
+                        await caddy.start()
+                        await until_served(1)
+                done.set()
+                await asyncio.gather(*visitors)
 
     asyncio.run(scenario())
 

@@ -4,10 +4,11 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from subclaw.config import load_settings, process_environment
+from subclaw.config import LETS_ENCRYPT, Https, load_settings, process_environment
 from subclaw.core.errors import Invalid
 from subclaw.home import Home
 
@@ -24,6 +25,11 @@ from subclaw.home import Home
         ({"SUBCLAW_HOME": "/tmp/" + "x" * 60}, r"SUBCLAW_HOME is .*: choose a folder of at most 60 characters\."),
         ({"SUBCLAW_HOME": "/tmp/{x}"}, r"SUBCLAW_HOME is /tmp/\{x\}; Caddy takes no path with braces or backslashes"),
         ({"SUBCLAW_DOMAIN": "Example.org"}, r"SUBCLAW_DOMAIN is 'Example.org'; it must be a hostname in small letters"),
+        ({"SUBCLAW_DOMAIN": "example.org"}, r".*SUBCLAW_SITES_DOMAIN must be set, too: to a domain of its own"),
+        ({"SUBCLAW_DOMAIN": "a.example", "SUBCLAW_SITES_DOMAIN": "s.a.example"}, r".*one lies in the other"),
+        ({"SUBCLAW_DOMAIN": "a.b.example", "SUBCLAW_SITES_DOMAIN": "b.example"}, r".*one lies in the other"),
+        ({"SUBCLAW_SITES_DOMAIN": "*.example"}, r"SUBCLAW_SITES_DOMAIN is '\*.example'; it must be a hostname"),
+        ({"SUBCLAW_HTTPS": "yes"}, r"SUBCLAW_HTTPS is 'yes'; it must be on or off"),
         ({"SUBCLAW_LISTEN": "everywhere"}, r"SUBCLAW_LISTEN is 'everywhere'; it must be an IP address"),
         ({"SUBCLAW_PUBLIC_URL": "example.org"}, r"SUBCLAW_PUBLIC_URL is 'example.org'; it must be an http or https"),
         ({"SUBCLAW_MODEL": "skynet"}, r"SUBCLAW_MODEL is 'skynet'; it must be provider:model with one of openai, "),
@@ -102,3 +108,19 @@ def test_channels_bring_no_library_along_before_they_are_used() -> None:
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     libraries = {"aiogram", "aiohttp", "twilio", "pywa", "nio", "httpx", "fastapi", "httpx2", "markdown_it", "discord"}
     assert not (libraries | {"aiosmtpd", "aiosmtplib", "dkim", "dns"}) & set(done.stdout.split())
+
+
+def test_a_public_domain_is_served_by_https_and_localhost_is_not() -> None:
+    assert load_settings({}).https is None
+    public = {"SUBCLAW_DOMAIN": "agents.example", "SUBCLAW_SITES_DOMAIN": "sites.example"}
+    https = load_settings(public).https
+    assert https == Https(port=443, http_port=80, directory=LETS_ENCRYPT, authority=None, email="")
+    assert load_settings(public | {"SUBCLAW_HTTPS": "off"}).https is None
+    own = public | {
+        "SUBCLAW_ACME_DIRECTORY": "https://acme.test/dir",
+        "SUBCLAW_ACME_CA": "/ca",
+        "SUBCLAW_HTTP_PORT": "81",
+    }
+    assert load_settings(own).https == Https(
+        port=443, http_port=81, directory="https://acme.test/dir", authority=Path("/ca"), email=""
+    )

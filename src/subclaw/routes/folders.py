@@ -1,12 +1,16 @@
 """Routes as folders: a hostname is a small folder on disk, and the router looks there for what to do with a request.
 
+    FOLDER/.open/<hostname>             a link to the files of a site that serves these, and to anybody
     FOLDER/<hostname>                   a link to one of the folders below; switching it is one rename
-    FOLDER/.kept/<random>/open          a link to the files, if whoever comes is served these
-    FOLDER/.kept/<random>/folder        a link to the files, in whatever case
+    FOLDER/.kept/<random>/folder        a link to the files
     FOLDER/.kept/<random>/<name>.sock   an empty file, named as the door in the folder of doors that answers
     FOLDER/.kept/<random>/paused        an empty file: a plain page answers
     FOLDER/.kept/<random>/private       an empty file: the control plane is asked before anybody is served
     FOLDER/.mark                        what the routes were made from
+
+What is open is in both; its first link goes before the second changes, and comes after it. So between the two, or if a
+process was killed there, nobody is served what they should not be. The folders have the group of FOLDER (setgid), by
+which the router may read them.
 
 So a change needs nothing of the router, and one that was killed has nothing to restore. The folders are derived: what
 should be there is in the database, so nothing here is brought to disk with care.
@@ -25,7 +29,8 @@ from subclaw.core.errors import Invalid, Unavailable
 from subclaw.core.route import Route
 from subclaw.routes.hostname import parse_hostname
 
-OPEN, FOLDER, PAUSED, PRIVATE = "open", "folder", "paused", "private"
+OPEN = ".open"
+FOLDER, PAUSED, PRIVATE = "folder", "paused", "private"
 DOOR_SUFFIX = ".sock"
 _KEPT, _MARK = ".kept", ".mark"
 _ABANDONED_AFTER_S = 3600.0
@@ -73,8 +78,6 @@ class FolderRoutes:
         entries = dict[str, str]()
         if route.folder is not None:
             entries[FOLDER] = str(_absolute(route.folder))
-            if not (route.door or route.is_paused or route.is_private):
-                entries[OPEN] = entries[FOLDER]
         if route.door:
             entries[self._door_name(route.door)] = ""
         entries |= {name: "" for name, is_so in ((PAUSED, route.is_paused), (PRIVATE, route.is_private)) if is_so}
@@ -90,18 +93,40 @@ class FolderRoutes:
     async def _change(self, change: Callable[[], None]) -> None:
         async with self._changing:
             try:
+                await asyncio.to_thread(self._make_folders)
                 await asyncio.to_thread(change)
             except OSError as error:
                 internal = f"a route: {error.strerror or type(error).__name__}"
                 raise Unavailable("The server could not write to its disk.", internal=internal) from error
 
+    def _make_folders(self) -> None:
+        for name in (_KEPT, OPEN):
+            (self._folder / name).mkdir(exist_ok=True)
+
     def _put(self, hostname: str, entries: Mapping[str, str]) -> None:
+        is_open = entries.keys() == {FOLDER}
+        if not is_open:
+            self._close(hostname)
+        self._switch(hostname, entries)
+        if is_open:
+            self._open(hostname, entries[FOLDER])
+
+    def _open(self, hostname: str, target: str) -> None:
+        link = self._folder / OPEN / hostname
+        if not (link.is_symlink() and os.readlink(link) == target):
+            new = link.parent / f".{secrets.token_hex(8)}"
+            new.symlink_to(target)
+            new.replace(link)
+
+    def _close(self, hostname: str) -> None:
+        (self._folder / OPEN / hostname).unlink(missing_ok=True)
+
+    def _switch(self, hostname: str, entries: Mapping[str, str]) -> None:
         link = self._folder / hostname
         if _read(link) == entries:
             return
         kept = self._folder / _KEPT / secrets.token_hex(8)
-        _make_folder(kept.parent)
-        _make_folder(kept)
+        kept.mkdir()
         for name, target in entries.items():
             (kept / name).symlink_to(target) if target else (kept / name).touch()
         former = _target(link)
@@ -111,6 +136,7 @@ class FolderRoutes:
         _erase(former)
 
     def _remove(self, hostname: str) -> None:
+        self._close(hostname)
         link = self._folder / hostname
         former = _target(link)
         link.unlink(missing_ok=True)
@@ -119,8 +145,9 @@ class FolderRoutes:
     def _replace_all(self, wanted: Mapping[str, Mapping[str, str]], mark: str) -> None:
         for hostname, entries in wanted.items():
             self._put(hostname, entries)
-        for name in os.listdir(self._folder):
-            if not name.startswith(".") and name not in wanted:
+        there = {*os.listdir(self._folder), *os.listdir(self._folder / OPEN)}
+        for name in there - wanted.keys():
+            if not name.startswith("."):
                 self._remove(name)
         self._sweep()
         self._write_mark(mark)
@@ -129,7 +156,7 @@ class FolderRoutes:
         """Erase what a killed process left behind."""
         kept = self._folder / _KEPT
         used = {link.resolve().name for link in self._folder.iterdir() if link.is_symlink()}
-        for folder in kept.iterdir() if kept.exists() else ():
+        for folder in kept.iterdir():
             if folder.name not in used and folder.lstat().st_mtime < time.time() - _ABANDONED_AFTER_S:
                 folder.unlink() if folder.is_symlink() else _erase(folder)
 
@@ -159,12 +186,6 @@ def _target(link: Path) -> Path | None:
     with contextlib.suppress(OSError):
         return link.parent / os.readlink(link)
     return None
-
-
-def _make_folder(folder: Path) -> None:
-    """Make a folder that the router may enter; who may come near is up to the folder above all."""
-    folder.mkdir(exist_ok=True)
-    folder.chmod(0o755)
 
 
 def _erase(folder: Path | None) -> None:

@@ -35,7 +35,13 @@ def caddy_command(settings: CaddySettings, *, program: str = "/usr/bin/caddy") -
     if not shutil.which(program):
         raise Unavailable("Caddy is not installed. Install it with: apt-get install caddy")
     state = settings.state
-    environment = {"HOME": str(state), "XDG_DATA_HOME": str(state / "data"), "XDG_CONFIG_HOME": str(state / "config")}
+    # Garbage is collected less often than Go does by itself, whose heap here is a few megabytes: a tenth of the work.
+    environment = {
+        "GOGC": "400",
+        "HOME": str(state),
+        "XDG_DATA_HOME": str(state / "data"),
+        "XDG_CONFIG_HOME": str(state / "config"),
+    }
     argv = (program, "run", "--config", str(config_file(settings)))
     return CaddyCommand(argv=argv, environment=environment, folder=state)
 

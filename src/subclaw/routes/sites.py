@@ -42,7 +42,7 @@ def open_file_route(sites: Path) -> Json:
                 "handler": "headers",
                 "response": {"require": {"headers": {_FROM_FILE: ["1"]}}, "delete": [_FROM_FILE, "Last-Modified"]},
             },
-            _files(f"{_site(sites)}/{OPEN}", pass_thru=True),
+            _files(_site(sites / OPEN), pass_thru=True),
         ],
     }
 
@@ -88,7 +88,7 @@ def site_error_route(sites: Path) -> Json:
         },
         {"handle": [answer(404, NOT_FOUND)]},
     ]
-    served = (_HOSTNAME | _file(site, f"{OPEN}/"), {"vars": {"site": ["folder"]}})
+    served = (_HOSTNAME | _file(_site(sites / OPEN), ""), {"vars": {"site": ["folder"]}})
     return {
         "match": [missing | one for one in served],
         "handle": [{"handler": "subroute", "routes": pages}],

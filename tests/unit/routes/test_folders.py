@@ -21,9 +21,14 @@ def routes(tmp_path: Path) -> FolderRoutes:
 
 
 def shown(folder: Path) -> dict[str, list[str]]:
-    """Return what the router finds at each hostname."""
+    """Return what the router finds at each hostname; `open` if anybody is served its files."""
     sites = folder / "sites"
-    return {name: sorted(os.listdir(sites / name)) for name in os.listdir(sites) if not name.startswith(".")}
+    opened = os.listdir(sites / ".open") if (sites / ".open").exists() else []
+    return {
+        name: sorted([*os.listdir(sites / name), *(["open"] if name in opened else [])])
+        for name in os.listdir(sites)
+        if not name.startswith(".")
+    }
 
 
 @pytest.mark.parametrize(
@@ -68,10 +73,12 @@ def test_what_a_killed_process_left_is_mended(routes: FolderRoutes, tmp_path: Pa
         os.utime(kept / "half", (long_ago_s, long_ago_s))
         os.utime(kept / "half.link", (long_ago_s, long_ago_s), follow_symlinks=False)
         (tmp_path / "sites" / "lost.localhost").symlink_to(".kept/gone")
+        (tmp_path / "sites" / ".open" / "over.localhost").symlink_to(FILES)
         await routes.replace_all(
             [Route(hostname="ann.localhost", folder=FILES), Route(hostname="lost.localhost", folder=FILES)], "3"
         )
         assert shown(tmp_path) == {"ann.localhost": ["folder", "open"], "lost.localhost": ["folder", "open"]}
+        assert sorted(os.listdir(tmp_path / "sites" / ".open")) == ["ann.localhost", "lost.localhost"]
         assert len(os.listdir(kept)) == 2
         assert await routes.mark() == "3"
 
