@@ -22,7 +22,7 @@ from subclaw.home import Home, held, prepare_home
 from subclaw.machines.images.image import current_image
 from subclaw.models.choice import usable_providers
 from subclaw.ports import reserved_port
-from subclaw.routes.process import caddy_command, wait_ready, write_caddy_files
+from subclaw.routes.process import caddy_command, check_port, wait_ready, write_caddy_files
 from subclaw.store.cluster import cluster_command, make_cluster
 from subclaw.store.database import Role, open_database
 from subclaw.store.notify import workers_alive
@@ -93,6 +93,8 @@ def _make_ready(settings: Settings, home: Home, port: int) -> None:
     """Make what the gateway and the router need before they start, and note for commands which models can be asked."""
     home.providers_file.write_text(" ".join(usable_providers(settings.upstreams)), encoding="utf-8")
     ensure_key(home.keys, user_id(EGRESS_USER), group_id(EGRESS_USER))
+    if settings.https is not None:
+        check_port(caddy_settings(settings, port))
     write_caddy_files(caddy_settings(settings, port), user_id=user_id(CADDY_USER), group_id=group_id(CADDY_USER))
 
 

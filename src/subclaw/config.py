@@ -239,7 +239,8 @@ def _sites_domain(domain: str, text: str) -> str:
 
 
 def _https(domain: str, given: Mapping[str, str]) -> Https | None:
-    is_public = domain.rpartition(".")[2] != LOCALHOST
+    # With an address of its own for the outside, something stands in front that has certificates already.
+    is_public = domain.rpartition(".")[2] != LOCALHOST and "SUBCLAW_PUBLIC_URL" not in given
     wanted = given.get("SUBCLAW_HTTPS", "on" if is_public else "off")
     if wanted not in ("on", "off"):
         raise Invalid(f"SUBCLAW_HTTPS is {wanted!r}; it must be on or off.")

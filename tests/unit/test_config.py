@@ -116,6 +116,7 @@ def test_a_public_domain_is_served_by_https_and_localhost_is_not() -> None:
     https = load_settings(public).https
     assert https == Https(port=443, http_port=80, directory=LETS_ENCRYPT, authority=None, email="")
     assert load_settings(public | {"SUBCLAW_HTTPS": "off"}).https is None
+    assert load_settings(public | {"SUBCLAW_PUBLIC_URL": "https://agents.example"}).https is None
     own = public | {
         "SUBCLAW_ACME_DIRECTORY": "https://acme.test/dir",
         "SUBCLAW_ACME_CA": "/ca",

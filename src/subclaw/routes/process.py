@@ -77,8 +77,10 @@ def check_port(settings: CaddySettings) -> None:
     Errors: `Unavailable` or `Denied`, each with what to do.
     """
     https = settings.https
-    ports = [settings.port] if https is None else [https.port, https.http_port]
-    for address, port in itertools.product(settings.listen or ("",), ports):
+    ports = {settings.port: "SUBCLAW_PORT"}
+    if https is not None:
+        ports = {https.port: "SUBCLAW_HTTPS_PORT", https.http_port: "SUBCLAW_HTTP_PORT"}
+    for address, (port, variable) in itertools.product(settings.listen or ("",), ports.items()):
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with socket.socket(family, socket.SOCK_STREAM) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -86,14 +88,14 @@ def check_port(settings: CaddySettings) -> None:
                 listener.bind((address, port))
                 listener.listen(1)
             except OSError as error:
-                raise _port_error(error, port) from error
+                raise _port_error(error, port, variable) from error
 
 
-def _port_error(error: OSError, port: int) -> SubclawError:
+def _port_error(error: OSError, port: int, variable: str) -> SubclawError:
     if error.errno == errno.EADDRINUSE:
-        return _port_in_use(port)
+        return _port_in_use(port, variable)
     if error.errno == errno.EACCES:
-        return _port_denied(port)
+        return _port_denied(port, variable)
     return Unavailable(f"The web server cannot listen on port {port}: {error.strerror}.")
 
 
@@ -108,12 +110,12 @@ def explain_end(stderr: str, settings: CaddySettings) -> SubclawError:
     return Unavailable(f"The web server (Caddy) ended at once: {last}")
 
 
-def _port_in_use(port: int) -> Unavailable:
-    return Unavailable(f"Port {port} is in use by another program: set SUBCLAW_PORT to a free one.")
+def _port_in_use(port: int, variable: str = "SUBCLAW_PORT") -> Unavailable:
+    return Unavailable(f"Port {port} is in use by another program: set {variable} to a free one.")
 
 
-def _port_denied(port: int) -> Denied:
-    return Denied(f"Port {port} may not be used without root: set SUBCLAW_PORT to one from 1024 up.")
+def _port_denied(port: int, variable: str = "SUBCLAW_PORT") -> Denied:
+    return Denied(f"Port {port} may not be used without root: set {variable} to one from 1024 up.")
 
 
 async def wait_ready(settings: CaddySettings, *, timeout_s: float = 10.0) -> None:
