@@ -104,6 +104,14 @@ async def web_person(
     async with httpx2.AsyncClient(
         base_url=base_url, cookies=dict(cookies or {}), headers=headers, timeout=timeout, trust_env=False
     ) as client:
+
+        async def carry_all(request: httpx2.Request) -> None:
+            """Send `Secure` cookies, too: the way from this host to its own router is no network's."""
+            known = {cookie.name: cookie.value or "" for cookie in client.cookies.jar}
+            if known:
+                request.headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in known.items())
+
+        client.event_hooks = {"request": [carry_all]}
         with _translated():
             page = await client.get("/")
         if page.status_code != 200:
