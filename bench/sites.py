@@ -25,9 +25,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from tests.real.caddy_process import RunningCaddy, free_port, get, running_caddy
+from tests.real.caddy_process import RunningCaddy, get, running_caddy
 
 from subclaw.core.route import Route
+from subclaw.testing.serving import free_port
 
 WRK = "/usr/bin/wrk"
 SITES = 10_000

@@ -71,6 +71,7 @@ OF_WORKERS = (
     "settle_completion",
     "strangers_lately",
     "tell_claimed",
+    "tenant_of_domain",
     "tenant_of_name",
     "touch_site",
     "turn_away_person",

@@ -14,6 +14,7 @@ from subclaw.core.quiet import QuietHours
 from subclaw.core.route import Publisher
 from subclaw.harness.defaults import default_files
 from subclaw.harness.files import HouseFiles
+from subclaw.routes.domains import SiteDomains, domain_action
 from subclaw.store.database import Database
 from subclaw.store.house import read_house
 from subclaw.store.notifications import StoreNotifications
@@ -43,6 +44,7 @@ def built_in_toolbox(
     access: Access,
     public_url: str,
     site_url: SiteUrl,
+    domains: SiteDomains,
     start_account: StartAccount,
     completions: Completions,
     reload: Reload,
@@ -51,7 +53,11 @@ def built_in_toolbox(
     quiet: QuietHours | None,
 ) -> BuiltInToolbox:
     """Return the toolbox that every agent has."""
-    actions = *history_actions(StoreSiteHistory(database)), *visitor_actions(database, site_url, public_url.rstrip("/"))
+    actions = (
+        *history_actions(StoreSiteHistory(database)),
+        domain_action(domains),
+        *visitor_actions(database, site_url, public_url.rstrip("/")),
+    )
     files = HouseFiles(machines, functools.partial(read_house, database), default_files())
     return BuiltInToolbox(
         [

@@ -38,6 +38,7 @@ from subclaw.sockets import bind_unix
 from subclaw.store.access import StoreAccess
 from subclaw.store.certificates import Verdict, allow_certificate
 from subclaw.store.database import Database, Role, open_database
+from subclaw.store.domains import tenant_of_domain
 from subclaw.store.feed import StoreFeed
 from subclaw.store.flush import Flush
 from subclaw.store.onboarding import named_tenant
@@ -134,7 +135,9 @@ def _visitors(settings: Settings, port: int, database: Database) -> Sequence[API
 
     async def tenant_at(hostname: str) -> TenantId | None:
         name, _, domain = hostname.partition(".")
-        return await tenant_of_name(database, name) if domain == sites.domain else None
+        if domain == sites.domain:
+            return await tenant_of_name(database, name)
+        return await tenant_of_domain(database, hostname)
 
     visiting = Visiting(database=database, tenant_at=tenant_at, title=TITLE)
     return visitors_routers(visiting, is_secure=sites.scheme == "https", read_in_place=READ_IN_PLACE)

@@ -115,6 +115,7 @@ async def run_worker(settings: Settings, port: int) -> None:
             access=agent.access,
             public_url=public_url(settings, port),
             site_url=site_url_of,
+            domains=domains,
             start_account=AccountLinks(database=database, public_key=read_public_key(home.keys), site_url=url_of).start,
             completions=completions,
             reload=reload,

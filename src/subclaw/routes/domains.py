@@ -13,6 +13,7 @@ from subclaw.routes.hostname import site_hostname
 from subclaw.routes.publisher import SitePublisher
 from subclaw.routes.records import Records
 from subclaw.store.domains import Domain, StoreDomains
+from subclaw.tools.site import SiteAction
 
 _log = logging.getLogger(__name__)
 
@@ -26,6 +27,12 @@ LOST_AFTER = timedelta(days=3)
 
 CHECKS_AT_ONCE = 20
 CHECK_INTERVAL_S = 600.0
+
+
+def domain_action(domains: "SiteDomains") -> SiteAction:
+    """Return the site action `domain`."""
+    usage = "domain [HOSTNAME | remove HOSTNAME]: a domain of one's own for the site; says which DNS records it wants"
+    return SiteAction(name="domain", usage=usage, perform=domains.act)
 
 
 class SiteDomains:

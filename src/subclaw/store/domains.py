@@ -99,3 +99,9 @@ async def listed(operator: Database, *, limit: int) -> Sequence[ListedDomain]:
 async def take_away(operator: Database, hostname: str) -> int:
     """Take a hostname from whoever has or wants it; return from how many. Errors: `Unavailable`."""
     return int((await operator.rows("SELECT take_domain(%s)", hostname))[0][0])
+
+
+async def tenant_of_domain(database: Database, hostname: str) -> TenantId | None:
+    """Return whose own a hostname is. Errors: `Unavailable`."""
+    ((found,),) = await database.rows("SELECT tenant_of_domain(%s)", hostname)
+    return None if found is None else TenantId(found)

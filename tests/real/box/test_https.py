@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from tests.name_server import name_server
 from tests.real.box.running import Somebody, running_box, state_folder
-from tests.real.caddy_process import free_port, parse_answer
+from tests.real.caddy_process import parse_answer
 from tests.real.pebble import running_pebble
+
+from subclaw.testing.serving import free_port
 
 
 async def page(trusted: ssl.SSLContext, hostname: str, port: int) -> str:

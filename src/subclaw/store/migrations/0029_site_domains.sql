@@ -135,6 +135,12 @@ SET search_path = public, pg_temp AS $$
                    WHERE d.hostname = p_hostname AND d.tenant_id <> p_but AND d.verified_at IS NOT NULL)
 $$;
 
+-- Whose own a hostname is, whoever asks.
+CREATE FUNCTION tenant_of_domain(p_hostname text) RETURNS bigint LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = public, pg_temp AS $$
+    SELECT d.tenant_id FROM site_domain d WHERE d.hostname = p_hostname AND d.verified_at IS NOT NULL
+$$;
+
 CREATE FUNCTION drop_domain(p_tenant bigint, p_hostname text) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM be_tenant(p_tenant);
@@ -220,15 +226,9 @@ BEGIN
     RETURN 'allowed';
 END $$;
 
-<<<<<<< HEAD:src/subclaw/store/migrations/0029_site_domains.sql
 REVOKE ALL ON FUNCTION next_site_generation, count_site_change, count_site_loss, count_site_move, touch_site,
-    touch_tenants_site, touch_rows_site, want_domain, hold_domain, domain_is_held, drop_domain, tenant_domains, claim_domain_checks,
-    miss_domain, allow_certificate FROM PUBLIC;
-=======
-REVOKE ALL ON FUNCTION next_site_generation, count_site_change, count_site_loss, touch_site, touch_tenants_site,
-    touch_domains_site, want_domain, hold_domain, domain_is_held, drop_domain, tenant_domains, claim_domain_checks,
-    take_domain, miss_domain, allow_certificate FROM PUBLIC;
->>>>>>> f37e0cc (Tenants have domains of their own: shown by records, checked every day, lost when these are gone):src/subclaw/store/migrations/0030_site_domains.sql
+    touch_tenants_site, touch_rows_site, want_domain, hold_domain, domain_is_held, drop_domain, tenant_domains,
+    claim_domain_checks, take_domain, miss_domain, allow_certificate, tenant_of_domain FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION touch_site, want_domain, hold_domain, domain_is_held, drop_domain, tenant_domains,
-    claim_domain_checks, miss_domain, allow_certificate TO subclaw_app;
+    claim_domain_checks, miss_domain, allow_certificate, tenant_of_domain TO subclaw_app;
 GRANT EXECUTE ON FUNCTION take_domain TO subclaw_operator;
