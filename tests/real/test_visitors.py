@@ -28,6 +28,7 @@ from subclaw.testing.serving import serving
 from subclaw.tools.site import SiteAction
 from subclaw.visitors.actions import visitor_actions
 from subclaw.visitors.router import visitors_routers
+from subclaw.visitors.views import ViewCounter, views_router
 from subclaw.visitors.visitor import Visiting
 
 PUBLIC_URL = "https://agents.example"
@@ -36,8 +37,10 @@ PUBLIC_URL = "https://agents.example"
 class Scene:
     """A tenant who writes by the web chat, their site's visitors, and what their agent can do."""
 
-    def __init__(self, address: DatabaseAddress, database: Database, client: httpx2.AsyncClient) -> None:
-        self.address, self.database, self.client = address, database, client
+    def __init__(
+        self, address: DatabaseAddress, database: Database, client: httpx2.AsyncClient, views: ViewCounter
+    ) -> None:
+        self.address, self.database, self.client, self.views = address, database, client, views
         self.tenant_id = TenantId(tenant_of(address, WEB) or 0)
         ((self.name,),) = owner_rows(address, "SELECT name FROM tenant WHERE id = %s", self.tenant_id)
         self.host = f"{self.name}.localhost"
@@ -71,16 +74,17 @@ def play(address: DatabaseAddress, steps: Callable[[Scene], Awaitable[None]]) ->
     async def main() -> None:
         async with asyncio.timeout(60), open_database(address, Role.APP) as database:
             await say(database, WEB, "hello")
+            views = ViewCounter(database)
             async with (
-                serving(_app(database)) as port,
+                serving(_app(database, views)) as port,
                 httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
             ):
-                await steps(Scene(address, database, client))
+                await steps(Scene(address, database, client, views))
 
     asyncio.run(main())
 
 
-def _app(database: Database) -> FastAPI:
+def _app(database: Database, views: ViewCounter) -> FastAPI:
     async def tenant_at(hostname: str) -> TenantId | None:
         return await tenant_of_name(database, hostname.removesuffix(".localhost"))
 
@@ -88,7 +92,40 @@ def _app(database: Database) -> FastAPI:
         return None
 
     visiting = Visiting(database=database, tenant_at=tenant_at, title="subclaw")
-    return make_app(visitors_routers(visiting, is_secure=False, read_in_place=["web"]), check=check)
+    routers = visitors_routers(visiting, is_secure=False, read_in_place=["web"])
+    return make_app([*routers, views_router(views, tenant_at)], check=check)
+
+
+def test_views_are_counted_by_page_without_a_trace_of_who_looked(address: DatabaseAddress) -> None:
+    async def steps(scene: Scene) -> None:
+        for page, times in (("/", 2), ("/menu?from=ann@example.com", 1)):
+            for _ in range(times):
+                answer = await scene.get("/_/hit", headers={"Referer": f"http://{scene.host}{page}"})
+                assert (answer.status_code, answer.headers["content-type"]) == (200, "image/gif")
+                assert "set-cookie" not in answer.headers
+        for elsewhere in ("", "https://evil.example/", "http://["):
+            assert (await scene.get("/_/hit", headers={"Referer": elsewhere})).status_code == 200
+        assert await scene.act("visits") == "No views were counted."
+        await scene.views.flush()
+        await scene.views.flush()
+        assert (await scene.act("visits")).endswith(": 3 views (/ 2, /menu 1)")
+        for wrong in ("0", "abc", "1000"):
+            with pytest.raises(Invalid):
+                await scene.act(f"visits {wrong}")
+
+    play(address, steps)
+
+
+def test_only_so_many_pages_are_told_apart(address: DatabaseAddress) -> None:
+    async def steps(scene: Scene) -> None:
+        for start in (0, 150):
+            for n in range(start, start + 250):
+                scene.views.count(scene.tenant_id, f"/{n}")
+            await scene.views.flush()
+        ((paths, views),) = owner_rows(scene.address, "SELECT count(*), sum(views)::int FROM page_view")
+        assert (paths, views) == (201, 500)
+
+    play(address, steps)
 
 
 @pytest.mark.parametrize("kind", ["data", "files", "json"])

@@ -46,7 +46,8 @@ from subclaw.store.outbox import StoreReports
 from subclaw.store.outgoing import open_file
 from subclaw.store.visitors import tenant_of_name
 from subclaw.visitors.router import visitors_routers
-from subclaw.visitors.visitor import Visiting
+from subclaw.visitors.views import ViewCounter, views_router
+from subclaw.visitors.visitor import TenantAt, Visiting
 
 CONSOLE_POOL_SIZE = 2
 EXAMINATION_LIMIT_S = 8.0
@@ -90,7 +91,9 @@ async def run_web(settings: Settings, port: int) -> None:
         routers.append(unpublished_router(named, site_address(settings, port)))
         routers.append(accounts_router(TITLE, database, functools.partial(connect_account, gateway)))
         routers.append(files_router(functools.partial(open_file, database)))
-        routers += _visitors(settings, port, database)
+        tenant_at, views = _tenant_at(settings, port, database), ViewCounter(database)
+        routers += _visitors(settings, port, database, tenant_at)
+        routers.append(views_router(views, tenant_at))
         app = make_app(routers, check=functools.partial(database.rows, "SELECT 1"))
         server = _Server(app, on_shutdown=feed.end)
         async with asyncio.TaskGroup() as group:
@@ -98,6 +101,7 @@ async def run_web(settings: Settings, port: int) -> None:
             beside = [
                 group.create_task(keep_serving(settings.channels, inside)),
                 group.create_task(_answer_certificates(settings, database)),
+                group.create_task(views.run()),
             ]
             await server.serve(sockets=[bind_unix(home.web_socket)])
             for one in (listening, *beside):
@@ -130,7 +134,7 @@ async def _answer_certificates(settings: Settings, database: Database) -> None:
     await server.serve(sockets=[bind_unix(home.certificates_socket)])
 
 
-def _visitors(settings: Settings, port: int, database: Database) -> Sequence[APIRouter]:
+def _tenant_at(settings: Settings, port: int, database: Database) -> TenantAt:
     sites = site_address(settings, port)
 
     async def tenant_at(hostname: str) -> TenantId | None:
@@ -139,6 +143,11 @@ def _visitors(settings: Settings, port: int, database: Database) -> Sequence[API
             return await tenant_of_name(database, name)
         return await tenant_of_domain(database, hostname)
 
+    return tenant_at
+
+
+def _visitors(settings: Settings, port: int, database: Database, tenant_at: TenantAt) -> Sequence[APIRouter]:
+    sites = site_address(settings, port)
     visiting = Visiting(database=database, tenant_at=tenant_at, title=TITLE)
     return visitors_routers(visiting, is_secure=sites.scheme == "https", read_in_place=READ_IN_PLACE)
 

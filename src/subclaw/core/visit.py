@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from urllib.parse import urlsplit
 
 from subclaw.core.errors import Invalid
@@ -18,6 +18,7 @@ HOOKS_LIMIT, CALLS_AN_HOUR = 20, 120
 LINKS_A_DAY, LINK_LIMIT_CHARACTERS = 100, 2_000
 FIELDS_LIMIT, FIELD_LIMIT_CHARACTERS, BODY_LIMIT_BYTES = 50, 5_000, 64 * 1024
 REPORTS_A_DAY = 20
+PATHS_A_DAY, VIEWS_KEPT_DAYS = 200, 400
 HONEYPOT = "_gotcha"
 """A field that people do not see, and programs fill in: then nothing is kept, and they are thanked."""
 
@@ -36,6 +37,15 @@ class FormEntry:
     form: str
     fields: Mapping[str, str]
     received_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageViews:
+    """How often a page was looked at on a day, in UTC. The path is empty for what is not told apart."""
+
+    day: date
+    path: str
+    views: int
 
 
 def parse_name(text: str, what: str) -> str:
@@ -83,6 +93,18 @@ def entries_words(entries: Sequence[FormEntry]) -> str:
     """Return forms that were sent as lines, the newest first."""
     lines = [f"{one.received_at:%Y-%m-%d %H:%M} UTC, {one.form}: {_quoted(one.fields)}" for one in entries]
     return "\n".join(lines) or "Nobody has sent a form yet."
+
+
+def views_words(views: Sequence[PageViews], pages_limit: int = 5) -> str:
+    """Return how often pages were looked at, a line for each day and the pages that were looked at most."""
+    days: dict[date, list[PageViews]] = {}
+    for one in views:
+        days.setdefault(one.day, []).append(one)
+    lines = []
+    for day, pages in days.items():
+        most = ", ".join(f"{page.path or 'others'} {page.views}" for page in pages[:pages_limit])
+        lines.append(f"{day}: {sum(page.views for page in pages)} views ({most})")
+    return "\n".join(lines) or "No views were counted."
 
 
 def next_page(wanted: str) -> str | None:

@@ -13,9 +13,12 @@ from subclaw.core.visit import (
     FORMS_AN_HOUR,
     HOOKS_LIMIT,
     LINKS_A_DAY,
+    PATHS_A_DAY,
     REPORTS_A_DAY,
     TOLD_AN_HOUR,
+    VIEWS_KEPT_DAYS,
     FormEntry,
+    PageViews,
 )
 from subclaw.store.database import Database
 
@@ -170,6 +173,18 @@ _REPORTS = """
     SELECT r.id, t.name, to_char(r.at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), r.page, r.reason, r.contact
     FROM abuse_report r JOIN tenant t ON t.id = r.tenant_id WHERE r.settled_at IS NULL ORDER BY r.id DESC LIMIT %s
 """
+
+
+async def count_views(database: Database, tenant_id: TenantId, views: Mapping[str, int]) -> None:
+    """Count that pages were looked at just now, by their paths. Errors: `Unavailable`."""
+    values = tenant_id, list(views), list(views.values()), PATHS_A_DAY, VIEWS_KEPT_DAYS
+    await database.rows("SELECT count_views(%s, %s::text[], %s::bigint[], %s, %s)", *values)
+
+
+async def page_views(database: Database, tenant_id: TenantId, days: int) -> Sequence[PageViews]:
+    """Return how often pages were looked at on the last days, the newest first. Errors: `Unavailable`."""
+    rows = await database.rows("SELECT * FROM views(%s, %s)", tenant_id, days)
+    return [PageViews(day=day, path=path, views=views) for day, path, views in rows]
 
 
 async def tenant_of_name(database: Database, name: str) -> TenantId | None:

@@ -7,7 +7,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from subclaw.core.access import TOKEN_BYTES, token_hash
 from subclaw.core.errors import Exhausted, Invalid, NotFound
 from subclaw.core.tenant import TenantId
-from subclaw.core.visit import HOOKS_LIMIT, LINKS_A_DAY, entries_words, parse_name, parse_target
+from subclaw.core.visit import (
+    HOOKS_LIMIT,
+    LINKS_A_DAY,
+    VIEWS_KEPT_DAYS,
+    entries_words,
+    parse_name,
+    parse_target,
+    views_words,
+)
 from subclaw.store import visitors
 from subclaw.store.database import Database
 from subclaw.tools.site import SiteAction
@@ -22,7 +30,8 @@ _CODE_CHARACTERS = 8
 def visitor_actions(database: Database, site_url: SiteUrl, public_url: str) -> tuple[SiteAction, ...]:
     """Return the actions. `public_url` is the control plane's, without a slash at its end."""
     forms, hooks = _form_actions(database), _hook_actions(database, site_url)
-    return (*forms, *hooks, *_link_actions(database, public_url), _private_action(database, site_url))
+    links, private = _link_actions(database, public_url), _private_action(database, site_url)
+    return (*forms, *hooks, *links, private, _views_action(database))
 
 
 def _form_actions(database: Database) -> tuple[SiteAction, ...]:
@@ -102,3 +111,17 @@ def _private_action(database: Database, site_url: SiteUrl) -> SiteAction:
 
     usage = "private [on | off]: only who has a link, or a code that is sent to your person, sees the site"
     return SiteAction(name="private", usage=usage, perform=private)
+
+
+def _views_action(database: Database) -> SiteAction:
+    async def views(tenant_id: TenantId, words: Sequence[str]) -> str:
+        said = words[0] if words else "7"
+        if not (said.isascii() and said.isdigit() and 1 <= int(said[:6]) <= VIEWS_KEPT_DAYS):
+            raise Invalid(f"It is: visits, or: visits DAYS, with {VIEWS_KEPT_DAYS} days at most")
+        return views_words(await visitors.page_views(database, tenant_id, int(said)))
+
+    usage = (
+        "visits [DAYS]: how often pages were looked at, without cookies. Counted are pages that have "
+        '<img src="/_/hit" alt="" width="1" height="1">'
+    )
+    return SiteAction(name="visits", usage=usage, perform=views)

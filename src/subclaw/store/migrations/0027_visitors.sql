@@ -63,11 +63,20 @@ CREATE TABLE abuse_report (
 CREATE INDEX abuse_report_open ON abuse_report (id) WHERE settled_at IS NULL;
 CREATE INDEX abuse_report_tenant ON abuse_report (tenant_id);
 
+-- How often pages were looked at, by day and path.
+CREATE TABLE page_view (
+    tenant_id bigint NOT NULL REFERENCES tenant ON DELETE CASCADE,
+    day       date NOT NULL,
+    path      text NOT NULL,
+    views     bigint NOT NULL,
+    PRIMARY KEY (tenant_id, day, path)
+);
+
 DO $$
 DECLARE name text;
 BEGIN
     FOREACH name IN ARRAY ARRAY[
-        'form_entry', 'hook', 'hook_call', 'short_link', 'private_site', 'site_key', 'abuse_report'
+        'form_entry', 'hook', 'hook_call', 'short_link', 'private_site', 'site_key', 'abuse_report', 'page_view'
     ] LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
         EXECUTE format('CREATE POLICY own ON %I TO subclaw_app USING (tenant_id = current_tenant())', name);
@@ -314,6 +323,35 @@ REVOKE ALL ON FUNCTION tell_agent, take_form, form_entries, make_hook, remove_ho
 GRANT EXECUTE ON FUNCTION tell_agent, take_form, form_entries, make_hook, remove_hook, hooks, find_hook, take_hook,
     make_short_link, short_links, follow_short_link, set_private, is_private, send_site_code, enter_site, may_see_site,
     report_abuse TO subclaw_app;
+
+-- Counts that pages were looked at today. Of a day p_paths_limit paths are told apart; days older than p_keep are forgotten.
+CREATE FUNCTION count_views(p_tenant bigint, p_paths text[], p_views bigint[], p_paths_limit integer, p_keep integer)
+RETURNS void LANGUAGE plpgsql AS $$
+DECLARE v_day date := (now() AT TIME ZONE 'UTC')::date;
+BEGIN
+    PERFORM be_tenant(p_tenant);
+    DELETE FROM page_view v WHERE v.tenant_id = p_tenant AND v.day < v_day - p_keep;
+    INSERT INTO page_view (tenant_id, day, path, views)
+        SELECT p_tenant, v_day, told.path, sum(told.views) FROM (
+            SELECT CASE WHEN known.path IS NOT NULL OR seen.n + room.taken <= p_paths_limit THEN seen.path ELSE '' END,
+                seen.views
+            FROM unnest(p_paths, p_views) WITH ORDINALITY AS seen (path, views, n)
+                LEFT JOIN page_view known ON (known.tenant_id, known.day, known.path) = (p_tenant, v_day, seen.path)
+                CROSS JOIN (SELECT count(*) AS taken FROM page_view o WHERE (o.tenant_id, o.day) = (p_tenant, v_day)) room
+        ) AS told (path, views) GROUP BY told.path
+        ON CONFLICT (tenant_id, day, path) DO UPDATE SET views = page_view.views + excluded.views;
+END $$;
+
+CREATE FUNCTION views(p_tenant bigint, p_days integer) RETURNS TABLE (day date, path text, views bigint)
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM be_tenant(p_tenant);
+    RETURN QUERY SELECT v.day, v.path, v.views FROM page_view v
+        WHERE v.tenant_id = p_tenant AND v.day > (now() AT TIME ZONE 'UTC')::date - p_days ORDER BY v.day DESC, v.views DESC;
+END $$;
+
+REVOKE ALL ON FUNCTION count_views, views FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION count_views, views TO subclaw_app;
 
 -- Whose site a name is now, whoever asks.
 CREATE FUNCTION tenant_of_name(p_name text) RETURNS bigint LANGUAGE sql STABLE SECURITY DEFINER
