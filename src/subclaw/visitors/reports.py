@@ -5,6 +5,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from subclaw.core.errors import Exhausted, Invalid
+from subclaw.routes.pages import REPORT_PATH
 from subclaw.store.visitors import report_abuse
 from subclaw.visitors.visitor import Visiting, hostname_of, read_fields
 
@@ -15,12 +16,12 @@ def reports_router(visiting: Visiting) -> APIRouter:
     """Return the page, and what it sends."""
     router, render = visiting.router(), visiting.render()
 
-    @router.get("/_/report")
+    @router.get(REPORT_PATH)
     async def ask(request: Request) -> Response:
         await visiting.tenant_of(request)
         return render("report.html", hostname=hostname_of(request), limit=REASON_LIMIT_CHARACTERS)
 
-    @router.post("/_/report")
+    @router.post(REPORT_PATH)
     async def take(request: Request) -> Response:
         tenant_id, fields = await visiting.tenant_of(request), dict(await read_fields(request))
         reason = " ".join(fields.get("reason", "").split())[:REASON_LIMIT_CHARACTERS]
