@@ -24,14 +24,15 @@ async def serving(app: Any, *, port: int = 0) -> AsyncIterator[int]:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))
-        async with asyncio.TaskGroup() as group:
-            group.create_task(server.serve(sockets=[listener]))
-            try:
-                async with asyncio.timeout(_START_S):
-                    await _started(server)
-                yield int(listener.getsockname()[1])
-            finally:
-                server.should_exit = True
+        # Not in a task group: that would cancel it when a test fails, and uvicorn leaves its server open then.
+        serve = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            async with asyncio.timeout(_START_S):
+                await _started(server, serve)
+            yield int(listener.getsockname()[1])
+        finally:
+            server.should_exit = True
+            await serve
 
 
 async def serve_for_ever(app: Any) -> None:
@@ -59,6 +60,6 @@ def free_port() -> int:
             return port
 
 
-async def _started(server: uvicorn.Server) -> None:
-    while not server.started:  # noqa: ASYNC110 - uvicorn offers nothing to wait on
+async def _started(server: uvicorn.Server, serve: asyncio.Task[None]) -> None:
+    while not server.started and not serve.done():  # noqa: ASYNC110 - uvicorn offers nothing to wait on
         await asyncio.sleep(0.01)
