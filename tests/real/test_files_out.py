@@ -3,22 +3,38 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
 import pytest
-from tests.real import test_imessage, test_telegram, test_whatsapp
+from tests.real import slack_scene, test_discord, test_email, test_imessage, test_telegram, test_whatsapp
 from tests.real.channel_scene import PUBLIC_URL, Answer, Scene, channel_scene, said
 
+from subclaw.channels.discord.channel import FILE_LIMIT_BYTES as DISCORD_LIMIT_BYTES
+from subclaw.channels.discord.channel import FORM_LIMIT_BYTES
+from subclaw.channels.email.channel import FILE_LIMIT_BYTES as EMAIL_LIMIT_BYTES
+from subclaw.channels.slack.client import NotSent, slack_client
 from subclaw.channels.sms.paths import WEBHOOK_PATH
-from subclaw.core.channel import Address, Delivery, OutboundFile, OutboundMessage, Reconciles, Seen, SendsFiles
+from subclaw.core.channel import (
+    Address,
+    Delivery,
+    NotSeen,
+    OutboundFile,
+    OutboundMessage,
+    Reconciles,
+    Seen,
+    SendsFiles,
+    Trouble,
+)
 from subclaw.core.model import ModelReply, Prompt
 from subclaw.core.tenant import TenantId
 from subclaw.store.database import DatabaseAddress
-from subclaw.testing.channels import bluebubbles, telegram, twilio, whatsapp
+from subclaw.testing.channels import bluebubbles, discord, slack, smtp, telegram, twilio, whatsapp
 from subclaw.testing.channels.twilio import FakeTwilio, deliver, fake_twilio, inbound_mms, inbound_sms, send_receipt
 from subclaw.testing.egress import run
 from subclaw.testing.models import words
+from subclaw.turns.outbox import utc_now
 
 ACCOUNT, TOKEN = "AC" + "0" * 32, "a canary token"
 NUMBER, PERSON, ABROAD = "+15550100002", "+15550100001", "+491701234567"
@@ -137,6 +153,162 @@ def test_imessage_sends_files_and_finds_them_again(address: DatabaseAddress, tmp
             assert [fake.files[file["guid"]] for one in fake.sent for file in one["attachments"]] == [PNG, PDF]
 
     run(scenario)
+
+
+def test_slack_shows_files_where_it_was_asked_and_finds_them_again(address: DatabaseAddress, tmp_path: Path) -> None:
+    async def steps(scene: slack_scene.SlackScene) -> None:
+        fake, thread = scene.fake, "1789999999.000100"
+        scene.files.home |= FILES
+        slack.behave(fake, slack.Behaviour.DROP, method="files.completeUploadExternal")
+        await slack.say(fake, slack.written(fake, f"<@{slack.BOT}> the figures?", place="C0ROOM", thread_ts=thread))
+        await scene.until("SELECT 1 FROM outbox WHERE state = 'sent'")
+        chart, report = [one.file for one in fake.messages if one.file]
+        assert (chart.name, chart.title, chart.content) == ("chart.png", "the chart", PNG)
+        assert (report.name, report.title, report.content) == ("report.pdf", "the report", PDF)
+        assert [(one.place, one.thread) for one in fake.messages] == [("C0ROOM", thread)] * 3
+        assert scene.rows("SELECT provider_id FROM outbox_part WHERE part > 0 ORDER BY part") == [
+            (chart.id,),
+            (report.id,),
+        ]
+
+    slack_scene.play(address, tmp_path, steps, saying(BOTH))
+
+
+def test_a_file_that_slack_does_not_take_becomes_a_link(address: DatabaseAddress, tmp_path: Path) -> None:
+    async def steps(scene: slack_scene.SlackScene) -> None:
+        scene.files.home |= FILES
+        for error in ("missing_scope", "file_uploads_disabled"):
+            scene.fake.upload_error = error
+            await slack.say(scene.fake, slack.written(scene.fake, "hello"))
+            await scene.until("SELECT 1 FROM outbox WHERE state = 'sent'")
+            assert scene.fake.messages.pop().text.startswith(f"chart: {PUBLIC_URL}/files/")
+            scene.rows("DELETE FROM outbox")
+
+    slack_scene.play(address, tmp_path, steps, saying("![chart](chart.png)"))
+
+
+def test_a_file_that_did_not_get_to_slack_is_tried_again(address: DatabaseAddress, tmp_path: Path) -> None:
+    async def steps(scene: slack_scene.SlackScene) -> None:
+        since, channel, fake = utc_now(), scene.channel, scene.fake
+        file = OutboundFile(name="a.txt", media_type="text/plain", size_bytes=3, content=b"abc")
+        to = Address(channel="slack", address="D0ANN")
+        message = OutboundMessage(tenant_id=TenantId(1), reply_id=1, part=1, to=to, text="Ann's & Bob's", file=file)
+        asked = "files.getUploadURLExternal"
+        for behaviour in (slack.Behaviour.FAIL, slack.Behaviour.BABBLE, slack.Behaviour.DROP):
+            slack.behave(fake, behaviour, method=asked)
+        fake.upload_statuses += [503, 400]
+        for _ in range(5):
+            result = await channel.send_file(message, file)
+            assert (result.delivery, result.trouble) == (Delivery.FAILED, Trouble.NETWORK)
+        slack.behave(fake, slack.Behaviour.SLOW_DOWN, method=asked)
+        assert (await channel.send_file(message, file)).trouble is Trouble.BUSY
+        assert await channel.find(message, since=since, known=()) == NotSeen()
+        slack.behave(fake, slack.Behaviour.FATAL_TAKEN, method="files.completeUploadExternal")
+        assert (await channel.send_file(message, file)).delivery is Delivery.UNKNOWN
+        (shown,) = [one.file.id for one in fake.messages if one.file]
+        assert await channel.find(message, since=since, known=()) == Seen(provider_id=shown, delivery=Delivery.SENT)
+        assert await channel.find(message, since=since, known=(shown,)) == NotSeen()
+        assert await channel.find(replace(message, text="other"), since=since, known=()) == NotSeen()
+
+    slack_scene.play(address, tmp_path, steps)
+
+
+def test_slacks_files_are_brought_to_its_host_alone(address: DatabaseAddress, tmp_path: Path) -> None:
+    async def steps(scene: slack_scene.SlackScene) -> None:
+        file = OutboundFile(name="a.txt", media_type="text/plain", size_bytes=3, content=b"abc")
+        async with slack_client(scene.outside.gateway_socket) as client:
+            for url in (
+                "https://files.slack.com/api/chat.postMessage",
+                "https://x/upload/../api/x",
+                "https://x/upload",
+            ):
+                with pytest.raises(NotSent):
+                    await client.upload(url, file.content)
+            with pytest.raises(NotSent, match="HTTP 400"):
+                await client.upload("https://elsewhere.example/upload/v1/F0?x=1", file.content)
+
+    slack_scene.play(address, tmp_path, steps)
+
+
+def test_discord_sends_files_and_finds_them_again(address: DatabaseAddress, tmp_path: Path) -> None:
+    async def steps(scene: Scene, fake: discord.FakeDiscord) -> None:
+        scene.files.home |= FILES
+        fake.behaviours += [discord.Behaviour.ACCEPT, discord.Behaviour.FAIL_TAKEN]
+        await discord.say(fake, discord.written(fake, "the figures, please"))
+        await scene.until("SELECT 1 FROM outbox WHERE state = 'sent'")
+        assert [one["content"] for one in fake.sent] == ["Here they are.", "the chart", "the report"]
+        assert [file["filename"] for one in fake.sent for file in one["attachments"]] == ["chart.png", "report.pdf"]
+        assert list(fake.files.values()) == [PNG, PDF]
+        assert scene.rows("SELECT provider_id FROM outbox_part ORDER BY part") == [(one["id"],) for one in fake.sent]
+
+    test_discord.play(address, tmp_path, steps, saying(BOTH))
+
+
+def test_where_discord_takes_no_file_a_link_goes(address: DatabaseAddress, tmp_path: Path) -> None:
+    async def steps(scene: Scene, fake: discord.FakeDiscord) -> None:
+        scene.files.home |= FILES
+        for count, behaviour in enumerate((discord.Behaviour.NO_FILE, discord.Behaviour.NO_PERMISSION), 1):
+            fake.behaviours.append(behaviour)
+            await discord.say(fake, discord.written(fake, "hello"))
+            assert (await discord.until(fake, count))[-1].startswith(f"chart: {PUBLIC_URL}/files/")
+        channel = scene.channels["discord"]
+        assert isinstance(channel, SendsFiles)
+        message = test_discord.to_person("x" * 100)
+        for size_bytes, delivery in (
+            (DISCORD_LIMIT_BYTES - FORM_LIMIT_BYTES, Delivery.SENT),
+            (DISCORD_LIMIT_BYTES, Delivery.FAILED),
+        ):
+            assert channel.takes(message.to, "text/plain", size_bytes) == (delivery is Delivery.SENT)
+            content = b"x" * size_bytes
+            file = OutboundFile(name="x" * 255, media_type="text/plain", size_bytes=size_bytes, content=content)
+            result = await channel.send_file(replace(message, reply_id=size_bytes), file)
+            assert result.delivery is delivery
+        assert result.trouble is Trouble.FILE
+
+    test_discord.play(address, tmp_path, steps, saying("![chart](chart.png)"))
+
+
+def test_files_go_by_mail_each_in_the_thread(address: DatabaseAddress, tmp_path: Path) -> None:
+    async def steps(post: test_email.Post) -> None:
+        post.scene.files.home |= FILES
+        await post.say("the figures, please")
+        answer, chart, report = await post.relay.until(3)
+        assert answer.text() == "Here they are."
+        assert (chart.text(), report.text()) == ("Attached: the chart", "Attached: the report")
+        assert chart.files() == [("chart.png", "image/png", PNG)]
+        assert report.files() == [("report.pdf", "application/pdf", PDF)]
+        assert len({one.message["in-reply-to"] for one in (answer, chart, report)}) == 1
+        assert len({one.message["message-id"] for one in (answer, chart, report)}) == 3
+
+    test_email.play(address, tmp_path, steps, saying(BOTH))
+
+
+def test_a_file_that_the_relay_does_not_take_becomes_a_link(address: DatabaseAddress, tmp_path: Path) -> None:
+    async def steps(post: test_email.Post) -> None:
+        post.scene.files.home |= FILES
+        post.relay.behaviours.append(smtp.Behaviour.REFUSE_CONTENT)
+        await post.say("hello")
+        (taken,) = await post.relay.until(1)
+        assert taken.text().startswith(f"chart: {PUBLIC_URL}/files/")
+        assert taken.files() == []
+
+    test_email.play(address, tmp_path, steps, saying("![chart](chart.png)"))
+
+
+def test_the_largest_file_passes_the_gateway_by_mail(address: DatabaseAddress, tmp_path: Path) -> None:
+    async def steps(post: test_email.Post) -> None:
+        channel = post.scene.channels["email"]
+        assert isinstance(channel, SendsFiles)
+        content = bytes(range(256)) * (EMAIL_LIMIT_BYTES // 256)
+        file = OutboundFile(name="né\nw.bin", media_type="message/x", size_bytes=len(content), content=content)
+        message = replace(test_email.outbound("all of it"), file=file)
+        assert channel.takes(message.to, file.media_type, file.size_bytes)
+        assert not channel.takes(message.to, file.media_type, file.size_bytes + 1)
+        assert (await channel.send_file(message, file)).delivery is Delivery.SENT
+        (taken,) = await post.relay.until(1)
+        assert taken.files() == [("né w.bin", "application/octet-stream", content)]
+
+    test_email.play(address, tmp_path, steps)
 
 
 Steps = Callable[[Scene, FakeTwilio], Awaitable[None]]

@@ -463,7 +463,8 @@ def test_the_doctor_makes_a_real_call(address: DatabaseAddress, tmp_path: Path) 
         assert check is not None
         assert await check(scene.outside) == "@agents is in the workspace Home"
         scene.fake.scopes = "chat:write,im:history,mpim:history,channels:history,groups:history,app_mentions:read"
-        assert await check(scene.outside) == "@agents is in the workspace Home; it lacks the scopes files:read"
+        lacking = "it lacks the scopes files:read, files:write"
+        assert await check(scene.outside) == f"@agents is in the workspace Home; {lacking}"
         scene.fake.team = "T0OTHER"
         with pytest.raises(Unavailable, match="SLACK_TEAM_ID"):
             await check(scene.outside)

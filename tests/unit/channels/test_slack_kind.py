@@ -21,8 +21,9 @@ def test_slack_is_set_up_by_its_ids() -> None:
     set_up = read_slack({"SLACK_TEAM_ID": "T012AB3C4", "SLACK_APP_ID": "A012AB3C4"})
     assert set_up is not None
     assert set_up.place == "https://slack.com/app_redirect?app=A012AB3C4&team=T012AB3C4"
-    assert [destination(one).authority for one in set_up.upstreams] == ["slack.com", "files.slack.com"]
-    assert {one.secret for one in set_up.upstreams} == {TOKEN}
+    assert [destination(one).authority for one in set_up.upstreams] == ["slack.com", *["files.slack.com"] * 2]
+    assert [one.secret for one in set_up.upstreams] == [TOKEN, TOKEN, None]
+    assert (set_up.upstreams[2].base_url, set_up.upstreams[2].methods) == ("https://files.slack.com/upload", ("POST",))
     assert set_up.signatures["slack"].secret == SIGNING_SECRET
 
 

@@ -1,20 +1,22 @@
-"""Discord: replies out, asking it what it was given, files in, and typing.
+"""Discord: replies out, asking it what it was given, files in and out, and typing.
 
 Facts: https://discord.com/developers/docs/resources/message#create-message. Its Markdown is that of replies but for
 tables, rules and pictures, which people see as they are written.
 """
 
 import asyncio
-from collections.abc import Collection, Sequence
+import io
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import discord
 import httpx2
 
 from subclaw.channels.discord.client import CALL_LIMIT_S, NOT_UNDERSTOOD, DiscordClient
-from subclaw.channels.discord.errors import ERRORS, meaning, not_asked, refused
+from subclaw.channels.discord.errors import ERRORS, meaning, not_asked, refused, refused_file
 from subclaw.channels.discord.settings import FILES_UPSTREAM
 from subclaw.channels.markdown import split_markdown
 from subclaw.core.channel import (
@@ -22,6 +24,7 @@ from subclaw.core.channel import (
     Delivery,
     NotSeen,
     NotTold,
+    OutboundFile,
     OutboundMessage,
     Seen,
     SendResult,
@@ -32,6 +35,10 @@ from subclaw.egress.control.client import BASE_URL, gateway_client
 
 PART_LIMIT = 2000
 """What Discord takes in one message: characters, of which there are never more than UTF-16 units."""
+
+FILE_LIMIT_BYTES = 10 * 1024 * 1024
+FORM_LIMIT_BYTES = 4_096
+"""What Discord takes with one message wherever nobody pays for more, and what of it is said of the file."""
 
 CLOCK_MARGIN = timedelta(minutes=5)
 LISTED_LIMIT = 100
@@ -52,6 +59,20 @@ class DiscordChannel:
 
     async def send(self, message: OutboundMessage) -> SendResult:
         """Send a message. For some minutes Discord makes no second one of the same nonce; after that, see `find`."""
+        return await self._send(message, refused)
+
+    def takes(self, to: Address, media_type: str, size_bytes: int) -> bool:
+        """Say whether Discord takes such a file: any, within its limit."""
+        return size_bytes <= FILE_LIMIT_BYTES - FORM_LIMIT_BYTES
+
+    async def send_file(self, message: OutboundMessage, file: OutboundFile) -> SendResult:
+        """Send a file, under its title, as a message is sent."""
+        content = discord.File(io.BytesIO(file.content), filename=file.name)
+        return await self._send(message, refused_file, file=content)
+
+    async def _send(
+        self, message: OutboundMessage, refusal: Callable[[Exception], SendResult], **more: Any
+    ) -> SendResult:
         try:
             async with asyncio.timeout(CALL_LIMIT_S / 2):
                 await self._client.log_in()
@@ -60,23 +81,24 @@ class DiscordChannel:
         try:
             async with asyncio.timeout(CALL_LIMIT_S):
                 # Previews of links would have Discord call their hosts before anybody has looked.
-                sent = await self._place(message.to).send(message.text, nonce=_nonce(message), suppress_embeds=True)
+                place = self._place(message.to)
+                sent = await place.send(message.text, nonce=_nonce(message), suppress_embeds=True, **more)
         except ERRORS as error:
-            return refused(error)
+            return refusal(error)
         except NOT_UNDERSTOOD:
             return SendResult(delivery=Delivery.UNKNOWN, detail="Discord's answer was not understood")
         return SendResult(delivery=Delivery.SENT, provider_id=str(sent.id))
 
     async def find(self, message: OutboundMessage, *, since: datetime, known: Collection[str]) -> Sighting:
-        """Look for a message among the last ones of its channel: by its words, and the time."""
-        words, listed = message.text.strip(), 0
+        """Look for a message among the last ones of its channel: by its words, the size of its file, and the time."""
+        listed = 0
         try:
             async with asyncio.timeout(CALL_LIMIT_S):
                 await self._client.log_in()
                 async for one in self._place(message.to).history(limit=LISTED_LIMIT, after=since - CLOCK_MARGIN):
                     listed += 1
                     is_ours = self._client.user is not None and one.author.id == self._client.user.id
-                    if is_ours and one.content.strip() == words and str(one.id) not in known:
+                    if is_ours and _is_alike(one, message) and str(one.id) not in known:
                         return Seen(provider_id=str(one.id), delivery=Delivery.SENT)
         except ERRORS as error:
             return NotTold(detail=meaning(error))
@@ -112,6 +134,11 @@ class DiscordChannel:
 
     def _place(self, to: Address) -> discord.PartialMessageable:
         return self._client.get_partial_messageable(int(to.thread or to.address))
+
+
+def _is_alike(listed: discord.Message, message: OutboundMessage) -> bool:
+    sizes_bytes = [] if message.file is None else [message.file.size_bytes]
+    return listed.content.strip() == message.text.strip() and [one.size for one in listed.attachments] == sizes_bytes
 
 
 def _nonce(message: OutboundMessage) -> str:

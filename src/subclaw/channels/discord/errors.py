@@ -12,15 +12,23 @@ from subclaw.egress.refusal import UNSENT_HEADER
 ERRORS = (discord.DiscordException, aiohttp.ClientError, TimeoutError, OSError)
 """What a call of discord.py's may raise."""
 
+MAY_NOT = 50013
 _CODES = {
     10003: "there is no such channel, or the bot was never in it",
     50001: "the bot has no access to the channel",
     50007: "this person takes no messages of the bot's",
-    50013: "the bot may not write in the channel",
+    MAY_NOT: "the bot may not write in the channel",
     50035: "Discord did not take the message",
     50083: "the thread is closed",
     50278: "this person has no server in common with the bot any more",
 }
+
+_NO_FILES = {
+    20009: "Discord does not take such a file",
+    40005: "the file is too large for Discord",
+    50045: "the file is too large for Discord",
+}
+"""What Discord says of a file that it does not take."""
 
 _CLOSED = {
     4004: "Discord does not accept the bot's token",
@@ -48,6 +56,14 @@ def refused(error: Exception) -> SendResult:
             return SendResult(delivery=Delivery.UNKNOWN, detail=meaning(error))
 
 
+def refused_file(error: Exception) -> SendResult:
+    """Say what an error means for a file. Where the bot may write, it need not be allowed to attach something."""
+    match error:
+        case discord.HTTPException(code=code) if code in _NO_FILES or code == MAY_NOT:
+            return _failed(meaning(error), Trouble.FILE)
+    return refused(error)
+
+
 def not_asked(error: Exception) -> SendResult:
     """Say what an error means that came before Discord was asked to take a message."""
     result = refused(error)
@@ -62,7 +78,7 @@ def meaning(error: Exception) -> str:
         case discord.HTTPException(status=status, response=response) if status >= 500:
             return "no connection to Discord" if UNSENT_HEADER in response.headers else "Discord failed while asked"
         case discord.HTTPException(status=status, code=code):
-            return f"{_CODES.get(code, 'Discord did not take the message')} (HTTP {status}, code {code})"
+            return f"{(_CODES | _NO_FILES).get(code, 'Discord did not take the message')} (HTTP {status}, code {code})"
         case discord.PrivilegedIntentsRequired():
             return _CLOSED[4014]
         case discord.ConnectionClosed(code=code):

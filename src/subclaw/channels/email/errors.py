@@ -33,5 +33,10 @@ def result_of(handed: Handed, mail_id: str) -> SendResult:
     return _failed(f"{_REASONS.get(handed.status, 'the relay refused it')} {said}", Trouble.REFUSED)
 
 
+def refused_as_content(handed: Handed) -> bool:
+    """Say whether it is what is in the mail that the relay refused for good: a file, where there is one."""
+    return handed.step is Step.CONTENT and handed.code >= 500
+
+
 def _failed(detail: str, trouble: Trouble) -> SendResult:
     return SendResult(delivery=Delivery.FAILED, detail=detail, trouble=trouble)

@@ -1,4 +1,4 @@
-"""Replies as mail: a text, and the same as HTML, from Markdown."""
+"""Replies as mail: a text, and the same as HTML, from Markdown; a file beside them."""
 
 import re
 from dataclasses import dataclass
@@ -11,16 +11,18 @@ from email.utils import format_datetime
 from markdown_it import MarkdownIt
 
 from subclaw.channels.markdown import plain
+from subclaw.core.channel import OutboundFile
 
 _MARKDOWN = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable(["strikethrough", "table"])
 _MARKDOWN.disable("image")  # fetched, it would tell when the mail is read, and wake the machine behind it
 _POLICY = policy.SMTP.clone(cte_type="7bit", utf8=False)
+_ATTACHED = frozenset({"application", "audio", "font", "image", "text", "video"})
 _IN_HEADERS = re.compile(r"[\x00-\x1f\x7f]+")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Draft:
-    """A mail before it is one. `answers` is the Message-ID of what it answers, empty if nothing."""
+    """A mail before it is one. `answers` is the Message-ID of what it answers, or empty; `file` comes with it."""
 
     sender: str
     sender_name: str
@@ -30,6 +32,7 @@ class Draft:
     mail_id: str
     answers: str
     at: datetime
+    file: OutboundFile | None = None
 
 
 def write_mail(draft: Draft) -> str:
@@ -48,6 +51,10 @@ def write_mail(draft: Draft) -> str:
     mail["List-Unsubscribe"] = f"<mailto:{draft.sender}?subject=STOP>"
     mail.set_content(plain(draft.text).strip() or draft.text, cte="quoted-printable")
     mail.add_alternative(_html(draft.text), subtype="html", cte="quoted-printable")
+    if draft.file is not None:
+        main, _, sub = draft.file.media_type.partition("/")
+        kind = (main, sub) if main in _ATTACHED else ("application", "octet-stream")
+        mail.add_attachment(draft.file.content, *kind, filename=_line(draft.file.name) or "file")
     return mail.as_bytes().decode("ascii")
 
 

@@ -1,12 +1,15 @@
-"""Slack: replies out, asking it what it was given, files in, and showing that the agent is at work.
+"""Slack: replies out, asking it what it was given, files in and out, and showing that the agent is at work.
 
 Facts: https://docs.slack.dev/reference/methods/chat.postMessage, https://docs.slack.dev/messaging/message-metadata,
+https://docs.slack.dev/messaging/working-with-files#uploading_files,
 https://docs.slack.dev/reference/methods/assistant.threads.setStatus.
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from html import unescape
 from typing import Any
 
 import aiohttp
@@ -15,13 +18,14 @@ from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
 from subclaw.channels.markdown import split_markdown
 from subclaw.channels.slack.client import NotSent, SlackClient
-from subclaw.channels.slack.errors import UNFORMATTED, error_code, meaning, refused
+from subclaw.channels.slack.errors import UNFORMATTED, error_code, meaning, refused, refused_file
 from subclaw.channels.slack.words import as_plain_text, quiet
 from subclaw.core.channel import (
     Address,
     Delivery,
     NotSeen,
     NotTold,
+    OutboundFile,
     OutboundMessage,
     Seen,
     SendResult,
@@ -29,6 +33,7 @@ from subclaw.core.channel import (
     Trouble,
 )
 from subclaw.core.errors import Invalid, Unavailable
+from subclaw.core.outgoing import UPLOAD_LIMIT_BYTES
 
 PART_LIMIT = 10_000
 """What is sent in one message. Slack takes 12,000 characters of Markdown, and may count what it makes of them."""
@@ -36,7 +41,13 @@ PART_LIMIT = 10_000
 CLOCK_MARGIN = timedelta(minutes=5)
 """How far Slack's clock and ours may be apart."""
 
-SCOPES = "chat:write app_mentions:read im:history mpim:history channels:history groups:history files:read".split()
+UPLOAD_LIMIT_S, SHOW_LIMIT_S = 40.0, 15.0
+"""How long it may take until Slack has a file, which nobody sees yet, and until it shows it."""
+
+SCOPES = (
+    *("chat:write", "app_mentions:read", "im:history", "mpim:history", "channels:history", "groups:history"),
+    *("files:read", "files:write"),
+)
 STATUS = "is at work…"
 _PAGE, _PAGES = 100, 5
 _REPLY = "subclaw_reply"
@@ -57,17 +68,40 @@ class SlackChannel:
 
     async def send(self, message: OutboundMessage) -> SendResult:
         """Send a message. Slack has no idempotency key, so an answer that is lost leaves it `UNKNOWN`; see `find`."""
+        return await _outcome(self._say(message), refused)
+
+    def takes(self, to: Address, media_type: str, size_bytes: int) -> bool:
+        """Say whether Slack takes such a file: any, up to 1 GB, of which the way there takes less."""
+        return size_bytes <= UPLOAD_LIMIT_BYTES
+
+    async def send_file(self, message: OutboundMessage, file: OutboundFile) -> SendResult:
+        """Bring a file to Slack and have it shown, by its title; only the latter can leave it `UNKNOWN`.
+
+        Slack does not say which message it is shown in, so it is known by the file's own id.
+        """
         try:
-            said_at = await self._say(message)
+            async with asyncio.timeout(UPLOAD_LIMIT_S):
+                file_id = await self._upload(file)
         except SlackApiError as error:
-            return refused(error)
-        except (NotSent, aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
-            return SendResult(delivery=Delivery.FAILED, detail="no connection to Slack", trouble=Trouble.NETWORK)
-        except (aiohttp.ClientError, TimeoutError, OSError):
-            return SendResult(delivery=Delivery.UNKNOWN, detail="the connection to Slack broke off")
-        except (SlackClientError, Invalid):
-            return SendResult(delivery=Delivery.UNKNOWN, detail="Slack's answer was not understood")
-        return SendResult(delivery=Delivery.SENT, provider_id=said_at)
+            result = refused_file(error)
+            return result if result.delivery is Delivery.FAILED else _not_uploaded(result.detail)
+        except (NotSent, SlackClientError, Invalid, aiohttp.ClientError, TimeoutError, OSError):
+            return _not_uploaded("the file could not be brought to Slack")
+        return await _outcome(self._show(message, file_id), refused_file)
+
+    async def _upload(self, file: OutboundFile) -> str:
+        asked = await self._client.files_getUploadURLExternal(filename=file.name, length=file.size_bytes)
+        await self._client.upload(str(asked.get("upload_url")), file.content)
+        return str(asked.get("file_id"))
+
+    async def _show(self, message: OutboundMessage, file_id: str) -> str:
+        async with asyncio.timeout(SHOW_LIMIT_S):
+            await self._client.files_completeUploadExternal(
+                files=[{"id": file_id, "title": message.text}],
+                channel_id=message.to.address,
+                thread_ts=message.to.thread or None,
+            )
+        return file_id
 
     async def _say(self, message: OutboundMessage) -> str:
         """Send a text with its format; as it is, if Slack cannot lay it out. Return the name that Slack gives it."""
@@ -92,19 +126,28 @@ class SlackChannel:
         )
 
     async def find(self, message: OutboundMessage, *, since: datetime, known: Collection[str]) -> Sighting:
-        """Look for a message where it was sent, by what Slack keeps with it."""
-        mark, pages = _mark(message), 0
+        """Look for a message where it was sent: by what Slack keeps with it, a file by its title and size."""
+        pages = 0
         try:
+            name_of = await self._finder(message)
             async for page in self._since(message.to, since - CLOCK_MARGIN):
-                for one in page:
-                    if _mark_of(one) == mark and one.get("ts") not in known:
-                        return Seen(provider_id=str(one.get("ts")), delivery=Delivery.SENT)
+                for name in filter(None, map(name_of, page)):
+                    if name not in known:
+                        return Seen(provider_id=name, delivery=Delivery.SENT)
                 pages += 1
         except SlackApiError as error:
             return NotTold(detail=meaning(error))
         except (NotSent, SlackClientError, Invalid, aiohttp.ClientError, TimeoutError, OSError):
             return NotTold(detail="Slack cannot be asked what it was given")
         return NotSeen() if pages < _PAGES else NotTold(detail="Slack has too many messages there to look through")
+
+    async def _finder(self, message: OutboundMessage) -> Callable[[Mapping[str, Any]], str]:
+        """Return what tells Slack's name of a message where it stands in what Slack lists, and of others nothing."""
+        if message.file is None:
+            mark = _mark(message)
+            return lambda listed: str(listed.get("ts")) if _mark_of(listed) == mark else ""
+        size_bytes, us = message.file.size_bytes, (await self._client.auth_test()).get("user_id")
+        return lambda listed: _file_id(listed, message.text, size_bytes, us)
 
     async def _since(self, place: Address, since: datetime) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
         """Yield pages of what was said in a place, or in a thread of it."""
@@ -148,6 +191,41 @@ class SlackChannel:
         missing = [scope for scope in SCOPES if scope not in granted]
         lacking = f"; it lacks the scopes {', '.join(missing)}" if missing else ""
         return f"@{answer.get('user')} is in the workspace {answer.get('team')}{lacking}"
+
+
+async def _outcome(call: Awaitable[str], refusal: Callable[[SlackApiError], SendResult]) -> SendResult:
+    """Say what became of a message that Slack was asked to show."""
+    try:
+        provider_id = await call
+    except SlackApiError as error:
+        return refusal(error)
+    except (NotSent, aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+        return SendResult(delivery=Delivery.FAILED, detail="no connection to Slack", trouble=Trouble.NETWORK)
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        return SendResult(delivery=Delivery.UNKNOWN, detail="the connection to Slack broke off")
+    except (SlackClientError, Invalid):
+        return SendResult(delivery=Delivery.UNKNOWN, detail="Slack's answer was not understood")
+    return SendResult(delivery=Delivery.SENT, provider_id=provider_id)
+
+
+def _not_uploaded(detail: str) -> SendResult:
+    return SendResult(delivery=Delivery.FAILED, detail=detail, trouble=Trouble.NETWORK)
+
+
+def _file_id(listed: Mapping[str, Any], title: str, size_bytes: int, user: object) -> str:
+    """Return the id of the file in a message that has this title and size and is this user's; nothing without one."""
+    files = listed.get("files")
+    for file in files if isinstance(files, list) else []:
+        if not isinstance(file, dict) or (file.get("size"), file.get("user")) != (size_bytes, user):
+            continue
+        if _letters(str(file.get("title"))) == _letters(title):
+            return str(file.get("id"))
+    return ""
+
+
+def _letters(title: str) -> str:
+    """Return of a title what Slack leaves as it is, however it writes the rest."""
+    return "".join(filter(str.isalnum, unescape(title)))
 
 
 def _mark(message: OutboundMessage) -> dict[str, str]:

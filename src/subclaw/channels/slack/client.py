@@ -1,16 +1,19 @@
 """Slack's own client library, every call of which goes through the gateway: it has the token."""
 
+import io
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 from slack_sdk.web.async_client import AsyncWebClient
 from yarl import URL
 
-from subclaw.channels.slack.settings import FILES_UPSTREAM, UPSTREAM
+from subclaw.channels.slack.settings import FILES_UPSTREAM, UPLOADS_PATH, UPLOADS_UPSTREAM, UPSTREAM
 from subclaw.core.errors import Invalid, NotFound, Unavailable
 from subclaw.core.secret import PLACEHOLDER
 from subclaw.egress.control.client import BASE_URL
@@ -22,6 +25,7 @@ FILE_LIMIT_S = 120.0
 ANSWER_LIMIT_BYTES = 8_000_000
 _CONNECTIONS = 20
 _CHUNK_BYTES = 65_536
+_UPLOAD = re.compile(rf"{UPLOADS_PATH}((?:/[A-Za-z0-9_~%-][A-Za-z0-9._~%-]*)+)")
 
 
 class NotSent(Exception):
@@ -67,6 +71,24 @@ class SlackClient(AsyncWebClient):
                 return await _read(response, limit_bytes)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unavailable("Slack cannot be reached.", internal=type(error).__name__) from None
+
+    async def upload(self, url: str, content: bytes) -> None:
+        """Bring a file to the address that Slack gave for it: its path counts, at the host that the operator says.
+
+        Nobody sees it until `files.completeUploadExternal`. Errors: `NotSent` if Slack does not have it; aiohttp's.
+        """
+        parts = urlsplit(url)
+        found = _UPLOAD.fullmatch(parts.path)
+        if not found:
+            raise NotSent("Slack gave no address for the file")
+        target = f"{BASE_URL}/{UPLOADS_UPSTREAM}{found[1]}{f'?{parts.query}' if parts.query else ''}"
+        headers = {"Content-Type": "application/octet-stream"}
+        limits = aiohttp.ClientTimeout(total=FILE_LIMIT_S, connect=CONNECT_LIMIT_S, sock_connect=CONNECT_LIMIT_S)
+        async with self._session.post(
+            URL(target, encoded=True), data=io.BytesIO(content), headers=headers, allow_redirects=False, timeout=limits
+        ) as response:
+            if response.status != 200:
+                raise NotSent(f"Slack did not take the file (HTTP {response.status})")
 
 
 async def _read(response: aiohttp.ClientResponse, limit_bytes: int) -> bytes:

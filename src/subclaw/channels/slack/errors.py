@@ -42,6 +42,26 @@ _MEANINGS: Mapping[str, tuple[Trouble, str]] = {
     "msg_blocks_too_long": (Trouble.REFUSED, "the message is too long for Slack"),
     "no_text": (Trouble.REFUSED, "there was no text to send"),
 }
+_NO_FILES = {
+    "missing_scope": "the app lacks the scope files:write",
+    "no_permission": "the app may not upload files",
+    "not_allowed_token_type": "the app may not upload files",
+    "file_upload_size_restricted": "the file is too large for the workspace",
+    "file_uploads_disabled": "the workspace takes no files",
+    "file_uploads_except_images_disabled": "the workspace takes pictures alone",
+    "storage_limit_reached": "the workspace has no room for files",
+    "blocked_file_type": "the workspace does not take such files",
+    "unsupported_file_type": "Slack does not take such files",
+    "malware_detected": "Slack takes the file for malware",
+    "slack_connect_blocked_file_type": "the other workspace does not take such files",
+    "slack_connect_file_upload_sharing_blocked": "the other workspace takes no files",
+    "slack_connect_file_link_sharing_blocked": "the other workspace takes no files",
+    "slack_connect_clip_sharing_blocked": "the other workspace does not take such files",
+    "post_clip_to_channel_denied": "the workspace does not take such files",
+    "post_video_to_channel_denied": "the workspace does not take such files",
+}
+"""What Slack says where it does not take a file; a link to it, it does."""
+
 _OPEN = frozenset({"fatal_error", "internal_error", "request_timeout", "service_unavailable"})
 """Of these Slack says that part of what was asked may have been done."""
 
@@ -81,6 +101,14 @@ def refused(error: SlackApiError) -> SendResult:
         trouble=trouble,
         retry_after_s=_retry_after_s(error),
     )
+
+
+def refused_file(error: SlackApiError) -> SendResult:
+    """Say what an error means for a file, when it is asked to take it and when it is asked to show it."""
+    code = error_code(error)
+    if code in _NO_FILES:
+        return SendResult(delivery=Delivery.FAILED, detail=f"{_NO_FILES[code]} ({code})", trouble=Trouble.FILE)
+    return refused(error)
 
 
 def _status(error: SlackApiError) -> int:

@@ -14,6 +14,8 @@ from subclaw.channels.slack.settings import (
     SCHEME,
     SIGNING_SECRET,
     TOKEN,
+    UPLOADS_PATH,
+    UPLOADS_UPSTREAM,
     UPSTREAM,
     WEBHOOK_PATH,
     SlackSettings,
@@ -60,9 +62,11 @@ def read_slack(given: Mapping[str, str]) -> ChannelSetUp | None:
 
 
 def _upstreams(settings: SlackSettings) -> tuple[Upstream, ...]:
+    """Return where calls are, where files are had, and where they are brought: nothing else, and without the token."""
     calls = Upstream(name=UPSTREAM, base_url=settings.base_url, secret=TOKEN)
     files = Upstream(name=FILES_UPSTREAM, base_url=settings.files_url, secret=TOKEN, methods=("GET",))
-    return calls, files
+    uploads = Upstream(name=UPLOADS_UPSTREAM, base_url=f"{settings.files_url}{UPLOADS_PATH}", methods=("POST",))
+    return calls, files, uploads
 
 
 def _check_signature(key: str, claim: Mapping[str, object]) -> bool:

@@ -5,6 +5,10 @@ from dataclasses import dataclass
 TOKEN, SIGNING_SECRET = "slack.token", "slack.signing"
 SCHEME = UPSTREAM = "slack"
 FILES_UPSTREAM = "slack-files"
+UPLOADS_UPSTREAM = "slack-uploads"
+UPLOADS_PATH = "/upload"
+"""Below this path Slack's files' host takes files, each at an address that it was asked for before."""
+
 WEBHOOK_PATH = "/webhooks/slack"
 
 

@@ -20,7 +20,9 @@ from subclaw.egress.http.request import Request
 from subclaw.egress.refusal import Refusal
 from subclaw.egress.vault import Vault
 
-CLAIM_LIMIT_BYTES = 4_500_000
+CLAIM_LIMIT_BYTES = 16_000_000
+"""A mail with a file of 10 MB; the gateway takes no body above 16 MiB."""
+
 _ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,253}")
 _TAG = re.compile(r"[A-Za-z0-9.-]{0,60}")
 
@@ -50,16 +52,21 @@ async def answer_mail(door: Door, request: Request, vault: Vault, post: Post) ->
         raise Refusal(405, "that method is not allowed", unsent=True)
     if relay is None:
         raise Refusal(403, "no relay of that name is set up", unsent=True)
-    body, ended = await door.gather(CLAIM_LIMIT_BYTES)
-    if not ended:
-        raise Refusal(413, f"a mail has at most {CLAIM_LIMIT_BYTES:,} bytes", unsent=True)
-    mail = _claim(body)
+    mail = await _read_claim(door)
     try:
         password = await vault.secret(relay.secret)
     except (NotFound, Corrupt, Unavailable) as error:
         raise Refusal(503, error.public, unsent=True) from None
     handed = await hand_over(relay, password.reveal(), post.tls, mail)
     return await door.answer(200, {"step": handed.step, "code": handed.code, "status": handed.status})
+
+
+async def _read_claim(door: Door) -> Mail | None:
+    """Read the claim; it is in memory no longer than that, beside the mail. Errors: `Refusal`."""
+    body, ended = await door.gather(CLAIM_LIMIT_BYTES)
+    if not ended:
+        raise Refusal(413, f"a mail has at most {CLAIM_LIMIT_BYTES:,} bytes", unsent=True)
+    return _claim(body)
 
 
 def _claim(body: bytes) -> Mail | None:

@@ -20,6 +20,7 @@ from typing import Any
 from aiohttp import WSCloseCode, WSMsgType, web
 
 TEXT_LIMIT = 2000
+BODY_LIMIT_BYTES = 10 * 1024 * 1024
 NONCE_LIMIT = 25
 PRIVILEGED_INTENTS = 1 << 1 | 1 << 8 | 1 << 15
 EPOCH_MS = 1_420_070_400_000
@@ -35,6 +36,7 @@ class Behaviour(StrEnum):
     NO_ACCESS = "no access"
     NO_PERMISSION = "no permission"
     NO_CHANNEL = "no channel"
+    NO_FILE = "no such file"
     FAIL = "fail"
     FAIL_TAKEN = "fail, taken"
     """Take the message, and answer 500."""
@@ -51,6 +53,7 @@ _ERRORS = {
     Behaviour.NO_ACCESS: (403, 50001, "Missing Access"),
     Behaviour.NO_PERMISSION: (403, 50013, "Missing Permissions"),
     Behaviour.NO_CHANNEL: (404, 10003, "Unknown Channel"),
+    Behaviour.NO_FILE: (400, 20009, "Explicit content cannot be sent to the desired recipient(s)"),
     Behaviour.FAIL: (500, 0, "500: Internal Server Error"),
 }
 _TAKEN = frozenset({Behaviour.FAIL_TAKEN, Behaviour.HANG_TAKEN, Behaviour.DROP, Behaviour.BABBLE})
@@ -115,7 +118,7 @@ async def fake_discord(
     """Serve the fake on a port of loopback; `again` is one that was served before, and goes on as it was."""
     fake = again or FakeDiscord(token=token)
     fake.stopped = asyncio.Event()
-    app = web.Application()
+    app = web.Application(client_max_size=2 * BODY_LIMIT_BYTES)
     for (method, path), route in _ROUTES.items():
         app.router.add_route(method, f"/api/v10{path}", partial(_call, fake, route))
     app.router.add_get("/gateway/", partial(_gateway, fake))
@@ -347,7 +350,8 @@ async def _typing(fake: FakeDiscord, request: web.Request) -> web.StreamResponse
 
 
 async def _create(fake: FakeDiscord, request: web.Request) -> web.StreamResponse:
-    channel_id, given = int(request.match_info["channel"]), await request.json()
+    channel_id = int(request.match_info["channel"])
+    given, file = await _given(request)
     behaviour = fake.behaviours.popleft() if fake.behaviours else Behaviour.ACCEPT
     paced, pace = _pace(fake, channel_id)
     if behaviour is Behaviour.SLOW_DOWN or not paced:
@@ -355,19 +359,39 @@ async def _create(fake: FakeDiscord, request: web.Request) -> web.StreamResponse
         return _slow_down(fake.retry_after_s)
     if behaviour in _ERRORS:
         return _error(*_ERRORS[behaviour])
+    if (request.content_length or 0) > BODY_LIMIT_BYTES:
+        return _error(413, 40005, "Request entity too large")
     content, nonce = given.get("content") or "", str(given.get("nonce", ""))
     if not content.strip() or len(content) > TEXT_LIMIT or len(nonce) > NONCE_LIMIT:
         return _error(400, 50035, "Invalid Form Body")
     same = [one for one in fake.said[channel_id] if nonce and given.get("enforce_nonce") and one.get("nonce") == nonce]
-    message = same[0] if same else await _take(fake, channel_id, content.strip(), given)
+    message = same[0] if same else await _take(fake, channel_id, content.strip(), given, file)
     if behaviour in _TAKEN:
         return await _misbehave(fake, request, behaviour)
     return _json(message, headers=pace)
 
 
-async def _take(fake: FakeDiscord, channel_id: int, content: str, given: Mapping[str, Any]) -> dict[str, Any]:
+async def _given(request: web.Request) -> tuple[dict[str, Any], tuple[str, bytes] | None]:
+    """Return what is asked for, and the file that comes with it: its name and its content."""
+    if request.content_type != "multipart/form-data":
+        return await request.json(), None
+    form = await request.post()
+    file = form["files[0]"]
+    assert isinstance(file, web.FileField)
+    return json.loads(str(form["payload_json"])), (file.filename, file.file.read())
+
+
+async def _take(
+    fake: FakeDiscord, channel_id: int, content: str, given: Mapping[str, Any], file: tuple[str, bytes] | None
+) -> dict[str, Any]:
     author = _user(fake.bot_id, "agents", bot=True)
-    message = _message(fake, channel_id, author, content) | {"nonce": given.get("nonce", ""), "flags": given["flags"]}
+    message = _message(fake, channel_id, author, content)
+    message |= {"nonce": given.get("nonce", ""), "flags": given.get("flags", 0)}
+    if file is not None:
+        path = f"/attachments/{channel_id}/{message['id']}/{file[0]}"
+        fake.files[path] = file[1]
+        about = {"id": message["id"], "filename": file[0], "size": len(file[1]), "proxy_url": "x"}
+        message["attachments"] = [about | {"url": f"https://cdn.discordapp.com{path}?ex=1&is=2&hm=3"}]
     async with fake.news:
         fake.said[channel_id].append(message)
         fake.sent.append(message | {"allowed_mentions": given.get("allowed_mentions")})

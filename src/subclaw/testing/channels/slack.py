@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
+from html import escape
 from types import MappingProxyType
 from typing import Any
 
@@ -25,12 +26,13 @@ from slack_sdk.signature import SignatureVerifier
 
 TEXT_LIMIT = 40_000
 MARKDOWN_LIMIT = 12_000
+FILE_LIMIT_BYTES = 20 * 1024 * 1024
 EVENT_LIMIT_S = 3.0
 BOT = "U0BOT"
 PERSON = "U0ANN"
 TEAM = "T0HOME"
 APP = "A0AGENTS"
-SCOPES = "chat:write,app_mentions:read,im:history,mpim:history,channels:history,groups:history,files:read"
+SCOPES = "chat:write,app_mentions:read,im:history,mpim:history,channels:history,groups:history,files:read,files:write"
 
 
 class Behaviour(StrEnum):
@@ -68,6 +70,18 @@ class TakenMessage:
     formatted: bool
     thread: str
     sent: Mapping[str, Any]
+    file: "TakenFile | None" = None
+
+
+@dataclass(kw_only=True)
+class TakenFile:
+    """A file that somebody asked to upload; it has its content once it is uploaded, its title once it is shown."""
+
+    id: str
+    name: str
+    size_bytes: int
+    title: str = ""
+    content: bytes | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +101,8 @@ class FakeSlack:
     """The state of the fake.
 
     `behaviours` are by method, for the calls that are to come, one each; after that it accepts. `errors` are by place:
-    what messages to it are answered with. `files` are by the path that their address has. Events are posted to
+    what messages to it are answered with. `files` are by the path that their address has, `uploads` by their ids; what
+    is asked for one is answered with `upload_error`, if there is one. Events are posted to
     `events_to`, again after each of `again_s` if they were not taken.
     """
 
@@ -102,6 +117,9 @@ class FakeSlack:
     messages: list[TakenMessage] = field(default_factory=list)
     statuses: list[tuple[str, str, str]] = field(default_factory=list)
     files: dict[str, bytes] = field(default_factory=dict)
+    uploads: dict[str, TakenFile] = field(default_factory=dict)
+    upload_error: str = ""
+    upload_statuses: deque[int] = field(default_factory=deque)
     calls: list[str] = field(default_factory=list)
     events_to: str = ""
     again_s: tuple[float, ...] = (0.0, 0.05, 0.2)
@@ -117,11 +135,12 @@ Method = Callable[[FakeSlack, Arguments], Awaitable[web.StreamResponse]]
 
 @asynccontextmanager
 async def fake_slack(*, token: str, signing_secret: str, port: int = 0) -> AsyncIterator[FakeSlack]:
-    """Serve the fake on a port of loopback: methods under `/api`, files under `/files-pri`."""
+    """Serve the fake on a port of loopback: methods under `/api`, files under `/files-pri`, `/upload`."""
     fake = FakeSlack(token=token, signing_secret=signing_secret)
-    app = web.Application(client_max_size=4 * 1024 * 1024)
+    app = web.Application(client_max_size=FILE_LIMIT_BYTES)
     app.router.add_route("*", "/api/{method}", partial(_call, fake))
     app.router.add_get("/files-pri/{path:.+}", partial(_file, fake))
+    app.router.add_post("/upload/v1/{file}", partial(_upload, fake))
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
@@ -296,10 +315,48 @@ async def _post_message(fake: FakeSlack, given: Arguments) -> web.StreamResponse
         thread=str(given.get("thread_ts") or ""),
         sent=given,
     )
+    await _take(fake, message)
+    return web.json_response({"ok": True, "channel": place, "ts": ts, "message": _listed(message, metadata=False)})
+
+
+async def _take(fake: FakeSlack, message: TakenMessage) -> None:
     async with fake.news:
         fake.messages.append(message)
         fake.news.notify_all()
-    return web.json_response({"ok": True, "channel": place, "ts": ts, "message": _listed(message, metadata=False)})
+
+
+async def _get_upload_url(fake: FakeSlack, given: Arguments) -> web.StreamResponse:
+    if fake.upload_error:
+        return _error(fake.upload_error)
+    file = TakenFile(id=f"F{next(fake.numbers):09d}", name=given["filename"], size_bytes=int(given["length"]))
+    fake.uploads[file.id] = file
+    url = f"https://files.slack.example/upload/v1/{file.id}"
+    return web.json_response({"ok": True, "upload_url": url, "file_id": file.id})
+
+
+async def _upload(fake: FakeSlack, request: web.Request) -> web.StreamResponse:
+    """Take a file's content from whoever has its address; the real one wants no token either."""
+    file, content = fake.uploads.get(request.match_info["file"]), await request.read()
+    if fake.upload_statuses:
+        return web.Response(status=fake.upload_statuses.popleft())
+    if file is None or "Authorization" in request.headers or len(content) != file.size_bytes:
+        return web.Response(status=400)
+    file.content = content
+    return web.Response(text=f"OK - {len(content)}")
+
+
+async def _complete_upload(fake: FakeSlack, given: Arguments) -> web.StreamResponse:
+    place, (asked,) = str(given["channel_id"]), json.loads(given["files"])
+    file = fake.uploads.get(asked["id"])
+    if place in fake.errors:
+        return _error(fake.errors[place])
+    if file is None or file.content is None:
+        return _error("file_not_found")
+    file.title = asked["title"]
+    ts, thread = f"{int(time.time())}.{next(fake.numbers):06d}", str(given.get("thread_ts") or "")
+    message = TakenMessage(ts=ts, place=place, text="", formatted=False, thread=thread, sent=given, file=file)
+    await _take(fake, message)
+    return web.json_response({"ok": True, "files": [{"id": file.id, "title": file.title}]})
 
 
 async def _history(fake: FakeSlack, given: Arguments) -> web.StreamResponse:
@@ -321,9 +378,12 @@ def _page(found: list[TakenMessage], given: Arguments) -> web.StreamResponse:
 
 
 def _listed(message: TakenMessage, *, metadata: bool) -> dict[str, Any]:
-    listed = {"type": "message", "user": BOT, "bot_id": "B0BOT", "text": message.text, "ts": message.ts}
+    listed: dict[str, Any] = {"type": "message", "user": BOT, "bot_id": "B0BOT", "text": message.text, "ts": message.ts}
     if message.thread:
         listed["thread_ts"] = message.thread
+    if file := message.file:
+        about = {"id": file.id, "name": file.name, "title": escape(file.title), "size": file.size_bytes, "user": BOT}
+        listed |= {"files": [about]}
     return listed | ({"metadata": message.sent["metadata"]} if metadata and message.sent.get("metadata") else {})
 
 
@@ -347,6 +407,8 @@ async def _file(fake: FakeSlack, request: web.Request) -> web.StreamResponse:
 _METHODS: Mapping[str, Method] = {
     "auth.test": _auth_test,
     "chat.postMessage": _post_message,
+    "files.getUploadURLExternal": _get_upload_url,
+    "files.completeUploadExternal": _complete_upload,
     "conversations.history": _history,
     "conversations.replies": _replies,
     "assistant.threads.setStatus": _set_status,

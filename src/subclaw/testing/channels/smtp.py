@@ -64,6 +64,13 @@ class Taken:
         part = self.message.get_body((kind,))
         return str(part.get_content()).strip().replace("\r\n", "\n") if isinstance(part, EmailMessage) else ""
 
+    def files(self) -> list[tuple[str, str, bytes]]:
+        """Return the files in it: their names, types and contents."""
+        return [
+            (part.get_filename() or "", part.get_content_type(), cast(bytes, part.get_payload(decode=True)))
+            for part in self.message.iter_attachments()
+        ]
+
 
 @dataclass(kw_only=True)
 class FakeRelay:
