@@ -12,7 +12,7 @@ import pytest
 from discord import Client
 from tests.real.channel_scene import Answer, Scene, channel_scene, echo, said
 
-from subclaw.channels.discord import connection
+from subclaw.channels.discord import connection, listening
 from subclaw.channels.discord.listening import listen
 from subclaw.channels.registry import read_channels
 from subclaw.core.channel import (
@@ -129,7 +129,8 @@ def test_the_worker_has_a_placeholder_for_the_token(address: DatabaseAddress, tm
     async def steps(scene: Scene, fake: FakeDiscord) -> None:
         await say(fake, written(fake, "hello"))
         await until(fake, 1)
-        clients = [one for one in gc.get_objects() if isinstance(one, Client) and one.http.token]
+        loop = asyncio.get_running_loop()  # clients of other tests may not have been collected
+        clients = [one for one in gc.get_objects() if isinstance(one, Client) and one.http.token and one.loop is loop]
         assert [client.http.token for client in clients] == [PLACEHOLDER] * 2  # one sends, and one listens
         assert [client.ws.token for client in clients if client.ws] == [PLACEHOLDER]
         assert [identified["token"] for identified in fake.identified] == [TOKEN]
@@ -471,6 +472,48 @@ def test_what_it_cannot_read_is_answered_in_words(address: DatabaseAddress, tmp_
         assert (await until(fake, 5))[4] == "You said: forwarded words"
 
     play(address, tmp_path, steps)
+
+
+@pytest.mark.parametrize("error", ["disk_full", "check_violation"])
+def test_a_message_that_cannot_be_stored_just_then_waits(
+    address: DatabaseAddress, tmp_path: Path, caplog: pytest.LogCaptureFixture, error: str
+) -> None:
+    async def steps(scene: Scene, fake: FakeDiscord) -> None:
+        refuse_to_store(scene, error)
+        await say(fake, written(fake, "hello"))
+        await say(fake, written(fake, "are you there?"))
+        async with asyncio.timeout(20):
+            while "be stored" not in caplog.text:
+                await asyncio.sleep(0.01)
+        assert scene.rows("SELECT count(*) FROM inbox") == [(0,)]
+        scene.rows("DROP TRIGGER refusing ON inbox")
+        await scene.until("SELECT 1 FROM inbox HAVING count(*) = 2")
+        assert scene.rows("SELECT text FROM inbox ORDER BY seq") == [("hello",), ("are you there?",)]
+
+    play(address, tmp_path, steps)
+
+
+def test_a_message_that_can_never_be_stored_keeps_no_other_back(
+    address: DatabaseAddress, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listening, "PAUSES_S", (0.0, 0.01))
+
+    async def steps(scene: Scene, fake: FakeDiscord) -> None:
+        refuse_to_store(scene, "check_violation", text="poison")
+        await say(fake, written(fake, "poison"))
+        await say(fake, written(fake, "hello"))
+        assert await until(fake, 1) == ["You said: hello"]
+
+    play(address, tmp_path, steps)
+
+
+def refuse_to_store(scene: Scene, error: str, *, text: str = "") -> None:
+    scene.rows(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        f"$$ BEGIN RAISE EXCEPTION 'not now' USING ERRCODE = '{error}'; END $$"
+    )
+    when = f"FOR EACH ROW WHEN (NEW.text ~ '{text}')"
+    scene.rows(f"CREATE TRIGGER refusing BEFORE INSERT ON inbox {when} EXECUTE FUNCTION refuse()")
 
 
 def file_of(fake: FakeDiscord, name: str, content: bytes) -> dict[str, object]:

@@ -94,15 +94,24 @@ class _Taker:
         return message.channel
 
     async def _store(self, message: InboundMessage) -> None:
-        """Hand a message in until it is stored: Discord will not tell it again. Errors: `Invalid`."""
-        for pause_s in itertools.chain(PAUSES_S, itertools.repeat(PAUSES_S[-1])):
+        """Hand a message in until it is stored: Discord will not tell it again. Errors: `Invalid`.
+
+        What cannot be stored by a defect is left after some tries: it must not keep back what others say.
+        """
+        for tries, pause_s in enumerate(itertools.chain(PAUSES_S, itertools.repeat(PAUSES_S[-1]))):
             try:
                 await self._intake.receive(message)
+            except Invalid:
+                raise
             except Unavailable as error:
                 log.warning("discord: a message cannot be stored now: %s", error.internal)
-                await asyncio.sleep(pause_s)
+            except Exception as error:  # its words may have the message's in them
+                log.error("discord: a message could not be stored: %s", type(error).__name__)
+                if tries >= len(PAUSES_S):
+                    return
             else:
                 return
+            await asyncio.sleep(pause_s)
 
 
 async def _say(client: DiscordClient, place: str, words: str) -> None:
