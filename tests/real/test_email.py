@@ -16,7 +16,7 @@ from tests.real.channel_scene import Answer, Scene, channel_scene, echo, said
 
 from subclaw.channels.registry import read_channels
 from subclaw.core.channel import Address, Delivery, OutboundMessage, SendResult, Trouble
-from subclaw.core.consent import OPTED_OUT
+from subclaw.core.consent import OPTED_IN, OPTED_OUT
 from subclaw.core.errors import Unavailable
 from subclaw.core.tenant import TenantId
 from subclaw.store.database import DatabaseAddress
@@ -482,6 +482,16 @@ def test_stop_by_mail_opts_out(address: DatabaseAddress, tmp_path: Path) -> None
         assert post.scene.rows("SELECT state FROM consent WHERE address = %s ORDER BY id DESC LIMIT 1", ANN) == [
             ("out",)
         ]
+        # As in other channels: what is written is read, and nothing goes out until START.
+        assert await post.say("are you there?") == 250
+        await post.scene.until("SELECT 1 FROM outbox WHERE state = 'failed' AND detail = 'opted out'")
+        assert said(post.scene.model.prompts[-1])[-1].endswith("are you there?")
+        assert await post.say("", subject="START") == 250
+        await post.relay.until(3)
+        assert await post.say("and now?") == 250
+        texts = [one.text() for one in await post.relay.until(4)]
+        assert texts[2] == OPTED_IN
+        assert texts[3].endswith("and now?")
 
     play(address, tmp_path, steps)
 
