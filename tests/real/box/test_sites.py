@@ -7,12 +7,15 @@ import time
 import psutil
 import pytest
 from playwright.async_api import async_playwright, expect
-from tests.real.box.running import VISIT_LIMIT_S, RunningBox, ask, visit, wait_for
+from tests.real.box.running import VISIT_LIMIT_S, RunningBox, Somebody, ask, exchange, visit, wait_for
 from tests.real.box.watch import watching_qemu
 
 from subclaw.core.tenant import TenantId
 
 CHROMIUM = "/usr/bin/chromium"
+UNDO_LIMIT_S = 2.0
+"""A second, and as much again where everything shares two processors with the tests."""
+
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 
 
@@ -43,6 +46,37 @@ def test_a_published_page_is_served_with_the_machine_asleep(demo_box: RunningBox
     assert visit(demo_box, f"{url}nothing-here").status_code == 404
     assert watch.started == set()
     assert not is_awake(demo_box, tenant_id)
+
+
+def test_a_page_is_changed_and_taken_back_by_text_in_a_second(demo_box: RunningBox) -> None:
+    ann = Somebody()
+    (first,) = ann.ask(demo_box, "make me a page about bees")
+    found = re.search(r"http://[a-z0-9-]+\.localhost:\d+/", first)
+    assert found, first
+    ann.ask(demo_box, "make me a page about lighthouses")
+    put_to_sleep(demo_box, demo_box.tenant_that_said("make me a page about lighthouses"))
+
+    async def scenario() -> None:
+        async with asyncio.timeout(60), async_playwright() as playwright, ann.at(demo_box) as person:
+            browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+            try:
+                page = await browser.new_page()
+                await page.goto(found[0])
+                await expect(page.locator("body")).to_contain_text("lighthouses")
+                for said, shown in (("undo", "bees"), ("redo site", "lighthouses"), ("undo site", "bees")):
+                    began = time.monotonic()
+                    await exchange(person, said)
+                    while shown not in (await asyncio.to_thread(visit, demo_box, found[0])).text:
+                        await asyncio.sleep(0.02)
+                    assert time.monotonic() - began < UNDO_LIMIT_S
+                    await page.reload()
+                    await expect(page.locator("body")).to_contain_text(shown)
+                assert len((await exchange(person, "site history")).splitlines()) == 2
+            finally:
+                await browser.close()
+
+    asyncio.run(scenario())
+    assert not is_awake(demo_box, demo_box.tenant_that_said("make me a page about lighthouses"))
 
 
 def test_nobodys_hostname_has_no_page(demo_box: RunningBox) -> None:
