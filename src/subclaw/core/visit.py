@@ -19,6 +19,9 @@ LINKS_A_DAY, LINK_LIMIT_CHARACTERS = 100, 2_000
 FIELDS_LIMIT, FIELD_LIMIT_CHARACTERS, BODY_LIMIT_BYTES = 50, 5_000, 64 * 1024
 REPORTS_A_DAY = 20
 PATHS_A_DAY, VIEWS_KEPT_DAYS = 200, 400
+REPORT_PATH = "/_/report"
+"""Where visitors tell the operator that a site deceives or harms."""
+
 HONEYPOT = "_gotcha"
 """A field that people do not see, and programs fill in: then nothing is kept, and they are thanked."""
 

@@ -2,14 +2,12 @@
 
 from html import escape
 
+from subclaw.core.visit import REPORT_PATH
+
 _STYLE = (
     ":root{color-scheme:light dark}body{font:1.1rem/1.5 system-ui,sans-serif;display:grid;place-content:center;"
     "min-height:90vh;margin:0 1.5rem;text-align:center}h1{font-size:1.6rem;margin:0}p{margin:.5rem 0;opacity:.75}"
 )
-
-
-REPORT_PATH = "/_/report"
-"""Where visitors tell the operator that a site deceives or harms."""
 
 
 def _page(title: str, text: str, *, again_after_s: int | None = None, is_sites: bool = False) -> str:

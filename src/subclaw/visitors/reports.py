@@ -5,7 +5,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from subclaw.core.errors import Exhausted, Invalid
-from subclaw.routes.pages import REPORT_PATH
+from subclaw.core.visit import REPORT_PATH
 from subclaw.store.visitors import report_abuse
 from subclaw.visitors.visitor import Visiting, hostname_of, read_fields
 
