@@ -17,6 +17,8 @@ from subclaw_guest.processes import Processes, set_out_of_memory_score
 from subclaw_guest.refusals import Reason, Refused, reason_of
 
 CALLS_AT_ONCE = 64
+CONNECTIONS_AT_ONCE = 256
+"""Connections to programs are counted apart, so that visitors leave room for whoever works here."""
 
 
 class Agent:
@@ -26,23 +28,38 @@ class Agent:
         self._group = group
         self._calls = Calls(processes).by_name
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._connections: set[int] = set()
 
     def accept(self, stream: Stream, request: bytes) -> None:
         """Start a call."""
         task = self._group.create_task(self._answer(stream, request))
         self._tasks[stream.number] = task
-        task.add_done_callback(lambda _: self._tasks.pop(stream.number, None))
+        task.add_done_callback(lambda _: self._forget(stream.number))
+
+    def _forget(self, number: int) -> None:
+        self._tasks.pop(number, None)
+        self._connections.discard(number)
 
     def cancel(self, stream: Stream) -> None:
         """End a call that the host no longer wants."""
         if task := self._tasks.get(stream.number):
             task.cancel()
 
+    def _make_sure_of_room(self, stream: Stream, *, is_connection: bool) -> None:
+        """Count a call. Raises `Refused` if there are too many of its kind."""
+        if is_connection:
+            self._connections.add(stream.number)
+        connections = len(self._connections)
+        count, limit = connections, CONNECTIONS_AT_ONCE
+        if not is_connection:
+            count, limit = len(self._tasks) - connections, CALLS_AT_ONCE
+        if count > limit:
+            raise Refused(Reason.BUSY)
+
     async def _answer(self, stream: Stream, request: bytes) -> None:
         try:
-            if len(self._tasks) > CALLS_AT_ONCE:
-                raise Refused(Reason.BUSY)
             fields = json.loads(request)
+            self._make_sure_of_room(stream, is_connection=fields["call"] == "connect")
             result = await self._calls[fields["call"]](stream, fields)
             kind = Kind.RESULT
         except Refused as refused:

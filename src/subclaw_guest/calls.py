@@ -12,7 +12,7 @@ from typing import Any
 from subclaw_guest import setup
 from subclaw_guest.archive import archive
 from subclaw_guest.commands import TEXT_LIMIT_BYTES, run
-from subclaw_guest.connect import connect
+from subclaw_guest.connect import connect, until_listening
 from subclaw_guest.disk import freeze
 from subclaw_guest.files import Replacement, read
 from subclaw_guest.house import Limits, look, put
@@ -24,6 +24,7 @@ from subclaw_guest.processes import HOME, Processes
 from subclaw_guest.refusals import Reason, Refused
 from subclaw_guest.rehearsal import rehearse
 from subclaw_guest.search import encode, search
+from subclaw_guest.services import Services
 
 READ_BYTES = 262_144
 FURNITURE_BYTES = 4 * 1024**2
@@ -38,6 +39,7 @@ class Calls:
     def __init__(self, processes: Processes) -> None:
         self._processes = processes
         self._lane = Lane()
+        self._services = Services(processes)
         self.by_name: dict[str, Call] = {
             "ping": self._ping,
             "rehearse": self._rehearse,
@@ -52,6 +54,7 @@ class Calls:
             "search": self._search,
             "archive": self._archive,
             "connect": self._connect,
+            "listening": self._listening,
             "house": self._house,
             "furnish": self._furnish,
         }
@@ -74,6 +77,7 @@ class Calls:
         # A machine is made a tenant's once, and has nothing to rehearse then.
         del self.by_name["setup"], self.by_name["rehearse"]
         repaired = await setup.enter(self._processes, identity)
+        self._services.start()
         return {"nonce": fields["nonce"], "repaired": repaired, **proof()}
 
     async def _resume(self, stream: Stream, fields: Fields) -> Fields:
@@ -82,7 +86,8 @@ class Calls:
         return {"nonce": fields["nonce"], "clock_ns": time.time_ns()}
 
     async def _occupation(self, stream: Stream, fields: Fields) -> Fields:
-        return {"processes": count_processes(self._processes.under_way()), "claim_s": claim_s()}
+        commands = self._processes.under_way() - self._services.sessions
+        return {"processes": count_processes(commands), "claim_s": claim_s()}
 
     async def _sync(self, stream: Stream, fields: Fields) -> Fields:
         await asyncio.to_thread(os.sync)
@@ -134,6 +139,10 @@ class Calls:
 
     async def _connect(self, stream: Stream, fields: Fields) -> Fields:
         await connect(stream, fields["port"])
+        return {}
+
+    async def _listening(self, stream: Stream, fields: Fields) -> Fields:
+        await until_listening(fields["port"], fields["timeout_s"])
         return {}
 
     async def _house(self, stream: Stream, fields: Fields) -> Fields:

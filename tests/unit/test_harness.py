@@ -88,6 +88,16 @@ def test_a_tool_that_shadows_a_built_in_one_is_left_out_and_the_others_work() ->
     assert TOOLS not in harness.good
 
 
+def test_what_is_wrong_with_services_is_told() -> None:
+    declared = file("services.json", '[{"name": "web", "command": "x"}, {"name": "bad"}]')
+    broken = file("services-broken.txt", "web: ended 3 times in a row; its log is here.\n")
+    told = read(declared, broken).problems
+    assert told[0].startswith("services.json: service 2 is left out: its command must be")
+    assert told[1] == "service web: ended 3 times in a row; its log is here."
+    assert read(file("services.json", "[{")).problems[0].startswith("services.json: it is not JSON")
+    assert read(file("services.json", "[]")).problems == ()
+
+
 def test_a_long_memory_is_told_from_its_beginning() -> None:
     harness = read(file(MEMORY, "a" * MEMORY_LIMIT_CHARACTERS + "b" * 1_234))
     assert "b" not in harness.memory.split("\n")[0]

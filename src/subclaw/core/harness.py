@@ -11,8 +11,11 @@ from typing import TypeVar
 
 from subclaw.core.errors import Invalid
 from subclaw.core.house import MEMORY, SYSTEM, TOOLS, StoredFile, fingerprint
+from subclaw.core.service_words import broken_words
 from subclaw.core.skill import Skill, is_skill_path, parse_skill
 from subclaw.core.tenant_tool import TenantTool, ToolsRead, parse_tools
+from subclaw_guest.declared import BROKEN, Declared, parse_services
+from subclaw_guest.declared import FILE as SERVICES
 
 RELOAD_HARNESS = "reload_harness"
 """The tool by which an agent has its house read anew in the middle of a turn."""
@@ -64,6 +67,11 @@ def read_harness(files: Sequence[StoredFile], defaults: Mapping[str, bytes], bui
     tools = used(TOOLS, lambda content: _tools(content, built_in))
     if tools is not None and tools.problems:
         problems[TOOLS] = (*problems.get(TOOLS, ()), *tools.problems)
+    services = used(SERVICES, _services)
+    if services is not None and services.problems:
+        problems[SERVICES] = (*problems.get(SERVICES, ()), *services.problems)
+    if broken := used(BROKEN, partial(_text, BROKEN)):
+        problems[BROKEN] = broken_words(broken)
     skills = [used(path, partial(_skill, path)) for path in sorted(known) if is_skill_path(path)]
     return Harness(
         text=_system_text(defaults[SYSTEM]) if text is None else text,
@@ -140,6 +148,13 @@ def _tools(content: bytes, built_in: Collection[str]) -> ToolsRead:
     if read.tools is None:
         raise Invalid(" ".join(read.problems))
     return read
+
+
+def _services(content: bytes) -> Declared:
+    declared = parse_services(content)
+    if declared.services is None:
+        raise Invalid(" ".join(declared.problems))
+    return declared
 
 
 def _skill(path: str, content: bytes) -> Skill:
