@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from subclaw.core.waking import VisitLimits
 from subclaw.machines.host import HostSettings, serve_host
 from subclaw.machines.images.image import load_image
 from subclaw.machines.workshop import FleetSettings
@@ -23,6 +24,7 @@ async def serve(given: dict[str, Any]) -> None:
         given[name] = Path(given[name])
     given["egress_sockets"] = tuple(map(Path, given.get("egress_sockets", ())))
     given["defaults"] = {path: text.encode() for path, text in given.get("defaults", {}).items()}
+    given["visit_limits"] = VisitLimits(**given.get("visit_limits", {}))
     image = load_image(given["cache"], given.pop("digest"))
     address, socket = DatabaseAddress(url=given.pop("address"), private=True), given.pop("socket")
     task = asyncio.current_task()

@@ -15,7 +15,8 @@ from tests.real.upstream import upstream
 from tests.tars import stream, tar_of
 from websockets.asyncio.client import connect
 
-from subclaw.core.errors import NotFound
+from subclaw.core.errors import Invalid, NotFound
+from subclaw.core.machine import PortTrial
 from subclaw.core.route import Route
 from subclaw.core.site import DynamicSite, Site, SiteChanges, SiteContent, StaticSite
 from subclaw.core.tenant import TenantId
@@ -258,6 +259,7 @@ class Rows:
         self.names = names
         self.contents: dict[TenantId, SiteContent] = {}
         self.suspended: set[TenantId] = set()
+        self.answering: set[tuple[TenantId, int]] = set()
 
     async def name_of(self, tenant_id: TenantId) -> str:
         return self.names[tenant_id]
@@ -270,6 +272,9 @@ class Rows:
             Site(tenant_id=t, name=self.names[t], content=c, is_paused=t in self.suspended)
             for t, c in self.contents.items()
         ]
+
+    async def port_answers(self, tenant_id: TenantId, port: int) -> None:
+        self.answering.add((tenant_id, port))
 
     async def changes(self, mark: str) -> SiteChanges:
         """Say that all changed, if anything did."""
@@ -284,11 +289,17 @@ class OneDoor:
 
     def __init__(self, socket: Path) -> None:
         self.socket = socket
+        self.tried: list[tuple[int, str]] = []
+        self.trial = PortTrial(is_listening=True, status=200)
 
     async def forward(self, tenant_id: TenantId, port: int) -> str:
         if tenant_id != BOB:
             raise NotFound("There is no machine.")
         return f"unix/{self.socket}"
+
+    async def try_port(self, tenant_id: TenantId, port: int, hostname: str) -> PortTrial:
+        self.tried.append((port, hostname))
+        return self.trial
 
 
 @contextlib.asynccontextmanager
@@ -322,6 +333,38 @@ def test_publishing_stores_and_shows() -> None:
             with pytest.raises(NotFound):
                 await publisher.publish_port(ANN, 8000)
             assert isinstance(rows.contents[ANN], StaticSite)
+
+    asyncio.run(scenario())
+
+
+def test_a_port_is_tried_on_the_preview_and_shown_only_if_it_answers() -> None:
+    async def scenario() -> None:
+        async with running_caddy() as caddy, publishing(caddy) as (publisher, rows):
+            await publisher.publish_folder(BOB, stream(tar_of({"index.html": b"static"})))
+            preview = "preview--bob.localhost"
+            door = publisher._doors
+            assert isinstance(door, OneDoor)
+            for trial, words in (
+                (PortTrial(is_listening=False), "Nothing listens on port 8000"),
+                (PortTrial(is_listening=True), "did not answer"),
+                (PortTrial(is_listening=True, status=500), "answered with status 500"),
+            ):
+                door.trial = trial
+                with pytest.raises(Invalid, match=words):
+                    await publisher.publish_port(BOB, 8000)
+                assert isinstance(rows.contents[BOB], StaticSite)
+                await caddy.shows(preview, '"name":"bob"')
+                await caddy.shows("bob.localhost", "static")
+            assert door.tried == [(8000, preview)] * 3
+            rows.suspended = {BOB}
+            await publisher.show(BOB)
+            await caddy.shows(preview, "Nothing here yet", status=404)
+            rows.suspended = set()
+            door.trial = PortTrial(is_listening=True, status=404)
+            await publisher.publish_port(BOB, 8000)
+            assert rows.answering == {(BOB, 8000)}
+            await caddy.shows("bob.localhost", '"name":"bob"')
+            await caddy.shows(preview, "Nothing here yet", status=404)
 
     asyncio.run(scenario())
 

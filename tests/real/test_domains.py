@@ -15,6 +15,7 @@ from tests.real.test_onboarding import Scene
 from tests.tars import stream, tar_of
 
 from subclaw.core.errors import Conflict, Exhausted, Invalid, NotFound, Unavailable
+from subclaw.core.machine import PortTrial
 from subclaw.core.tenant import TenantId
 from subclaw.routes.domains import DOMAINS_LIMIT, SiteDomains
 from subclaw.routes.publisher import SiteAddress, SitePublisher
@@ -30,6 +31,9 @@ HERE = "127.0.0.1"
 
 class NoDoors:
     async def forward(self, tenant_id: TenantId, port: int) -> str:
+        raise Unavailable("There is no machine.")
+
+    async def try_port(self, tenant_id: TenantId, port: int, hostname: str) -> PortTrial:
         raise Unavailable("There is no machine.")
 
 

@@ -177,6 +177,7 @@ def test_connection_that_is_never_read(host: Host) -> None:
     path = socket_at(host.use(lambda client: client.forward(TenantId(ATTACKER), 8003)))
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(path)
+        connection.sendall(b"POST / HTTP/1.0\r\nContent-Length: 1000000000\r\n\r\n")
         connection.setblocking(False)
         sent_bytes = 0
         while select.select([], [connection], [], 1.0)[1]:

@@ -161,7 +161,8 @@ def test_half_closed_connection_still_gets_its_answer(host: Host) -> None:
         await client.run(TenantId(1), Command(text=command, timeout_s=60))
         address = await client.forward(TenantId(1), 8002)
         reader, writer = await asyncio.open_unix_connection(socket_at(address))
-        writer.write(bytes(700_000))
+        head = b"POST / HTTP/1.0\r\nContent-Length: 700000\r\n\r\n"
+        writer.write(head + bytes(700_000 - len(head)))
         writer.write_eof()
         answer = await reader.read()
         writer.close()
@@ -300,8 +301,7 @@ def test_host_that_comes_back_listens_where_the_router_sends_visitors(tmp_path: 
         host.process.kill()
         host.process.wait()
     with running_host(tmp_path, address) as host:
-        with pytest.raises(httpx2.RemoteProtocolError):  # it was accepted, and nothing listens inside
-            fetch(door)
+        assert fetch(door).status_code == 503, "it was let in, and nothing listens inside"
         assert status_of(host, 1).generation == 1
 
 

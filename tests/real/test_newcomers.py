@@ -14,6 +14,7 @@ from tests.real.upstream import served
 from tests.tars import stream, tar_of
 
 from subclaw.core.errors import Unavailable
+from subclaw.core.machine import PortTrial
 from subclaw.core.tenant import TenantId
 from subclaw.routes.newcomers import keep_newcomers
 from subclaw.routes.publisher import SiteAddress, SitePublisher
@@ -39,6 +40,9 @@ class Wakeful:
             raise Unavailable("There is no room.")
 
     async def forward(self, tenant_id: TenantId, port: int) -> str:
+        raise Unavailable("There is no machine.")
+
+    async def try_port(self, tenant_id: TenantId, port: int, hostname: str) -> PortTrial:
         raise Unavailable("There is no machine.")
 
 

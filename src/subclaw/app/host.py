@@ -3,6 +3,7 @@
 from subclaw.accounts import CADDY_USER, CONTROL_USER, group_id
 from subclaw.app.addresses import database_address
 from subclaw.config import Settings
+from subclaw.egress.process import room_for_connections
 from subclaw.harness.defaults import default_files
 from subclaw.home import Home
 from subclaw.host_name import host_name
@@ -14,10 +15,13 @@ from subclaw.store.house import StoreMirror
 from subclaw.store.machines import StoreMachineLedger
 
 POOL_SIZE = 2
+VISITS_AT_ONCE = 8_192
+"""For how many connections of visitors there is room, of all tenants."""
 
 
 async def run_host(settings: Settings) -> None:
     """Run the machines of this box, until cancelled."""
+    room_for_connections(VISITS_AT_ONCE)
     home = Home(settings.home)
     async with open_database(database_address(settings), Role.HOST, size=POOL_SIZE) as database:
         await serve_host(

@@ -150,6 +150,14 @@ class MachineStats:
     checkpoints: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class PortTrial:
+    """What came of asking a program for its first page. `status` is HTTP's, None if it did not answer in time."""
+
+    is_listening: bool
+    status: int | None = None
+
+
 async def result_of(pieces: AsyncIterator[Output | CommandEnd]) -> CommandResult:
     """Wait for a command to end, and put together what it put out. Raises what the iterator raises."""
     output = bytearray()
@@ -202,6 +210,10 @@ class Machines(Protocol):
 
         It is in Caddy's notation for what it dials, and lasts until the machine is destroyed.
         """
+        ...
+
+    async def try_port(self, tenant_id: TenantId, port: int, hostname: str) -> PortTrial:
+        """Ask the program on a port inside for its first page, as a visitor of a hostname; wait for it for a while."""
         ...
 
     async def wake(self, tenant_id: TenantId) -> None:
@@ -311,6 +323,14 @@ class MachineLedger(Protocol):
         Seconds before midnight (UTC) count for the day before; those of a call whose outcome is unknown may count twice
         if they are added again. Errors: `Conflict` if this start is not the newest any more, or has ended.
         """
+        ...
+
+    async def visits_left_s(self, tenant_id: TenantId) -> float:
+        """Return for how long today (UTC) visits may have a machine awake that sleeps: 0 for a suspended tenant's."""
+        ...
+
+    async def stopped_answering(self, tenant_id: TenantId, port: int) -> None:
+        """Say that the program on a port answers visitors no more. If it is a site, an earlier version is served."""
         ...
 
     async def end(self, tenant_id: TenantId, generation: int, state: MachineState, *, awake_s: float) -> None:

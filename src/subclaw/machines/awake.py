@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -15,7 +15,7 @@ from subclaw.core.tenant import TenantId
 from subclaw.machines.disks.disk import disk_error
 from subclaw.machines.guest.guest import Guest, GuestBroken
 from subclaw.machines.house import mirror_house, mirroring, move_in, put_file
-from subclaw.machines.life import SYNC_S, Life, begun, live, put_to_sleep
+from subclaw.machines.life import SYNC_S, Life, Visit, begun, live, put_to_sleep
 from subclaw.machines.qemu.running import Running
 from subclaw.machines.starts import Started, started
 from subclaw.machines.workshop import Workshop
@@ -92,13 +92,37 @@ class AwakeMachines:
             self._freed.set()
 
     @asynccontextmanager
-    async def connected(self, tenant_id: TenantId) -> AsyncIterator[tuple[Guest, Callable[[], None]]]:
-        """Wake a tenant's machine for a connection, which keeps it awake only while it calls the second value."""
+    async def visited(self, tenant_id: TenantId) -> AsyncIterator[tuple[Guest, Visit]]:
+        """Wake a tenant's machine for a visit, which keeps it awake as long as something is heard of it, within limits.
+
+        Raises `SubclawError`.
+        """
         life, machine = await self._wake(tenant_id)
+        visit = Visit(life=life, used_s=time.monotonic())
+        life.visits.add(visit)
         try:
-            yield machine.guest, life.touch
+            yield machine.guest, visit
         except GuestBroken as error:
             raise broken(life, machine, error) from error
+        finally:
+            life.visits.discard(visit)
+
+    def visits_left_s(self, tenant_id: TenantId) -> float | None:
+        """See `visits.gate.Sleepers`."""
+        life = self._lives.get(tenant_id)
+        return None if life is None or life.is_going() else life.visits_left_s()
+
+    async def visits_left_asleep_s(self, tenant_id: TenantId) -> float:
+        """See `visits.gate.Sleepers`. What a machine used that is going to sleep is waited for."""
+        life = self._lives.get(tenant_id)
+        if life is not None and life.is_going():
+            await life.ended.wait()
+        return await self._workshop.ledger.visits_left_s(tenant_id)
+
+    async def wake(self, tenant_id: TenantId) -> None:
+        """Start a tenant's machine if it sleeps. Raises `SubclawError`."""
+        async with self.using(tenant_id):
+            pass
 
     @asynccontextmanager
     async def still(self, tenant_id: TenantId) -> AsyncIterator[None]:
@@ -292,6 +316,7 @@ class AwakeMachines:
                 await move_in(
                     up.house, up.machine.guest, self._workshop.housing, generation_before=up.generation_before
                 )
+            life.up_s = time.monotonic()
             life.up.set_result(up)
             await live(life, up, ledger)
             async with files:

@@ -17,6 +17,7 @@ from subclaw.core.machine import (
     MachineStats,
     MachineStatus,
     Output,
+    PortTrial,
     SearchResult,
     result_of,
 )
@@ -31,6 +32,9 @@ from subclaw.machines.forward import Forwards
 from subclaw.machines.house import UNKNOWN, mirroring
 from subclaw.machines.qemu.snapshot import forget_snapshot
 from subclaw.machines.tenant_files import described, keep_disk, stats_of
+from subclaw.machines.visits.gate import Gate
+from subclaw.machines.visits.health import Health
+from subclaw.machines.visits.serving import Serving
 from subclaw.machines.workshop import FleetSettings, open_workshop
 
 STOP_S = 40.0
@@ -58,8 +62,10 @@ class Fleet:
             limit = settings.awake_limit or most_awake(host_memory_mb(), os.cpu_count() or 1, settings.memory_mb)
             self._machines = AwakeMachines(workshop, limit=limit, queue_s=settings.queue_s)
             stack.push_async_callback(self._machines.close, STOP_S)
+            health = Health(workshop.group, settings.ledger.stopped_answering)
+            self._serving = Serving(self._machines.visited, Gate(self._machines, settings.visit_limits), health)
             folder, group_id = settings.forward_folder, settings.forward_group_id
-            self._forwards = Forwards(folder, group_id, workshop.group, self._machines.connected)
+            self._forwards = Forwards(folder, group_id, workshop.group, self._serving, health)
             stack.push_async_callback(self._forwards.close)
             await self._forwards.reopen()
             self._stack = stack.pop_all()
@@ -121,10 +127,16 @@ class Fleet:
         limits.check_port(port)
         return f"unix/{await self._forwards.socket_for(tenant_id, port)}"
 
+    async def try_port(self, tenant_id: TenantId, port: int, hostname: str) -> PortTrial:
+        """Ask the program on a port inside for its first page; see `Machines`."""
+        limits.check_port(port)
+        limits.check_hostname(hostname)
+        async with self._machines.using(tenant_id):
+            return await self._serving.try_port(tenant_id, port, hostname)
+
     async def wake(self, tenant_id: TenantId) -> None:
         """Start the tenant's machine if it sleeps; see `Machines`."""
-        async with self._machines.using(tenant_id):
-            pass
+        await self._machines.wake(tenant_id)
 
     async def sleep(self, tenant_id: TenantId) -> None:
         """Put the tenant's machine to sleep; see `Machines`."""

@@ -1,40 +1,38 @@
-"""Unix sockets on the host that lead to ports in machines. A connection wakes the machine."""
+"""Unix sockets on the host that lead to ports in machines. A visit by one wakes the machine; see `visits`."""
 
 import asyncio
 import contextlib
-import logging
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-from subclaw.core.errors import Exhausted, SubclawError, Unavailable
+from subclaw.core.errors import Exhausted, Invalid, Unavailable
 from subclaw.core.tenant import TenantId
-from subclaw.machines.guest.guest import Guest, result
+from subclaw.machines.visits.carrying import Caller
+from subclaw.machines.visits.head import HEAD_LIMIT_BYTES, read_head
+from subclaw.machines.visits.health import Health
+from subclaw.machines.visits.pages import NO_REQUEST, answer_with
+from subclaw.machines.visits.serving import Serving
 from subclaw.sockets import bind_unix
-from subclaw_guest.link import LinkClosed, Stream, StreamCancelled
 
-PIECE_BYTES = 32_768
 SOCKETS_PER_TENANT = 32
-CONNECTIONS_PER_TENANT = 256
-HALF_OPEN_S = 60.0
-"""How long a connection may stay open inward after the program inside has sent all it will."""
+VISITS_PER_TENANT = 2_048
+"""How many visits of a tenant's may be there at once, those that wait for others to end among them."""
 
-Used = Callable[[], None]
-Connected = Callable[[TenantId], AbstractAsyncContextManager[tuple[Guest, Used]]]
-
-logger = logging.getLogger(__name__)
+BACKLOG = 4_096
 
 
 class Forwards:
     """The forward sockets of all tenants. All tasks run in the group that is given."""
 
-    def __init__(self, folder: Path, group_id: int | None, group: asyncio.TaskGroup, connected: Connected) -> None:
+    def __init__(
+        self, folder: Path, group_id: int | None, group: asyncio.TaskGroup, serving: Serving, health: Health
+    ) -> None:
         self._folder = folder
         self._group_id = group_id
         self._group = group
-        self._connected = connected
+        self._serving = serving
+        self._health = health
         self._servers: dict[tuple[TenantId, int], asyncio.Server] = {}
-        self._relays: dict[TenantId, set[asyncio.Task[None]]] = {}
+        self._visits: dict[TenantId, set[asyncio.Task[None]]] = {}
         self._making = asyncio.Lock()
 
     async def socket_for(self, tenant_id: TenantId, port: int) -> Path:
@@ -51,7 +49,9 @@ class Forwards:
 
             try:
                 listening = bind_unix(path, self._group_id)
-                server = await asyncio.start_unix_server(accept, sock=listening, limit=PIECE_BYTES)
+                server = await asyncio.start_unix_server(
+                    accept, sock=listening, limit=HEAD_LIMIT_BYTES, backlog=BACKLOG
+                )
             except OSError as error:
                 raise Unavailable("The port cannot be reached from the host.", internal=str(error)) from error
             self._servers[tenant_id, port] = server
@@ -69,12 +69,13 @@ class Forwards:
         for owner, port in [key for key in self._servers if key[0] == tenant_id]:
             self._servers.pop((owner, port)).close()
             self._path(owner, port).unlink(missing_ok=True)
-        for task in self._relays.get(tenant_id, ()):
+            self._health.forget(owner, port)
+        for task in self._visits.get(tenant_id, ()):
             task.cancel()
 
     async def close(self) -> None:
         """Close every socket and connection."""
-        for tenant_id in {owner for owner, _ in self._servers} | set(self._relays):
+        for tenant_id in {owner for owner, _ in self._servers} | set(self._visits):
             await self.remove(tenant_id)
 
     def _path(self, tenant_id: TenantId, port: int) -> Path:
@@ -83,62 +84,36 @@ class Forwards:
     def _accept(
         self, tenant_id: TenantId, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        """Begin a connection's task, unless the tenant has too many."""
-        relays = self._relays.setdefault(tenant_id, set())
-        if len(relays) >= CONNECTIONS_PER_TENANT:
+        """Begin a visit's task, unless the tenant has too many."""
+        visits = self._visits.setdefault(tenant_id, set())
+        if len(visits) >= VISITS_PER_TENANT:
             writer.transport.abort()
             return
-        task = self._group.create_task(self._relay(tenant_id, port, reader, writer))
-        relays.add(task)
+        task = self._group.create_task(self._visit(tenant_id, port, reader, writer))
+        visits.add(task)
         task.add_done_callback(lambda done: self._end(tenant_id, done))
 
     def _end(self, tenant_id: TenantId, task: asyncio.Task[None]) -> None:
-        relays = self._relays[tenant_id]
-        relays.discard(task)
-        if not relays:
-            del self._relays[tenant_id]
+        visits = self._visits[tenant_id]
+        visits.discard(task)
+        if not visits:
+            del self._visits[tenant_id]
+            self._serving.forget(tenant_id)
 
-    async def _relay(
+    async def _visit(
         self, tenant_id: TenantId, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        """Carry one connection. Where nothing listens inside it is closed without a byte, which Caddy makes a 502."""
+        """Serve one visit. A connection is one: the router keeps none."""
         try:
-            async with self._connected(tenant_id) as (guest, used), guest.connect(port) as stream:
-                inward = self._group.create_task(carry_inward(reader, stream, used))
-                try:
-                    await carry_outward(stream, writer, used)
-                finally:
-                    inward.cancel()
-        except SubclawError as error:
-            logger.info("a connection to port %d of machine %s ended: %s", port, tenant_id, error.internal)
-        except (OSError, StreamCancelled):
+            if head := await read_head(reader):
+                answer = await self._serving.serve(tenant_id, port, Caller(head=head, reader=reader, writer=writer))
+                if answer is not None:
+                    await answer_with(answer, reader, writer)
+        except Invalid:
+            await answer_with(NO_REQUEST, reader, writer)
+        except OSError:
             pass  # whoever connected has gone
         finally:
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
-
-
-async def carry_inward(reader: asyncio.StreamReader, stream: Stream, used: Used) -> None:
-    """Host to machine. The end of what comes is passed on; a broken connection ends both directions."""
-    try:
-        while piece := await reader.read(PIECE_BYTES):
-            await stream.send(piece)
-            used()
-        await stream.end()
-    except OSError:
-        await stream.cancel()
-    except (LinkClosed, StreamCancelled):
-        pass  # the other direction knows why
-
-
-async def carry_outward(stream: Stream, writer: asyncio.StreamWriter, used: Used) -> None:
-    """Machine to host, then wait for the other direction to end. Raises what the agent refused the connection with."""
-    while (piece := await stream.receive()) is not None:
-        writer.write(piece)
-        await writer.drain()
-        used()
-    writer.write_eof()
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(HALF_OPEN_S):
-            await result(stream)

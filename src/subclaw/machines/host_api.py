@@ -37,6 +37,7 @@ def host_api(machines: Machines, count: CallCount | None = None) -> Starlette:
         "search": search,
         "archive": archive,
         "forward": forward,
+        "try-port": try_port,
         "wake": wake,
         "checkpoint": checkpoint,
         "checkpoints": checkpoints,
@@ -167,6 +168,13 @@ async def forward(request: Request) -> Response:
     """Return an address that leads to a port inside."""
     port = whole(await arguments(request), "port")
     return JSONResponse({"address": await machines_of(request).forward(tenant_of(request), port)})
+
+
+async def try_port(request: Request) -> Response:
+    """Ask the program on a port inside for its first page."""
+    fields = await arguments(request)
+    trial = machines_of(request).try_port(tenant_of(request), whole(fields, "port"), text(fields, "hostname"))
+    return JSONResponse(asdict(await while_connected(request, trial)))
 
 
 async def wake(request: Request) -> Response:

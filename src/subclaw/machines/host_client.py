@@ -24,6 +24,7 @@ from subclaw.core.machine import (
     MachineStatus,
     Match,
     Output,
+    PortTrial,
     SearchResult,
     result_of,
 )
@@ -125,6 +126,15 @@ class HostClient:
             result = await json_of(response)
         with parsing():
             return str(result["address"])
+
+    async def try_port(self, tenant_id: TenantId, port: int, hostname: str) -> PortTrial:
+        """Ask the program on a port inside for its first page; see `Machines`."""
+        limits.check_port(port)
+        limits.check_hostname(hostname)
+        async with self._post(tenant_id, "try-port", {"port": port, "hostname": hostname}) as response:
+            result = await json_of(response)
+        with parsing():
+            return PortTrial(**result)
 
     async def wake(self, tenant_id: TenantId) -> None:
         """Start the tenant's machine if it sleeps; see `Machines`."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import time
 from dataclasses import dataclass, field
 
@@ -21,10 +22,32 @@ METER_S = 60.0
 MOST_PROCESSES = 256
 """With how many programs of the tenant's a machine sleeps with its memory; one with more has got out of hand."""
 
+SILENT_S = 120.0
+"""For how long a visit that nothing is heard of keeps a machine awake."""
+
 NOT_KNOWN = SecondsLeft(by_claim_s=0.0)
 """What is left for a machine that is not up."""
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True, eq=False)
+class Visit:
+    """A connection of a visitor's to a program in a machine. It ends when it is told that it is `over`."""
+
+    life: "Life"
+    used_s: float
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def touch(self) -> None:
+        """Say that something was heard of it just now: a use of the machine, if there is time left for visitors."""
+        self.used_s = time.monotonic()
+        if self.life.visits_left_s() > 0:
+            self.life.touch()
+
+    def silent_s(self) -> float:
+        """Return for how long nothing was heard of it."""
+        return time.monotonic() - self.used_s
 
 
 @dataclass(kw_only=True)
@@ -33,6 +56,7 @@ class Life:
 
     `kept_until_s` is until when a claim keeps it awake, as far as is known; `metered_s` is until when its seconds are
     on the tenant's account, and `meter_at_s` when the next are added. It `is_spent` when a budget has no second left.
+    `visits` are under way; of the ports in `listening` it is known that a program listened there.
     """
 
     tenant_id: TenantId
@@ -43,7 +67,10 @@ class Life:
     meter_at_s: float
     left: SecondsLeft = NOT_KNOWN
     kept_until_s: float = 0.0
+    up_s: float = 0.0
     calls: int = 0
+    visits: set[Visit] = field(default_factory=set)
+    listening: set[int] = field(default_factory=set)
     sync: bool = True
     is_spent: bool = False
     stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -60,6 +87,10 @@ class Life:
     def is_up(self) -> bool:
         """Say whether it has come up and is not going."""
         return self.up.done() and not self.is_going()
+
+    def visits_left_s(self) -> float:
+        """Return for how long visits may still keep it awake, as a claim may: without limit until that is known."""
+        return self.left.by_claim_s - (time.monotonic() - self.metered_s) if self.up.done() else math.inf
 
     def touch(self) -> None:
         """Say that it was used just now."""
@@ -95,7 +126,9 @@ async def live(life: Life, started: Started, ledger: MachineLedger) -> None:
             await meter(life, started, ledger)
         if life.is_idle() and sleeps_at_s(life, started) <= now_s:
             await sleep_or_stay(life, started)
-        next_s = min(life.meter_at_s, max(sleeps_at_s(life, started), now_s + 0.01))
+        if life.visits_left_s() <= 0:
+            end_visits(life)
+        next_s = min(life.meter_at_s, max(sleeps_at_s(life, started), now_s + 0.01), visits_end_s(life))
         # Whatever becomes idle meanwhile is not due before a whole time-out has passed.
         await first_of(started.machine.gone, life.stop, timeout_s=max(0.01, next_s - time.monotonic()))
 
@@ -103,7 +136,22 @@ async def live(life: Life, started: Started, ledger: MachineLedger) -> None:
 def sleeps_at_s(life: Life, started: Started) -> float:
     """Return when a machine is to sleep if nothing uses it until then."""
     last_s = life.used_s if life.is_idle() else time.monotonic()
-    return max(last_s + started.terms.idle_timeout_s, life.kept_until_s)
+    visited_s = max((visit.used_s + SILENT_S for visit in life.visits if not visit.over.is_set()), default=0.0)
+    return max(last_s + started.terms.idle_timeout_s, life.kept_until_s, visited_s)
+
+
+def visits_end_s(life: Life) -> float:
+    """Return when the time for visitors will be used up, if it is not."""
+    left_s = life.visits_left_s()
+    return time.monotonic() + left_s if left_s > 0 else math.inf
+
+
+def end_visits(life: Life) -> None:
+    """Have all visits end, as what they ask for lets them."""
+    for visit in life.visits:
+        if not visit.over.is_set():
+            logger.info("a visit to machine %s ends: the time for visitors is used up", life.tenant_id)
+            visit.over.set()
 
 
 async def sleep_or_stay(life: Life, started: Started) -> None:

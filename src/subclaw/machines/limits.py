@@ -17,6 +17,7 @@ MATCHES_LIMIT = 1_000
 PATTERN_LIMIT = 4_096
 PATH_LIMIT = 4_096
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+HOSTNAME = re.compile(r"[a-z0-9.-]{1,253}")
 LABEL = re.compile(r"[a-z0-9-]{1,64}")
 
 
@@ -74,6 +75,12 @@ def check_archive(path: str, limit_bytes: int) -> None:
 def check_port(port: int) -> None:
     """Check a TCP port."""
     check_range("The port", port, 1, 65_535)
+
+
+def check_hostname(hostname: str) -> None:
+    """Check a hostname, which becomes part of a request."""
+    if not HOSTNAME.fullmatch(hostname):
+        raise Invalid("That is not a hostname.")
 
 
 def check_label(label: str) -> None:

@@ -15,6 +15,7 @@ from subclaw.core.errors import Conflict, SubclawError, Unavailable
 from subclaw.core.house import Mirror
 from subclaw.core.machine import MachineLedger
 from subclaw.core.tenant import TenantId
+from subclaw.core.waking import VisitLimits
 from subclaw.machines.cgroups.groups import ControlGroups, open_groups
 from subclaw.machines.disks.disk import formatted_disk
 from subclaw.machines.house import Housing
@@ -61,6 +62,7 @@ class FleetSettings:
     boot_timeout_s: float = 90.0
     egress_sockets: tuple[Path, ...] = ()
     share: Share = field(default_factory=Share)
+    visit_limits: VisitLimits = field(default_factory=VisitLimits)
 
 
 @dataclass(frozen=True, kw_only=True)

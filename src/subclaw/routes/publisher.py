@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from subclaw.core.errors import Invalid, SubclawError, Unavailable
+from subclaw.core.machine import PortTrial
 from subclaw.core.route import Published, Route
 from subclaw.core.site import DynamicSite, Site, SiteChanges, SiteContent, StaticSite
 from subclaw.core.tenant import TenantId
 from subclaw.routes.hostname import site_hostname, site_url
+from subclaw.routes.preview import preview_hostname, require_answer
 from subclaw.routes.releases import Releases
 
 _log = logging.getLogger(__name__)
@@ -34,6 +36,10 @@ class SiteStore(Protocol):
         """Store what visitors get from now on, as a version of the site. Errors: `NotFound`, `Unavailable`."""
         ...
 
+    async def port_answers(self, tenant_id: TenantId, port: int) -> None:
+        """Forget that versions on this port have failed. Errors: `Unavailable`."""
+        ...
+
     async def changes(self, mark: str) -> SiteChanges:
         """Return which sites changed since the routes of a mark were made. Errors: `Unavailable`."""
         ...
@@ -44,10 +50,14 @@ class SiteStore(Protocol):
 
 
 class Doors(Protocol):
-    """The ways into machines: `Machines.forward`."""
+    """The ways into machines: `Machines`."""
 
     async def forward(self, tenant_id: TenantId, port: int) -> str:
         """Return an address in Caddy's notation; a connection to it wakes the machine and reaches the port inside."""
+        ...
+
+    async def try_port(self, tenant_id: TenantId, port: int, hostname: str) -> PortTrial:
+        """Ask the program on a port inside for its first page, as a visitor of a hostname; wait for it for a while."""
         ...
 
 
@@ -109,14 +119,26 @@ class SitePublisher:
         return Published(url=url, content=content, files=kept.files, size_bytes=kept.size_bytes)
 
     async def publish_port(self, tenant_id: TenantId, port: int) -> Published:
-        """Switch the tenant's site to a server on a port in its machine.
+        """Switch the tenant's site to a server on a port in its machine, once it has answered on the preview hostname.
 
-        Errors: `Invalid` for a port that is none; `Unavailable`, `NotFound`.
+        Errors: `Invalid` for a port that is none, and with words for the model if the server does not answer: then the
+        site stays as it was, and the preview as well; `Unavailable`, `NotFound`.
         """
         if not 1 <= port <= 65535:
             raise Invalid(f"{port} is not a port: it must be from 1 to 65535.")
+        hostname = preview_hostname(await self._sites.name_of(tenant_id), self._address.domain)
+        await self._preview(tenant_id, hostname, await self._doors.forward(tenant_id, port))
+        require_answer(await self._doors.try_port(tenant_id, port, hostname), port, hostname)
         content = DynamicSite(port=port)
-        return Published(url=await self._switch(tenant_id, content), content=content)
+        url = await self._switch(tenant_id, content)
+        await self._sites.port_answers(tenant_id, port)
+        await self._routes.remove(hostname)
+        return Published(url=url, content=content)
+
+    async def _preview(self, tenant_id: TenantId, hostname: str, door: str) -> None:
+        site = await self._sites.site_of(tenant_id)
+        is_private = site is not None and site.is_private
+        await self._routes.put(Route(hostname=hostname, door=door, is_private=is_private))
 
     async def restore_routes(self) -> int:
         """Make the router serve what the rows say, and return the number of routes.
@@ -156,6 +178,8 @@ class SitePublisher:
             site = await self._sites.site_of(tenant_id)
             for route in await self._routes_or_none(site) if site else ():
                 await self._routes.put(route)
+            if site and (site.is_paused or site.is_private):
+                await self._routes.remove(preview_hostname(site.name, self._address.domain))
 
     async def move(self, tenant_id: TenantId, former_name: str) -> None:
         """Make the router serve a tenant's site under its name of now, and no more under one that it gave up.
@@ -197,6 +221,7 @@ class SitePublisher:
             folder = await self._releases.switch(site.tenant_id, site.content.release)
         elif not site.is_paused:
             door = await self._doors.forward(site.tenant_id, site.content.port)
+            folder = await self._releases.last(site.tenant_id)
         hostnames = (site_hostname(site.name, self._address.domain), *site.custom_hostnames)
         return [
             Route(hostname=hostname, folder=folder, door=door, is_paused=site.is_paused, is_private=site.is_private)

@@ -80,6 +80,11 @@ class Releases:
         except OSError as error:
             raise disk_words(error) from error
 
+    async def last(self, tenant_id: TenantId) -> Path | None:
+        """Return the folder of the release that was switched to last, None if there never was one."""
+        current = self._folder / str(int(tenant_id)) / _CURRENT
+        return current if await asyncio.to_thread(current.is_symlink) else None
+
     def _begin(self) -> Incoming:
         try:
             for folder, mode in ((self._folder, 0o755), (self._folder / _INCOMING, 0o700)):

@@ -10,6 +10,7 @@ from subclaw.core.oauth import RESERVED_PATH
 from subclaw.routes.answers import UNNAMED, Json, answer, control_proxy, plain_path, proxy
 from subclaw.routes.folders import DOOR_SUFFIX, FOLDER, OPEN, PAUSED, PRIVATE
 from subclaw.routes.pages import NOT_FOUND, PAUSED_PAGE
+from subclaw.routes.stand_in import stand_in
 
 ORIGINAL_URI_HEADER = "X-Original-Uri"
 PRIVATE_PATH = "/-/private"
@@ -58,7 +59,7 @@ def site_route(sites: Path, doors: Path, control_socket: Path, *, body_limit_byt
     routes: list[Json] = [
         _has(site, PAUSED, [answer(503, PAUSED_PAGE)]),
         {"match": [_file(site, PRIVATE)], "handle": [_admission(control_socket)]},
-        _has(site, f"*{DOOR_SUFFIX}", _door_handlers(doors, body_limit_bytes)),
+        _has(site, f"*{DOOR_SUFFIX}", _door_handlers(doors, f"{site}/{FOLDER}", body_limit_bytes)),
         {"handle": _folder_handlers(f"{site}/{FOLDER}")},
     ]
     return {
@@ -126,15 +127,18 @@ def _admission(control_socket: Path) -> Json:
     return {**control_proxy(control_socket), "rewrite": asked, "headers": headers, "handle_response": [admitted]}
 
 
-def _door_handlers(doors: Path, body_limit_bytes: int) -> list[Json]:
-    """Pass a request on to the socket that is named as the file which the matcher found."""
+def _door_handlers(doors: Path, folder: str, body_limit_bytes: int) -> list[Json]:
+    """Pass a request on to the socket that is named as the file which the matcher found.
+
+    Files of the folder, if there are any, answer what the machine behind it is not to serve.
+    """
     door = f"unix/{plain_path(doors)}{{http.matchers.file.relative}}"
     return [
         UNNAMED,
         {"handler": "headers", "response": {"deferred": True, "set": _GUARDS}},
         {"handler": "request_body", "max_size": body_limit_bytes},
         # A kept connection would count as a use of the machine behind it, and break when that goes to sleep.
-        proxy(door, keep_alive={"enabled": False}),
+        {**proxy(door, keep_alive={"enabled": False}), "handle_response": stand_in(folder)},
     ]
 
 

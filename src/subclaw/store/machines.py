@@ -6,6 +6,7 @@ from collections.abc import Collection
 from subclaw.core.budget import over_detail, over_words
 from subclaw.core.errors import Conflict, Denied, Exhausted, NotFound
 from subclaw.core.machine import KeptMachine, MachineState, SecondsLeft, Terms
+from subclaw.core.site_health import SPEAKER, fallen_back_words, nothing_to_show_words
 from subclaw.core.tenant import TenantId
 from subclaw.store.budgets import machine_over_budget
 from subclaw.store.database import Database
@@ -56,6 +57,11 @@ class StoreMachineLedger:
             raise Conflict(_OVER)
         return _seconds_left(*rows[0])
 
+    async def visits_left_s(self, tenant_id: TenantId) -> float:
+        """See `core.machine.MachineLedger.visits_left_s`."""
+        ((left_s,),) = await self._database.rows("SELECT visits_left(%s)", tenant_id)
+        return float(left_s)
+
     async def end(self, tenant_id: TenantId, generation: int, state: MachineState, *, awake_s: float) -> None:
         """See `core.machine.MachineLedger.end`."""
         ((own,),) = await self._database.rows(
@@ -87,6 +93,14 @@ class StoreMachineLedger:
         """See `core.machine.MachineLedger.existing`."""
         rows = await self._database.rows("SELECT tenants_that_exist(%s::bigint[])", list(tenant_ids))
         return frozenset(TenantId(tenant_id) for (tenant_id,) in rows)
+
+    async def stopped_answering(self, tenant_id: TenantId, port: int) -> None:
+        """Have an earlier version of a tenant's site served if this port is what is, and tell its agent.
+
+        Errors: `Unavailable`.
+        """
+        words = fallen_back_words(port), nothing_to_show_words(port)
+        await self._database.rows("SELECT port_failed(%s, %s, %s, %s, %s)", tenant_id, port, SPEAKER, *words)
 
 
 def _seconds_left(claim_left_s: float, left_s: int | None) -> SecondsLeft:

@@ -53,6 +53,10 @@ class StoreSites:
         values = *_columns(content), files, size_bytes, VERSIONS_KEPT
         await self._database.rows("SELECT publish_version(%s, %s, %s, %s, %s, %s)", tenant_id, *values)
 
+    async def port_answers(self, tenant_id: TenantId, port: int) -> None:
+        """See `routes.publisher.SiteStore.port_answers`."""
+        await self._database.rows("SELECT port_answers(%s, %s)", tenant_id, port)
+
     async def changes(self, mark: str) -> SiteChanges:
         """See `routes.publisher.SiteStore.changes`. A mark is the generation of the rows that routes were made of.
 

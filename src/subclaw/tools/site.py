@@ -4,12 +4,15 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from subclaw.core.errors import Invalid
+from subclaw.core.errors import Invalid, NotFound
+from subclaw.core.house import FILE_LIMIT_BYTES
 from subclaw.core.machine import SITE, Machines
 from subclaw.core.route import Publisher
+from subclaw.core.service_words import SERVICES, undeclared_words
 from subclaw.core.tenant import TenantId
 from subclaw.core.tool import Caller, ToolDefinition
 from subclaw.tools.toolbox import Tool
+from subclaw_guest.declared import parse_services
 
 SITE_LIMIT_BYTES = 64 * 1024 * 1024
 _WORDS_LIMIT_CHARACTERS = 2_000
@@ -36,12 +39,21 @@ def site_tools(machines: Machines, publisher: Publisher, actions: Sequence[SiteA
             return await _act(by_name, caller.tenant_id, said)
         if port := arguments.get("port"):
             published = await publisher.publish_port(caller.tenant_id, port)
-            return f"Live at {published.url}, served by port {port} of your machine, which wakes for visitors."
+            live = f"Live at {published.url}, served by port {port} of your machine, which wakes for visitors."
+            return live if await _is_declared(machines, caller.tenant_id, port) else live + undeclared_words(port)
         tar = machines.archive(caller.tenant_id, arguments.get("folder") or SITE, limit_bytes=SITE_LIMIT_BYTES)
         published = await publisher.publish_folder(caller.tenant_id, tar)
         return f"Live at {published.url}: {published.files} files, {published.size_bytes:,} bytes."
 
     return (Tool(definition=_PUBLISH_SITE, perform=publish_site),)
+
+
+async def _is_declared(machines: Machines, tenant_id: TenantId, port: int) -> bool:
+    try:
+        file = await machines.read(tenant_id, SERVICES, offset_bytes=0, limit_bytes=FILE_LIMIT_BYTES)
+    except (NotFound, Invalid):
+        return False
+    return any(service.port == port for service in parse_services(file.content).services or ())
 
 
 async def _act(actions: Mapping[str, SiteAction], tenant_id: TenantId, said: str) -> str:

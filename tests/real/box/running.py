@@ -32,7 +32,7 @@ from subclaw.store.database import Role
 START_S = 90.0
 STOP_S = 60.0
 REPLY_S = 90.0
-VISIT_LIMIT_S = 30.0
+VISIT_LIMIT_S = 60.0
 NAMES = ("egress", "host", "web", "caddy", "worker", "postgres")
 OPERATORS = ("SUBCLAW_", "OPENAI_", "ANTHROPIC_", "GOOGLE_", "TWILIO_", "DATABASE_URL")
 T = TypeVar("T")

@@ -13,6 +13,11 @@ MATCH_TEXT = 300
 PATH_LIMIT = 4_096
 Fields = dict[str, Any]
 
+
+class NotListening(Unavailable):
+    """No program listens on a port."""
+
+
 WORDS: dict[Reason, tuple[type[SubclawError], str]] = {
     Reason.BUSY: (Exhausted, "The machine is doing too many things at once."),
     Reason.BAD_REQUEST: (Invalid, "The machine cannot make sense of that."),
@@ -25,7 +30,7 @@ WORDS: dict[Reason, tuple[type[SubclawError], str]] = {
     Reason.DENIED: (Denied, "The machine does not allow that."),
     Reason.NO_SPACE: (Exhausted, "The machine's disk is full."),
     Reason.TOO_LARGE: (Exhausted, "That is larger than its limit."),
-    Reason.NOT_LISTENING: (Unavailable, "Nothing listens on that port in the machine."),
+    Reason.NOT_LISTENING: (NotListening, "Nothing listens on that port in the machine."),
     Reason.BAD_DISK: (
         Corrupt,
         "The machine's disk is damaged and could not be repaired. It can be rolled back to a checkpoint.",

@@ -208,6 +208,15 @@ class Guest:
         async with self._call("connect", {"port": port}, None) as stream:
             yield stream
 
+    async def until_listening(self, port: int, *, timeout_s: float) -> None:
+        """Wait until a program listens on a port inside. Raises `NotListening` if none does in time.
+
+        Errors: `Invalid` from an agent of an older image, which cannot wait.
+        """
+        fields = {"port": port, "timeout_s": timeout_s}
+        async with self._call("listening", fields, timeout_s + ANSWER_S) as stream:
+            await result(stream)
+
     @asynccontextmanager
     async def _call(self, name: str, fields: Fields, timeout_s: float | None) -> AsyncIterator[Stream]:
         request = json.dumps({"call": name, **fields}).encode()

@@ -1,6 +1,7 @@
 """The plays: for what a person may ask in a demo, the tool calls that answer it and the closing words."""
 
 import html
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from importlib.resources import files
 from typing import Any
 
 from subclaw.core.machine import SITE
+from subclaw.core.service_words import SERVICES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,13 +73,14 @@ def _reminder_play(amount: str, unit: str, what: str) -> Play:
 
 def _clock_play() -> Play:
     program = "/home/agent/clock.py"
-    look = "curl -s --retry 30 --retry-delay 1 --retry-connrefused localhost:8000"
-    start = f"setsid python3 {program} </dev/null >/dev/null 2>&1 & {look}"
+    service = json.dumps([{"name": "clock", "command": f"exec python3 {program}", "port": 8000}])
+    look = "curl -s --retry 30 --retry-connrefused --retry-delay 1 localhost:8000"
     return Play(
         closing="Your clock is live at {url}, served by your own machine",
         acts=(
             Act(tool="write_file", arguments={"path": program, "content": _page("clock.py")}, expect="^Wrote "),
-            Act(tool="shell_exec", arguments={"command": start}, expect="clock"),
+            Act(tool="write_file", arguments={"path": SERVICES, "content": service}, expect="^Wrote "),
+            Act(tool="shell_exec", arguments={"command": look}, expect="clock"),
             Act(tool="publish_site", arguments={"port": 8000}, expect="^Live at "),
         ),
     )
