@@ -1,6 +1,7 @@
 """Visits through a real Caddy of a server in a real machine: held while it wakes, ended when its time is used up."""
 
 import asyncio
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,12 +40,13 @@ def host(address: DatabaseAddress) -> Iterator[Host]:
 
 
 @pytest.fixture
-def released(tmp_path: Path) -> Path:
+def released() -> Iterator[Path]:
     """A static release that Caddy may read."""
-    folder = Path("/tmp") / f"release-{time.time_ns()}"
-    folder.mkdir(mode=0o755)
-    (folder / "index.html").write_text("static instead")
-    return folder
+    with tempfile.TemporaryDirectory(prefix="release-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "index.html").write_text("static instead")
+        yield folder
 
 
 async def generation(scene: Scene) -> int:

@@ -47,9 +47,9 @@ def test_how_a_service_is_declared_is_told_where_there_is_none(declared: bytes |
     (tool,) = site_tools(cast(Machines, OneFile(declared)), cast(Publisher, Publishing()))
     caller = Caller(tenant_id=TenantId(1), conversation_id=1, call_id="c", turn_id="t")
 
-    async def publish() -> str:
-        return await tool.perform(caller, {"port": 8000})
+    async def scenario() -> None:
+        said = await tool.perform(caller, {"port": 8000})
+        assert said.startswith("Live at http://ann.localhost/, served by port 8000 of your machine")
+        assert ("No service is declared for port 8000" in said) is is_told
 
-    said = asyncio.run(publish())
-    assert said.startswith("Live at http://ann.localhost/, served by port 8000 of your machine")
-    assert ("No service is declared for port 8000" in said) is is_told
+    asyncio.run(scenario())

@@ -2,7 +2,9 @@
 
 import asyncio
 import math
+import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -11,7 +13,7 @@ from subclaw.core.errors import Conflict, SubclawError, Unavailable
 from subclaw.core.machine import MachineLedger, SecondsLeft, Terms
 from subclaw.core.tenant import TenantId
 from subclaw.machines.house import House
-from subclaw.machines.life import METER_S, Life, begun, meter
+from subclaw.machines.life import METER_S, SILENT_S, Life, Visit, begun, end_visits, meter, sleeps_at_s
 from subclaw.machines.qemu.running import Running
 from subclaw.machines.qemu.template import Template
 from subclaw.machines.starts import Started
@@ -35,22 +37,26 @@ class Account:
         return SecondsLeft(by_claim_s=100.0 - self.used_s, at_all_s=self.limit_s - self.used_s)
 
 
+def started(life: Life) -> Started:
+    """Return what is known of a machine that is up."""
+    return Started(
+        machine=cast(Running, SimpleNamespace(gone=asyncio.Event())),
+        generation=1,
+        generation_before=0,
+        house=House(tenant_id=life.tenant_id, laid={}, waiting=(), note=""),
+        terms=TERMS,
+        image="",
+        template=cast(Template, None),
+    )
+
+
 def metered(account: Account, check: Callable[[Life], None], *, awake_s: float, times: int = 1) -> None:
     """Meter a life that began so long ago."""
 
     async def scenario() -> None:
         life = begun(TenantId(1))
         life.metered_s -= awake_s
-        house = House(tenant_id=life.tenant_id, laid={}, waiting=(), note="")
-        up = Started(
-            machine=cast(Running, None),
-            generation=1,
-            generation_before=0,
-            house=house,
-            terms=TERMS,
-            image="",
-            template=cast(Template, None),
-        )
+        up = started(life)
         for _ in range(times):
             await meter(life, up, cast(MachineLedger, account))
         check(life)
@@ -108,3 +114,27 @@ def test_machine_goes_to_sleep_when_a_budget_has_no_second_left_and_is_metered_a
         assert life.is_spent
 
     metered(account, spent, awake_s=10.0)
+
+
+def test_a_visit_keeps_a_machine_awake_while_it_is_heard_of_and_there_is_time() -> None:
+    async def scenario() -> None:
+        life = begun(TenantId(1))
+        assert life.visits_left_s() == math.inf, "nothing is known before it is up"
+        up = started(life)
+        life.up.set_result(up)
+        life.left = SecondsLeft(by_claim_s=100.0)
+        assert life.visits_left_s() == pytest.approx(100.0, abs=1.0)
+        now_s = time.monotonic()
+        life.used_s = now_s - 1_000.0
+        visit = Visit(life=life, used_s=now_s)
+        life.visits.add(visit)
+        assert sleeps_at_s(life, up) == pytest.approx(now_s + SILENT_S)
+        visit.touch()
+        assert life.used_s >= now_s
+        life.left, life.used_s = SecondsLeft(by_claim_s=0.0), now_s - 1_000.0
+        visit.touch()
+        end_visits(life)
+        assert visit.over.is_set()
+        assert sleeps_at_s(life, up) == pytest.approx(now_s - 1_000.0 + TERMS.idle_timeout_s)
+
+    asyncio.run(scenario())

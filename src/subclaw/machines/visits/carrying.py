@@ -29,6 +29,10 @@ FINISH_S = 10.0
 LOOK_S = 5.0
 
 
+class NoAnswer(Unavailable):
+    """A server has taken a request and says nothing."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Caller:
     """A visitor: the connection, whose head has been read, and the answer as far as it went."""
@@ -40,7 +44,7 @@ class Caller:
 
 
 async def carry(guest: Guest, port: int, visit: Visit, caller: Caller) -> None:
-    """Carry one visit to its end, its answer watched. Raises `NotListening`, if nothing was answered, `SubclawError`.
+    """Carry one visit to its end, its answer watched. Raises `NotListening`, if nothing was answered, `NoAnswer`.
 
     Raises `GuestBroken` if the machine stopped, also when it went to sleep; `OSError` if the visitor left.
     """
@@ -69,7 +73,7 @@ def say_farewell(writer: asyncio.StreamWriter, answer: Answer) -> None:
 
 
 async def until_over(inward: asyncio.Future[None], outward: asyncio.Future[None], visit: Visit, answer: Answer) -> None:
-    """Wait until an answer has ended, must end, or will not come. Raises `Unavailable`."""
+    """Wait until an answer has ended, must end, or will not come. Raises `NoAnswer`."""
     over = asyncio.ensure_future(visit.over.wait())
     either: set[asyncio.Future[Any]] = {outward, over}
     try:
@@ -77,7 +81,7 @@ async def until_over(inward: asyncio.Future[None], outward: asyncio.Future[None]
             await asyncio.wait(either, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
             silent_s = visit.silent_s()
             if not answer.has_begun and silent_s > ANSWER_S:
-                raise Unavailable("The server in the machine does not answer.")
+                raise NoAnswer("The server in the machine does not answer.")
             if inward.done() and silent_s > HALF_OPEN_S:
                 return
         if not answer.farewell():

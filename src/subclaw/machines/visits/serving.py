@@ -14,7 +14,7 @@ from subclaw.machines.guest.answers import NotListening
 from subclaw.machines.guest.guest import Guest
 from subclaw.machines.life import Visit
 from subclaw.machines.visits.answer import Answer
-from subclaw.machines.visits.carrying import Caller, carry
+from subclaw.machines.visits.carrying import Caller, NoAnswer, carry
 from subclaw.machines.visits.gate import Gate
 from subclaw.machines.visits.health import Health
 from subclaw.machines.visits.pages import refusal_page, waking_page
@@ -52,7 +52,7 @@ class Serving:
         try:
             async with room, self._visited(tenant_id) as (guest, visit):
                 await self._carry(guest, visit, port, caller)
-        except NotListening:
+        except (NotListening, NoAnswer):
             self._health.note(tenant_id, port, is_answered=False)
         except SubclawError as error:
             logger.info("a visit of port %d of machine %s ended: %s", port, tenant_id, error.internal)
