@@ -8,8 +8,11 @@ it used.
 
 Then a route is added to those 10,000 and visited, again and again, and the router is killed and started again.
 
+At last visitors find a machine asleep, alone and in crowds (`bench/site_wakes.py`).
+
 Last line: JSON with static_requests_per_s, plain_requests_per_s, ratio_to_plain_caddy, route_add_p99_ms (until somebody
-sees it), routes_made_s (all of them anew) and caddy_recovery_s (from kill -9 until a site answers, the start included).
+sees it), routes_made_s (all of them anew), caddy_recovery_s (from kill -9 until a site answers, the start included), and
+of visits that wake wake_visit_p50_ms, wake_visit_p99_ms, crowd_visit_p99_ms and errors_during_wake.
 """
 
 import asyncio
@@ -25,9 +28,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from bench.site_wakes import wake_figures
 from tests.real.caddy_process import RunningCaddy, get, running_caddy
 
 from subclaw.core.route import Route
+from subclaw.testing.postgres import running_cluster
 from subclaw.testing.serving import free_port
 
 WRK = "/usr/bin/wrk"
@@ -191,6 +196,8 @@ def main() -> None:
     """Measure, and print the figures."""
     figures: dict[str, Any] = {"sites": SITES, "processors": os.cpu_count()}
     figures |= asyncio.run(static_sites())
+    with running_cluster(durable=True) as address:
+        figures |= wake_figures(address)
     print(json.dumps(figures))
 
 
