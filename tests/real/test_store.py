@@ -127,6 +127,8 @@ OF_HOSTS = (
     "write_house",
     "keep_house_checkpoint",
     "roll_back_house",
+    "visits_left",
+    "port_failed",
 )
 """A host keeps machines of many tenants, and has no right to any table: these are all that it may do."""
 
