@@ -11,8 +11,8 @@ Then a route is added to those 10,000 and visited, again and again, and the rout
 At last visitors find a machine asleep, alone and in crowds (`bench/site_wakes.py`).
 
 Last line: JSON with static_requests_per_s, plain_requests_per_s, ratio_to_plain_caddy, route_add_p99_ms (until somebody
-sees it), routes_made_s (all of them anew), caddy_recovery_s (from kill -9 until a site answers, the start included), and
-of visits that wake wake_visit_p50_ms, wake_visit_p99_ms, crowd_visit_p99_ms and errors_during_wake.
+sees it), routes_made_s (all of them anew), caddy_recovery_s (from kill -9 until a site answers, the start included);
+of visits that wake: wake_visit_p50_ms, wake_visit_p99_ms, crowd_visit_p99_ms, errors_during_wake.
 """
 
 import asyncio
