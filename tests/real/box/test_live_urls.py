@@ -6,19 +6,31 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from tests.real.box.conftest import ACCOUNT, NUMBER, twilio_settings
 from tests.real.box.conftest import TOKEN as TWILIO_TOKEN
 from tests.real.box.running import RunningBox, Somebody, exchange, running_box, state_folder, visit, write_agent_file
+from tests.real.matrix_people import Person, person
+from tests.real.synapse import Account, Synapse, running_synapse
 
 from subclaw.channels.slack.settings import WEBHOOK_PATH as SLACK_PATH
 from subclaw.channels.sms.paths import WEBHOOK_PATH as TWILIO_PATH
 from subclaw.channels.whatsapp.settings import WEBHOOK_PATH as WHATSAPP_PATH
-from subclaw.testing.channels import bluebubbles, slack, telegram, twilio, whatsapp
+from subclaw.testing.channels import bluebubbles, discord, slack, telegram, twilio, whatsapp
 
 SAID_S = 60
 PERSON, ANN = "+15550100001", "16505551234"
-NAMES = {"sms": "tulip", "telegram": "crocus", "slack": "dahlia", "imessage": "peony", "whatsapp": "lilac"}
+NAMES = {
+    "sms": "tulip",
+    "telegram": "crocus",
+    "slack": "dahlia",
+    "imessage": "peony",
+    "whatsapp": "lilac",
+    "discord": "lavender",
+    "matrix": "hyacinth",
+}
+DISCORD_TOKEN = "MTIzNDU2Nzg5MDEyMzQ1Njc4.G0ffff.0123456789abcdefghijklmnopqrstuvwxyz01"
 URL = re.compile(r"http://[a-z0-9-]+\.localhost:[0-9]+/?")
 
 
@@ -30,11 +42,12 @@ class Way:
     heard: Callable[[], list[str]]
 
 
-def test_in_each_channel_a_first_message_leads_to_a_live_address_of_the_name_that_is_chosen() -> None:
-    asyncio.run(meet_everywhere())
+def test_in_each_channel_a_first_message_leads_to_a_live_address_of_the_name_that_is_chosen(tmp_path: Path) -> None:
+    with running_synapse(tmp_path) as synapse:
+        asyncio.run(meet_everywhere(synapse))
 
 
-async def meet_everywhere() -> None:
+async def meet_everywhere(synapse: Synapse) -> None:
     async with AsyncExitStack() as stack:
         phone = await stack.enter_async_context(twilio.fake_twilio(account_sid=ACCOUNT, auth_token=TWILIO_TOKEN))
         chat = await stack.enter_async_context(telegram.fake_telegram(token="123456789:AAF-_0123456789abcdefghijklm"))
@@ -43,6 +56,8 @@ async def meet_everywhere() -> None:
         meta = await stack.enter_async_context(
             whatsapp.fake_whatsapp(token="t", app_secret="s", phone_number_id="106540352242922", number="+15550783881")
         )
+        server = await stack.enter_async_context(discord.fake_discord(token=DISCORD_TOKEN))
+        agent, ada = synapse.register("agent"), await stack.enter_async_context(person(synapse, "ada"))
         home = stack.enter_context(state_folder())
         write_agent_file(home, "")
         settings = {
@@ -51,9 +66,15 @@ async def meet_everywhere() -> None:
             **slack_settings(work),
             **imessage_settings(mac),
             **whatsapp_settings(meta),
+            **discord_settings(server),
+            **matrix_settings(synapse, agent),
         }
         box = await asyncio.to_thread(stack.enter_context, running_box(home, **settings))
         work.events_to, meta.webhooks_to = box.url + SLACK_PATH, box.url + WHATSAPP_PATH
+        await discord.until_connected(server)
+        listening = asyncio.create_task(keep_hearing(ada))
+        stack.callback(listening.cancel)
+        room = await ada.room(agent.user)
         ways = {
             "sms": Way(say=partial(text, box), heard=lambda: [one.text for one in phone.messages]),
             "telegram": Way(say=partial(wait_to_be_asked, chat), heard=lambda: [one.text for one in chat.messages]),
@@ -67,6 +88,13 @@ async def meet_everywhere() -> None:
             "whatsapp": Way(
                 say=lambda words: whatsapp.say(meta, whatsapp.written(meta, words, person=ANN)),
                 heard=lambda: [one.text for one in meta.messages],
+            ),
+            "discord": Way(
+                say=lambda words: discord.say(server, discord.written(server, words)),
+                heard=lambda: [str(one["content"]) for one in server.sent],
+            ),
+            "matrix": Way(
+                say=partial(ada.say, room), heard=lambda: [str(event["content"]["body"]) for event in ada.heard]
             ),
         }
         for name, way in ways.items():
@@ -125,6 +153,26 @@ async def wait_to_be_asked(fake: telegram.FakeTelegram, words: str) -> None:
 
 async def written_on_mac(fake: bluebubbles.FakeBlueBubbles, words: str) -> None:
     bluebubbles.written(fake, words, person=PERSON)
+
+
+async def keep_hearing(listener: Person) -> None:
+    """Ask a homeserver what is new, until cancelled."""
+    while True:
+        await listener.hear(1_000)
+
+
+def discord_settings(fake: discord.FakeDiscord) -> Mapping[str, str]:
+    return {
+        "DISCORD_APPLICATION_ID": "900000000000000002",
+        "DISCORD_BOT_TOKEN": DISCORD_TOKEN,
+        "DISCORD_BASE_URL": fake.base_url,
+        "DISCORD_GATEWAY_URL": fake.gateway_url,
+        "DISCORD_FILES_URL": fake.files_url,
+    }
+
+
+def matrix_settings(synapse: Synapse, agent: Account) -> Mapping[str, str]:
+    return {"MATRIX_HOMESERVER": synapse.url, "MATRIX_USER": agent.user, "MATRIX_ACCESS_TOKEN": agent.token}
 
 
 def telegram_settings(fake: telegram.FakeTelegram) -> Mapping[str, str]:
