@@ -5,6 +5,7 @@ import itertools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,14 @@ from subclaw.core.channel import (
     Channel,
     Delivery,
     Fetches,
+    NotSeen,
     NotTold,
+    OutboundFile,
     OutboundMessage,
     Reconciles,
     Seen,
     SendResult,
+    SendsFiles,
     ShowsTyping,
     Trouble,
 )
@@ -529,6 +533,38 @@ def test_files_are_fetched_within_bounds(stage: Stage) -> None:
             await channel.fetch(read.attachments[0].handle, 1_000)
 
     play(stage, steps)
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_files_go_out_encrypted_where_the_room_is_and_are_found_again(stage: Stage, encrypted: bool) -> None:
+    async def scenario() -> None:
+        async with stage.person("ada", encrypts=encrypted) as ada, stage.running() as scene:
+            await meet(stage, ada, encrypted=encrypted)
+            channel = scene.channels["matrix"]
+            assert isinstance(channel, SendsFiles)
+            assert isinstance(channel, Reconciles)
+            file = OutboundFile(name="moss.png", media_type="image/png", size_bytes=6, content=b"\x89PNG\r\n")
+            message = replace(outbound(ada.user, "Moss", part=1), file=file)
+            began = datetime.now(UTC)
+            assert isinstance(await channel.find(message, since=began, known=()), NotSeen)
+            sent = [await channel.send_file(message, file) for _ in range(2)]
+            assert sent[0] == sent[1], "the same at every try"
+            assert sent[0].delivery is Delivery.SENT
+            assert await channel.find(message, since=began, known=()) == Seen(
+                provider_id=str(sent[0].provider_id), delivery=Delivery.SENT
+            )
+            await ada.until(2)
+            shown = ada.heard[-1]["content"]
+            assert (shown["msgtype"], shown["filename"], shown["info"]["size"]) == ("m.image", "moss.png", 6)
+            assert ("file" in shown, "url" in shown) == (encrypted, not encrypted)
+            handle = read_event(ada.heard[-1] | {"sender": ada.user, "event_id": "$1"}, stage.agent.user)
+            assert handle is not None
+            assert isinstance(channel, Fetches)
+            assert await channel.fetch(handle.attachments[0].handle, 100) == file.content
+            large = replace(file, size_bytes=60_000_000, content=b"x" * 14_000_000)
+            assert channel.takes(message.to, large.media_type, large.size_bytes) is False
+
+    run(scenario)
 
 
 def test_the_device_is_the_same_after_a_restart_and_in_every_worker(stage: Stage) -> None:

@@ -1,4 +1,4 @@
-"""Matrix: replies out, files in, and typing.
+"""Matrix: replies and files out, files in, and typing.
 
 A homeserver takes a message with a transaction's id once, however often it is sent with that id: so a message of which
 nobody knows whether it went out is sent again. Source:
@@ -8,8 +8,9 @@ https://spec.matrix.org/v1.16/client-server-api/#transaction-identifiers.
 import contextlib
 import hashlib
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import quote
 
 from nio.crypto.attachments import decrypt_attachment  # type: ignore[import-untyped]
@@ -21,13 +22,16 @@ from subclaw.channels.matrix.client import BrokenOff, GatewayClient, NotSent, Re
 from subclaw.channels.matrix.device import Device
 from subclaw.channels.matrix.errors import refused
 from subclaw.channels.matrix.events import file_of, is_room, room_of
+from subclaw.channels.matrix.files import file_content
 from subclaw.channels.matrix.formatting import content_of
-from subclaw.channels.matrix.saying import MESSAGE, put
+from subclaw.channels.matrix.saying import MESSAGE, find_put, put
 from subclaw.core.channel import (
     Address,
     Delivery,
     LastHeard,
+    NotSeen,
     NotTold,
+    OutboundFile,
     OutboundMessage,
     Seen,
     SendResult,
@@ -35,6 +39,7 @@ from subclaw.core.channel import (
     Trouble,
 )
 from subclaw.core.errors import Conflict, NotFound, Unavailable
+from subclaw.core.outgoing import UPLOAD_LIMIT_BYTES
 
 PART_LIMIT = 4_000
 """What a part has at most, in UTF-16 units: with its format and encrypted it fits into an event of 64 KB."""
@@ -44,6 +49,10 @@ AGAIN_WITHIN = timedelta(hours=12)
 """For how long a homeserver surely remembers a transaction: Synapse does for a day."""
 
 REMEMBERED = 2_000
+_TOO_LARGE = 413
+
+Content = Callable[[bool], Awaitable[dict[str, Any]]]
+"""Makes what a message holds; it is told whether the room is encrypted."""
 
 
 class MatrixChannel:
@@ -63,24 +72,45 @@ class MatrixChannel:
 
     async def send(self, message: OutboundMessage) -> SendResult:
         """Send a message. If its answer is lost, `find` tells."""
+        return await self._deliver(message, _text_of(message))
+
+    def takes(self, to: Address, media_type: str, size_bytes: int) -> bool:
+        """Say whether such a file may go: any that the way to the homeserver takes, which may itself take less."""
+        return size_bytes <= UPLOAD_LIMIT_BYTES
+
+    async def send_file(self, message: OutboundMessage, file: OutboundFile) -> SendResult:
+        """Send a file, with its title as what is said of it."""
+
+        async def content(is_encrypted: bool) -> dict[str, Any]:
+            return await file_content(self._client, message.text, file, is_encrypted=is_encrypted)
+
+        return await self._deliver(message, content)
+
+    async def _deliver(self, message: OutboundMessage, content: Content) -> SendResult:
         try:
             room = await self._room(message.to)
             if room is None:
                 return SendResult(delivery=Delivery.FAILED, detail="nothing is known of a room with this person")
-            return await self._send(message, room)
+            return await self._send(message, room, content)
         except (NotSent, Unavailable, Conflict) as error:
             return SendResult(delivery=Delivery.FAILED, detail=str(error), trouble=Trouble.NETWORK)
 
     async def find(self, message: OutboundMessage, *, since: datetime, known: Collection[str]) -> Sighting:
-        """Send a message once more, in the same transaction: a homeserver that has it says which one it is."""
+        """Send a message once more, in the same transaction: a homeserver that has it says which one it is.
+
+        A file is looked for instead: its content is not at hand.
+        """
         if datetime.now(UTC) - since > AGAIN_WITHIN:
             return NotTold(detail="the homeserver may have forgotten whether it has it")
         try:
             room = self._tried.get(_transaction(message)) or await self._room(message.to, before=since)
             if room is None:
                 return NotTold(detail="the person may have been answered in another room")
-            result = await self._send(message, room)
-        except (NotSent, Unavailable, Conflict) as error:
+            if message.file:
+                found = await find_put(self._client, room, _transaction(message))
+                return Seen(provider_id=found, delivery=Delivery.SENT) if found else NotSeen()
+            result = await self._send(message, room, _text_of(message))
+        except (NotSent, BrokenOff, RefusedByServer, Unavailable, Conflict) as error:
             return NotTold(detail=str(error))
         if result.delivery is not Delivery.SENT:
             return NotTold(detail=result.detail)
@@ -102,7 +132,7 @@ class MatrixChannel:
         except EncryptionError:
             raise NotFound("It cannot be decrypted.", internal="attachment") from None
 
-    async def _send(self, message: OutboundMessage, room: str) -> SendResult:
+    async def _send(self, message: OutboundMessage, room: str, make: Content) -> SendResult:
         """Send a message into a room. Errors: `NotSent`, `Unavailable`, `Conflict`: it did not go out."""
         transaction = _transaction(message)
         try:
@@ -110,12 +140,15 @@ class MatrixChannel:
             if found is None:
                 detail = "others are in the room with this person, or can join it, or the person has left"
                 return SendResult(delivery=Delivery.FAILED, detail=detail)
-            kind, content = MESSAGE, content_of(message.text)
+            kind, content = MESSAGE, await make(found)
             if found:
                 kind, content = await self._device.encrypt(room, content)
         except BrokenOff as error:
             raise NotSent(str(error)) from None
         except RefusedByServer as error:
+            if message.file and error.status == _TOO_LARGE:
+                detail = "the homeserver takes no files of this size"
+                return SendResult(delivery=Delivery.FAILED, detail=detail, trouble=Trouble.FILE)
             return _certain(refused(error))
         self._remember(transaction, room)
         try:
@@ -146,6 +179,13 @@ class MatrixChannel:
         self._tried[transaction] = room
         if len(self._tried) > REMEMBERED:
             self._tried.popitem(last=False)
+
+
+def _text_of(message: OutboundMessage) -> Content:
+    async def content(is_encrypted: bool) -> dict[str, Any]:
+        return content_of(message.text)
+
+    return content
 
 
 def _transaction(message: OutboundMessage) -> str:

@@ -21,6 +21,7 @@ from subclaw.egress.control.client import BASE_URL
 from subclaw.egress.refusal import UNSENT_HEADER
 
 CALL_LIMIT_S = 30.0
+UPLOAD_LIMIT_S = 120.0
 ANSWER_LIMIT_BYTES = 64_000_000
 _CONNECTIONS = 20
 _CHUNK_BYTES = 65_536
@@ -105,7 +106,10 @@ async def ask_json(
     """
     headers = {"Authorization": f"Bearer {PLACEHOLDER}", "Content-Type": "application/json"}
     data = None if given is None else json.dumps(given)
-    answer = await client.send(method, f"/_matrix/client{path}", data, headers, timeout=limit_s)
+    return await _answered(await client.send(method, f"/_matrix/client{path}", data, headers, timeout=limit_s))
+
+
+async def _answered(answer: aiohttp.ClientResponse) -> Any:
     try:
         async with answer:
             body = json.loads(await _read(answer))
@@ -138,6 +142,16 @@ def _refusal(answer: object) -> Exception:
 
 def _seconds(after_ms: object) -> float | None:
     return after_ms / 1000 if isinstance(after_ms, int) and after_ms >= 0 else None
+
+
+async def upload(client: GatewayClient, content: bytes, media_type: str, name: str) -> str:
+    """Give the homeserver a file; return its address (`mxc://…`). Errors: as `ask`."""
+    headers = {"Authorization": f"Bearer {PLACEHOLDER}", "Content-Type": media_type or "application/octet-stream"}
+    path = f"/_matrix/media/v3/upload?filename={quote(name, safe='')}"
+    answer = await _answered(await client.send("POST", path, content, headers, timeout=UPLOAD_LIMIT_S))
+    if not isinstance(address := answer.get("content_uri"), str):
+        raise BrokenOff("the homeserver's answer was not understood")
+    return address
 
 
 async def download(client: GatewayClient, server: str, media_id: str, limit_bytes: int) -> bytes:
