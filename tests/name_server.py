@@ -33,7 +33,7 @@ class NameServer(asyncio.DatagramProtocol):
         self._held: list[tuple[bytes, tuple[str, int]]] = []
 
     def tell(self, name: str, *addresses: str, ttl_s: int = 0, alias: str = "") -> None:
-        """Let a name have these addresses, by way of another name if there is an alias."""
+        """Let a name have these addresses, or records as zones have them; by way of another name if there is an alias."""
         self._records[name] = (ttl_s, addresses)
         self._aliases[name] = alias
 
@@ -108,8 +108,8 @@ class NameServer(asyncio.DatagramProtocol):
         if alias:
             reply.answer.append(dns.rrset.from_text(owner, ttl_s, "IN", "CNAME", f"{alias}."))
             owner = f"{alias}."
-        if kind == dns.rdatatype.TXT:
-            for text in self._texts.get(owner.rstrip(".").lower(), ()):
+        if kind == dns.rdatatype.TXT and (texts := self._texts.get(owner.rstrip(".").lower())):
+            for text in texts:
                 reply.answer.append(dns.rrset.from_text(owner, ttl_s, "IN", "TXT", f'"{text}"'))
             return
         wanted = [text for text in addresses if (":" in text) == (kind == dns.rdatatype.AAAA)]

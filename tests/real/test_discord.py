@@ -146,6 +146,7 @@ def test_what_is_delivered_again_is_stored_once(address: DatabaseAddress, tmp_pa
         await say(fake, written(fake, "and then"))
         await until_settled(scene, 2)
         assert scene.rows("SELECT count(*) FROM inbox") == [(2,)]
+        await scene.until("SELECT 1 FROM outbox HAVING bool_and(state = 'sent')")
         assert (await until(fake, 1))[-1] == "You said: and then"
 
     play(address, tmp_path, steps)

@@ -72,9 +72,13 @@ _PUBLISH_SITE = ToolDefinition(
     parameters={
         "type": "object",
         "properties": {
-            "folder": {"type": "string"},
-            "port": {"type": "integer"},
-            "do": {"type": "string", "description": "undo, history, domain, forms…; `help` lists it"},
+            "folder": {"type": "string", "minLength": 1, "maxLength": 4096},
+            "port": {"type": "integer", "minimum": 1, "maximum": 65535},
+            "do": {
+                "type": "string",
+                "maxLength": _WORDS_LIMIT_CHARACTERS,
+                "description": "undo, history, domain, forms…; `help` lists it",
+            },
         },
         "additionalProperties": False,
     },

@@ -157,15 +157,17 @@ async def _work(sender: _Sender, awake: asyncio.Event, group: asyncio.TaskGroup)
         awake.clear()
         if free := AT_ONCE - len(running):
             for claimed in await outbox.claim_outbox(sender.database, sender.worker_id, free):
-                start(_guarded(_send(sender, claimed), claimed))
+                start(_guarded(_send, sender, claimed))
         if free := AT_ONCE - len(running):
             for claimed in await outbox.claim_unknown(sender.database, sender.worker_id, free):
-                start(_guarded(_ask(sender, claimed), claimed))
+                start(_guarded(_ask, sender, claimed))
 
 
-async def _guarded(work: Coroutine[None, None, None], claimed: Claimed) -> None:
+async def _guarded(
+    work: Callable[[_Sender, Claimed], Coroutine[None, None, None]], sender: _Sender, claimed: Claimed
+) -> None:
     try:
-        await work
+        await work(sender, claimed)
     except LeaseLost:
         log.warning("outbox %d: somebody else has it", claimed.id)
 

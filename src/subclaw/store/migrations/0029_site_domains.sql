@@ -191,7 +191,7 @@ BEGIN
         ORDER BY (SELECT max(i.received_at) FROM inbox i WHERE i.conversation_id = c.id) DESC NULLS LAST
         LIMIT 1 FOR UPDATE;
     IF FOUND THEN
-        PERFORM write_notification(v, 0, p_text, v.channel <> ALL (p_in_place));
+        PERFORM write_notification(v, 0, p_text, '[]', v.channel <> ALL (p_in_place));
     END IF;
     RETURN true;
 END $$;
