@@ -33,7 +33,7 @@ class NameServer(asyncio.DatagramProtocol):
         self._held: list[tuple[bytes, tuple[str, int]]] = []
 
     def tell(self, name: str, *addresses: str, ttl_s: int = 0, alias: str = "") -> None:
-        """Let a name have these addresses, or records as zones have them; by way of another name if there is an alias."""
+        """Let a name have these addresses or other records; by way of another name if there is an alias."""
         self._records[name] = (ttl_s, addresses)
         self._aliases[name] = alias
 
