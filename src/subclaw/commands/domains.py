@@ -7,6 +7,7 @@ from subclaw.commands.tables import show
 from subclaw.config import Settings
 from subclaw.core.errors import NotFound
 from subclaw.core.hostname import full_hostname
+from subclaw.core.site_name import looks_imitated
 from subclaw.store.domains import listed, take_away
 
 
@@ -20,6 +21,7 @@ async def list_domains(settings: Settings, console: Console, *, limit: int, as_j
             "tenant": domain.tenant_name,
             "state": "wanted" if not domain.verified_at else "missing" if domain.missing_since else "held",
             "since": f"{domain.verified_at or domain.asked_at:%Y-%m-%d}",
+            "flag": "may be taken for a firm's" if looks_imitated(domain.hostname) else "",
         }
         for domain in found
     ]

@@ -113,6 +113,12 @@ def looks_trusted(name: str) -> bool:
     return any(whole in (brand + word, word + brand) for brand in _ORDINARY_SKELETONS for word in _TRUST_SKELETONS)
 
 
+def looks_imitated(hostname: str) -> bool:
+    """Say whether a hostname could be taken for a firm's: a label reads like one's name, or hides its letters."""
+    labels = hostname.split(".")[:-1]
+    return any(label.startswith("xn--") or looks_trusted(label) for label in labels)
+
+
 def _runs(name: str) -> frozenset[str]:
     """Return the skeletons of a name's parts, and of neighbouring parts together."""
     parts = name.split("-")

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from subclaw.core.errors import Conflict, Exhausted, Invalid, NotFound, SubclawError
 from subclaw.core.hostname import full_hostname
+from subclaw.core.site_name import looks_imitated
 from subclaw.core.tenant import TenantId
 from subclaw.routes.hostname import site_hostname
 from subclaw.routes.publisher import SitePublisher
@@ -101,6 +102,8 @@ class SiteDomains:
         if not await self._store.hold(tenant_id, hostname):
             raise Conflict(f"{hostname} is in use for another site here.")
         await self._publisher.show(tenant_id)
+        if looks_imitated(hostname):
+            _log.warning("tenant %d: its domain %s may be taken for a firm's", tenant_id, hostname)
         return f"{hostname} leads to your site from now on. Leave its records as they are: they are checked every day."
 
     def _refuse_ours(self, hostname: str) -> None:
