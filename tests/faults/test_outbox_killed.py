@@ -21,6 +21,7 @@ from subclaw.testing.channels.twilio import Behaviour, FakeTwilio, fake_twilio
 from subclaw.turns.outbox import deliver
 
 DEADLINE_S = 240
+SENDER_LIFE_S = 15.0
 LIST_LAG_S = 0.1
 
 
@@ -151,11 +152,15 @@ def test_two_senders_that_are_killed_over_and_over_and_a_twilio_that_misbehaves(
 
 
 async def die_over_and_over(address: DatabaseAddress, owner: Connection, fake: FakeTwilio) -> int:
-    """Run senders that die soon, one after the other, until all is sent; return how many died."""
-    deaths = 0
+    """Run senders that die soon, one after the other, until all is sent; return how many died.
+
+    One that has not died by itself for a while is killed wherever it is.
+    """
+    deaths, clock = 0, asyncio.get_running_loop().time
     while await unsent(owner):
         async with sender(address, fake, victim=random.randint(1, 25)) as process:
-            while process.exitcode is None and await unsent(owner):
+            killed_at_s = clock() + SENDER_LIFE_S
+            while process.exitcode is None and await unsent(owner) and clock() < killed_at_s:
                 await asyncio.sleep(0.01)
-            deaths += process.exitcode is not None
+            deaths += process.exitcode is not None or clock() >= killed_at_s
     return deaths
