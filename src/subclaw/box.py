@@ -34,7 +34,8 @@ FIRST_FREE_PORT = 1024
 DATABASE_START_S = 60.0
 START_S = 30.0
 READY_POLL_S = 0.05
-WORKER_NICENESS = 5
+WORKER_NICENESS = 15
+DOOR_NICENESS = -10
 """Turns step back for what acknowledges messages and serves pages: providers and people give up on those first."""
 
 PROBE_S = 150.0
@@ -139,17 +140,18 @@ def _processes(settings: Settings, home: Home, port: int, environment: Mapping[s
     caddy = caddy_command(router)
     return (
         *(
-            python("egress", EGRESS_USER, functools.partial(socket_ready, socket), number)
+            python("egress", EGRESS_USER, functools.partial(socket_ready, socket), number, DOOR_NICENESS)
             for number, socket in enumerate(egress_sockets)
         ),
         python("host", None, lambda: socket_ready(home.host_socket)),
-        python("web", CONTROL_USER, lambda: socket_ready(home.web_socket)),
+        python("web", CONTROL_USER, lambda: socket_ready(home.web_socket), niceness=DOOR_NICENESS),
         Process(
             name="caddy",
             command=caddy.argv,
             environment={**apart, **caddy.environment},
             ready=lambda: wait_ready(router),
             user=CADDY_USER,
+            niceness=DOOR_NICENESS,
             capabilities=("net_bind_service",) if min(_ports(settings, port)) < FIRST_FREE_PORT else (),
         ),
         python("worker", CONTROL_USER, lambda: _worker_ready(settings), niceness=WORKER_NICENESS),

@@ -4,7 +4,9 @@ Each runs as its own user, and ends when the supervisor does, however that ends.
 """
 
 import asyncio
+import contextlib
 import logging
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -28,7 +30,7 @@ STABLE_AFTER_S = 30.0
 class Process:
     """A process to run. `ready` returns once it serves; `user` is a system user, or None for the supervisor's own.
 
-    `niceness` is how far it steps back for the others when there is not enough processor time for all (0 to 19).
+    `niceness` is how far it steps back for the others when there is not enough processor time for all (-20 to 19).
     `file_mask` is its umask; `capabilities` are what it keeps of root's rights, by setpriv's names. `stop_signal` asks
     it to end within `stop_timeout_s`.
     """
@@ -92,8 +94,6 @@ class _Keeper:
         """Spawn it and wait until it is ready."""
         process = self._process
         prefix = as_user(process.user) if process.user else ["setpriv"]
-        if process.niceness:
-            prefix = ["nice", "-n", str(process.niceness), *prefix]
         self._running = await asyncio.create_subprocess_exec(
             *prefix,
             *_kept(process.capabilities),
@@ -109,6 +109,8 @@ class _Keeper:
             limit=PIECE_BYTES,
             cwd="/",
         )
+        if process.niceness:
+            give_way(self._running.pid, process.niceness)
         self._reader = asyncio.create_task(self._keep_log(self._running), name=f"{process.name} log")
         await self._wait_until_ready(self._running)
 
@@ -180,6 +182,17 @@ class _Keeper:
         if text := lines.decode("utf-8", "replace").rstrip():
             self._last_line = text.rpartition("\n")[2]
             handler.emit(logging.makeLogRecord({"msg": text.replace("%", "%%")}))
+
+
+def give_way(process_id: int, niceness: int) -> None:
+    """Have a process, and those that it starts, step back for the others (or before them, below 0).
+
+    Linux may weigh whole sessions against each other, and what is nice within one then is nothing to the others: each
+    of our processes has a session of its own. Where neither is allowed it stays as it is. Source: sched(7), autogroups.
+    """
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, process_id, niceness)
+        Path(f"/proc/{process_id}/autogroup").write_text(str(niceness))
 
 
 async def socket_ready(path: Path) -> None:

@@ -1,6 +1,7 @@
 """The supervisor keeps real processes: started in order, kept running, ended with their parent."""
 
 import asyncio
+import dataclasses
 import os
 import signal
 import sys
@@ -67,6 +68,24 @@ def test_a_process_that_is_killed_is_started_anew_and_stopped_at_the_end(tmp_pat
             second = (await starts(tmp_path, 2))[1]
             assert alive(second)
         assert not alive(second)
+
+    asyncio.run(scenario())
+
+
+def autogroup_niceness(pid: int) -> int | None:
+    """Return the niceness of a process's session; None where the kernel has no such thing."""
+    file = Path(f"/proc/{pid}/autogroup")
+    return int(file.read_text().split()[-1]) if file.exists() else None
+
+
+@pytest.mark.parametrize("niceness", [15, -10])
+def test_one_that_gives_way_does_so_to_other_sessions_too(tmp_path: Path, niceness: int) -> None:
+    async def scenario() -> None:
+        part = dataclasses.replace(process(STARTS, folder=tmp_path, ready_file="ready"), niceness=niceness)
+        async with running(part, tmp_path):
+            (pid,) = await starts(tmp_path, 1)
+            assert os.getpriority(os.PRIO_PROCESS, pid) == niceness
+            assert autogroup_niceness(pid) in (niceness, None)
 
     asyncio.run(scenario())
 
