@@ -72,6 +72,7 @@ OF_WORKERS = (
     "strangers_lately",
     "tell_claimed",
     "tenant_of_domain",
+    "tenant_of_customer",
     "tenant_of_name",
     "touch_site",
     "turn_away_person",

@@ -1,0 +1,123 @@
+"""An agent's folder, read into a value. Nothing in it is run: Python files are at most parsed."""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from subclaw.business.lines import line_of, wrong
+from subclaw.business.toml import read_table, text_of
+from subclaw.core.agent import AgentSettings, OnBusy
+from subclaw.core.business import AgentPackage, Compute, digest_of
+from subclaw.core.errors import Invalid
+from subclaw.models.choice import parse_choice
+
+AGENT_FILE = "agent.toml"
+INSTRUCTIONS_FILE = "instructions.md"
+INSTRUCTIONS_LIMIT_CHARACTERS = 100_000
+
+MACHINE_TOOLS = ("shell_exec", "read_file", "write_file", "search_files")
+"""The machine's tools, of which an agent that may have a machine names those that it has."""
+
+_Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,38}[a-z0-9]$")]
+_Usd = Annotated[Decimal, Field(strict=False, gt=0, le=1_000_000)]
+
+
+class _Budgets(BaseModel):
+    """What one turn may use."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    turn_tokens: Annotated[int, Field(ge=1, le=10**9)] | None = None
+    turn_usd: _Usd | None = None
+
+
+class _Limits(BaseModel):
+    """How long one turn may go on."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    steps: Annotated[int, Field(ge=1, le=200)] = AgentSettings.step_limit
+    turn_s: Annotated[int, Field(ge=10, le=86_400)] = AgentSettings.turn_limit_s
+    model_s: Annotated[int, Field(ge=5, le=280)] = AgentSettings.model_limit_s
+    approval_s: Annotated[int, Field(ge=60, le=86_400)] = AgentSettings.approval_expires_s
+
+
+class _File(BaseModel):
+    """What agent.toml may hold."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    id: _Name
+    model: Annotated[str, Field(max_length=200)] = ""
+    compute: Annotated[Compute, Field(strict=False)] = Compute.NONE
+    machine_tools: Annotated[list[str], Field(max_length=len(MACHINE_TOOLS))] = []
+    channels: Annotated[list[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]], Field(max_length=20)] = ["api"]
+    on_busy: Annotated[OnBusy, Field(strict=False)] = OnBusy.FOLD
+    budgets: _Budgets = _Budgets()
+    limits: _Limits = _Limits()
+
+
+def read_package(files: Mapping[str, bytes]) -> AgentPackage:
+    """Read an agent's folder, given by path. Errors: `Invalid`, which names the file, the line, and the remedy."""
+    for path in (AGENT_FILE, INSTRUCTIONS_FILE):
+        if path not in files:
+            raise wrong(path, 1, "There is no such file.", "Add it; `subclaw agents init NAME` makes an example.")
+    found = read_table(files, AGENT_FILE, _File)
+    _require_sense(text_of(files, AGENT_FILE), found)
+    return AgentPackage(
+        id=found.id,
+        instructions=_instructions(files),
+        model=found.model and str(parse_choice(found.model)),
+        compute=found.compute,
+        machine_tools=tuple(found.machine_tools),
+        settings=_settings(found),
+        channels=tuple(found.channels),
+        files=dict(files),
+        digest=digest_of(files),
+    )
+
+
+def _instructions(files: Mapping[str, bytes]) -> str:
+    text = text_of(files, INSTRUCTIONS_FILE)
+    if not text.strip():
+        raise wrong(INSTRUCTIONS_FILE, 1, "There is nothing in it.", "Say who the agent is and what it does.")
+    if len(text) > INSTRUCTIONS_LIMIT_CHARACTERS:
+        line = text.count("\n", 0, INSTRUCTIONS_LIMIT_CHARACTERS) + 1
+        limit = f"{INSTRUCTIONS_LIMIT_CHARACTERS:,} characters"
+        raise wrong(
+            INSTRUCTIONS_FILE, line, f"It is longer than {limit}.", "Shorten it; put what is rare into skills/."
+        )
+    return text
+
+
+def _require_sense(text: str, found: _File) -> None:
+    """Refuse settings that contradict each other, or name what there is not."""
+    if found.compute is Compute.NONE and found.machine_tools:
+        line = line_of(text, ("machine_tools",))
+        raise wrong(AGENT_FILE, line, 'machine_tools need a machine, and compute is "none".', "Remove one of the two.")
+    for number, name in enumerate(found.machine_tools):
+        if name not in MACHINE_TOOLS or name in found.machine_tools[:number]:
+            line = line_of(text, ("machine_tools",))
+            raise wrong(
+                AGENT_FILE, line, f"machine_tools: {name!r} cannot be had.", f"Name some of {', '.join(MACHINE_TOOLS)}."
+            )
+    if found.model:
+        try:
+            parse_choice(found.model, "model")
+        except Invalid as error:
+            raise wrong(AGENT_FILE, line_of(text, ("model",)), error.public, "Correct its value.") from error
+
+
+def _settings(found: _File) -> AgentSettings:
+    usd = found.budgets.turn_usd
+    return AgentSettings(
+        on_busy=found.on_busy,
+        step_limit=found.limits.steps,
+        turn_limit_s=found.limits.turn_s,
+        turn_limit_tokens=found.budgets.turn_tokens,
+        turn_limit_microusd=None if usd is None else int(usd * 1_000_000),
+        model_limit_s=found.limits.model_s,
+        approval_expires_s=found.limits.approval_s,
+    )

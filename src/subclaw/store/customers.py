@@ -1,0 +1,71 @@
+"""Customers of agents, and their sessions. The database is open in the application's role."""
+
+import json
+import re
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from subclaw.core.business import CustomerSession
+from subclaw.core.errors import Invalid, NotFound
+from subclaw.core.tenant import TenantId
+from subclaw.store.database import Database
+from subclaw.store.events import storable
+
+BINDING_LIMIT_BYTES = 16_384
+CUSTOMER_LIMIT_CHARACTERS = 200
+
+_CUSTOMER = re.compile(rf"[^\x00-\x1f\x7f]{{1,{CUSTOMER_LIMIT_CHARACTERS}}}")
+_SESSION = re.compile(r"ses_[A-Za-z0-9_-]{32}")
+
+
+async def open_session(database: Database, agent: str, customer: str, binding: Mapping[str, Any]) -> CustomerSession:
+    """Open a session of a customer's with the version of an agent that the customer gets now.
+
+    Errors: `Invalid` for what the owner's server said, `NotFound` if there is no such agent, `Unavailable`.
+    """
+    if not _CUSTOMER.fullmatch(customer):
+        raise Invalid(f"A customer's id has 1 to {CUSTOMER_LIMIT_CHARACTERS} characters, and no control characters.")
+    bound = json.dumps(storable(binding))
+    if len(bound) > BINDING_LIMIT_BYTES:
+        raise Invalid(f"What is bound to a session has at most {BINDING_LIMIT_BYTES:,} bytes as JSON.")
+    session_id, name = f"ses_{secrets.token_urlsafe(24)}", f"customer-{secrets.token_hex(8)}"
+    values = agent, customer, session_id, bound, name
+    rows = await database.rows("SELECT * FROM open_session(%s, %s, %s, %s, %s)", *values)
+    for tenant_id, version in rows:
+        return CustomerSession(
+            tenant_id=TenantId(tenant_id),
+            agent=agent,
+            version=version,
+            customer=customer,
+            session_id=session_id,
+            binding=json.loads(bound),
+        )
+    raise NotFound(f"There is no agent {agent[:64]!r}.")
+
+
+async def session_of(database: Database, session_id: str) -> CustomerSession | None:
+    """Return the session of an id, if there is one. Errors: `Unavailable`."""
+    if not _SESSION.fullmatch(session_id):
+        return None
+    return _session(await database.rows("SELECT * FROM find_session(%s)", session_id))
+
+
+async def session_of_conversation(
+    database: Database, tenant_id: TenantId, conversation_id: int
+) -> CustomerSession | None:
+    """Return the session that a tenant's conversation is, if it is one. Errors: `Unavailable`."""
+    return _session(await database.rows("SELECT * FROM session_of_conversation(%s, %s)", tenant_id, conversation_id))
+
+
+def _session(rows: Any) -> CustomerSession | None:
+    for tenant_id, agent, version, customer, id, binding in rows:
+        return CustomerSession(
+            tenant_id=TenantId(tenant_id),
+            agent=agent,
+            version=version,
+            customer=customer,
+            session_id=id,
+            binding=binding,
+        )
+    return None

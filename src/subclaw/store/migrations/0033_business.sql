@@ -1,0 +1,131 @@
+-- Agents of businesses: versions of their folders, the customers who talk to them, and the sessions in which they do.
+
+-- Which version customers get: the `live` one, or for canary_share hundredths of them `canary`. `before` is what was live
+-- until the last change: what a rollback goes back to.
+CREATE TABLE agent (
+    id           text PRIMARY KEY CHECK (id ~ '^[a-z][a-z0-9-]{0,38}[a-z0-9]$'),
+    live         integer,
+    before       integer,
+    canary       integer,
+    canary_share integer NOT NULL DEFAULT 0 CHECK (canary_share BETWEEN 0 AND 99),
+    changed_at   timestamptz NOT NULL DEFAULT now()
+);
+
+-- A folder as it was applied: never changed, and never removed. Paths and contents are in the same order.
+CREATE TABLE agent_version (
+    agent      text NOT NULL REFERENCES agent,
+    number     integer NOT NULL CHECK (number > 0),
+    digest     text NOT NULL,
+    paths      text[] NOT NULL,
+    contents   bytea[] NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (agent, number),
+    UNIQUE (agent, digest),
+    CHECK (cardinality(paths) = cardinality(contents))
+);
+ALTER TABLE agent
+    ADD FOREIGN KEY (id, live) REFERENCES agent_version (agent, number),
+    ADD FOREIGN KEY (id, before) REFERENCES agent_version (agent, number),
+    ADD FOREIGN KEY (id, canary) REFERENCES agent_version (agent, number);
+
+CREATE FUNCTION keep_version() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'versions of agents are never changed';
+END $$;
+CREATE TRIGGER keep_version BEFORE UPDATE OR DELETE ON agent_version FOR EACH ROW EXECUTE FUNCTION keep_version();
+CREATE TRIGGER keep_versions BEFORE TRUNCATE ON agent_version FOR EACH STATEMENT EXECUTE FUNCTION keep_version();
+
+-- A customer is a tenant of an agent's; `customer` is what its owner calls them.
+ALTER TABLE tenant
+    ADD COLUMN agent text REFERENCES agent,
+    ADD COLUMN customer text CHECK (length(customer) BETWEEN 1 AND 200),
+    ADD CHECK (num_nonnulls(agent, customer) IN (0, 2)),
+    ADD UNIQUE (agent, customer);
+
+-- A conversation of a customer's with one version. The binding is for tools on the host: no prompt and no event has it.
+CREATE TABLE session (
+    id              text PRIMARY KEY,
+    tenant_id       bigint NOT NULL REFERENCES tenant ON DELETE CASCADE,
+    conversation_id bigint NOT NULL UNIQUE REFERENCES conversation ON DELETE CASCADE,
+    agent           text NOT NULL,
+    version         integer NOT NULL,
+    binding         jsonb NOT NULL,
+    opened_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    FOREIGN KEY (agent, version) REFERENCES agent_version (agent, number)
+);
+CREATE INDEX session_tenant ON session (tenant_id, opened_at);
+CREATE INDEX session_version ON session (agent, version);
+
+ALTER TABLE session ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON session TO subclaw_app USING (tenant_id = current_tenant());
+CREATE POLICY operator ON session FOR SELECT TO subclaw_operator USING (true);
+GRANT SELECT, INSERT, DELETE ON session TO subclaw_app;
+GRANT INSERT (agent, customer) ON tenant TO subclaw_app;
+GRANT SELECT (tenant_id, conversation_id, agent, version, opened_at) ON session TO subclaw_operator;
+GRANT SELECT ON agent, agent_version TO subclaw_app;
+GRANT SELECT, INSERT, UPDATE ON agent TO subclaw_operator;
+GRANT SELECT, INSERT ON agent_version TO subclaw_operator;
+
+-- Which tenant a customer is, whoever asks.
+CREATE FUNCTION tenant_of_customer(p_agent text, p_customer text) RETURNS bigint LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = public, pg_temp AS $$
+    SELECT t.id FROM tenant t WHERE t.agent = p_agent AND t.customer = p_customer
+$$;
+
+-- Which version a customer gets now: the same as before, as long as nobody changes what is live or the canary's share.
+CREATE FUNCTION version_for(p_agent text, p_customer text) RETURNS integer LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN ('x' || substr(md5(a.id || ' ' || a.canary || ' ' || p_customer), 1, 7))::bit(28)::integer % 100
+        < a.canary_share THEN a.canary ELSE a.live END
+    FROM agent a WHERE a.id = p_agent
+$$;
+
+-- Opens a session, and makes the customer's tenant with the first. No row if nothing of the agent is live.
+CREATE FUNCTION open_session(p_agent text, p_customer text, p_session text, p_binding jsonb, p_name text)
+RETURNS TABLE (tenant_id bigint, version integer) LANGUAGE plpgsql AS $$
+DECLARE
+    v_version integer := version_for(p_agent, p_customer);
+    v_tenant bigint;
+    v_conversation bigint;
+BEGIN
+    IF v_version IS NULL THEN
+        RETURN;
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtextextended('customer ' || p_agent || ' ' || p_customer, 0));
+    v_tenant := tenant_of_customer(p_agent, p_customer);
+    IF v_tenant IS NULL THEN
+        v_tenant := nextval(pg_get_serial_sequence('tenant', 'id'));
+        PERFORM be_tenant(v_tenant);
+        INSERT INTO tenant (id, name, agent, customer) VALUES (v_tenant, p_name, p_agent, p_customer);
+    END IF;
+    PERFORM be_tenant(v_tenant);
+    INSERT INTO identity (channel, address, tenant_id) VALUES ('api', p_session, v_tenant);
+    INSERT INTO conversation (tenant_id, channel, address) VALUES (v_tenant, 'api', p_session)
+        RETURNING id INTO v_conversation;
+    INSERT INTO session (id, tenant_id, conversation_id, agent, version, binding)
+        VALUES (p_session, v_tenant, v_conversation, p_agent, v_version, p_binding);
+    RETURN QUERY SELECT v_tenant, v_version;
+END $$;
+
+-- The session of an id, which nobody guesses.
+CREATE FUNCTION find_session(p_session text)
+RETURNS TABLE (tenant_id bigint, agent text, version integer, customer text, id text, binding jsonb)
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM present('api', p_session);
+    RETURN QUERY SELECT s.tenant_id, s.agent, s.version, t.customer, s.id, s.binding
+        FROM session s JOIN tenant t ON t.id = s.tenant_id WHERE s.id = p_session;
+END $$;
+
+CREATE FUNCTION session_of_conversation(p_tenant bigint, p_conversation bigint)
+RETURNS TABLE (tenant_id bigint, agent text, version integer, customer text, id text, binding jsonb)
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM be_tenant(p_tenant);
+    RETURN QUERY SELECT s.tenant_id, s.agent, s.version, t.customer, s.id, s.binding
+        FROM session s JOIN tenant t ON t.id = s.tenant_id WHERE s.conversation_id = p_conversation;
+END $$;
+
+REVOKE ALL ON FUNCTION tenant_of_customer, version_for, open_session, find_session, session_of_conversation, keep_version
+    FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenant_of_customer, version_for, open_session, find_session, session_of_conversation
+    TO subclaw_app;
