@@ -20,15 +20,10 @@ def line_of(text: str, where: tuple[str | int, ...]) -> int:
     """
     best, line = 0, 1
     table: tuple[str | int, ...] = ()
-    counts: dict[str, int] = {}
+    counts: dict[tuple[str | int, ...], int] = {}
     for number, content in enumerate(text.split("\n"), start=1):
         if header := _TABLE.match(content):
-            name = _plain(header[1])
-            if content.lstrip().startswith("[["):
-                counts[name] = counts.get(name, -1) + 1
-                table = (*name.split("."), counts[name])
-            else:
-                table = tuple(name.split("."))
+            table = _table(_plain(header[1]).split("."), counts, is_array=content.lstrip().startswith("[["))
             found = table
         elif key := _KEY.match(content):
             found = (*table, *_plain(key[1]).split("."))
@@ -37,6 +32,18 @@ def line_of(text: str, where: tuple[str | int, ...]) -> int:
         if len(found) > best and where[: len(found)] == found:
             best, line = len(found), number
     return line
+
+
+def _table(names: list[str], counts: dict[tuple[str | int, ...], int], *, is_array: bool) -> tuple[str | int, ...]:
+    """Return the path of a table, with the numbers of the arrays that it is in; `counts` has the last number of each."""
+    path: tuple[str | int, ...] = ()
+    for place, name in enumerate(names, start=1):
+        path = (*path, name)
+        if is_array and place == len(names):
+            counts[path] = counts.get(path, -1) + 1
+        if path in counts:
+            path = (*path, counts[path])
+    return path
 
 
 def _plain(name: str) -> str:

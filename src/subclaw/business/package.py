@@ -6,16 +6,24 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from subclaw.business.evals import EVALS, read_evals
 from subclaw.business.lines import line_of, wrong
-from subclaw.business.toml import read_table, text_of
+from subclaw.business.python_tools import is_tools_path, tool_functions
+from subclaw.business.skills import read_skills
+from subclaw.business.toml import read_table, require_toml, text_of
 from subclaw.core.agent import AgentSettings, OnBusy
 from subclaw.core.business import AgentPackage, Compute, digest_of
 from subclaw.core.errors import Invalid
+from subclaw.core.skill import is_skill_path
 from subclaw.models.choice import parse_choice
 
 AGENT_FILE = "agent.toml"
 INSTRUCTIONS_FILE = "instructions.md"
 INSTRUCTIONS_LIMIT_CHARACTERS = 100_000
+TABLES = ("openapi.toml", "mcp.toml", "policy.toml")
+"""Files whose meaning is read with the tools that they are about; here it counts that they are TOML."""
+
+PLAIN = ("README.md", *TABLES, AGENT_FILE, INSTRUCTIONS_FILE)
 
 MACHINE_TOOLS = ("shell_exec", "read_file", "write_file", "search_files")
 """The machine's tools, of which an agent that may have a machine names those that it has."""
@@ -66,6 +74,13 @@ def read_package(files: Mapping[str, bytes]) -> AgentPackage:
             raise wrong(path, 1, "There is no such file.", "Add it; `subclaw agents init NAME` makes an example.")
     found = read_table(files, AGENT_FILE, _File)
     _require_sense(text_of(files, AGENT_FILE), found)
+    _require_known(files)
+    for path in TABLES:
+        if path in files:
+            require_toml(files, path)
+    tool_functions(files)
+    read_skills(files)
+    read_evals(files)
     return AgentPackage(
         id=found.id,
         instructions=_instructions(files),
@@ -90,6 +105,21 @@ def _instructions(files: Mapping[str, bytes]) -> str:
             INSTRUCTIONS_FILE, line, f"It is longer than {limit}.", "Shorten it; put what is rare into skills/."
         )
     return text
+
+
+def _require_known(files: Mapping[str, bytes]) -> None:
+    """Refuse files that would do nothing: most often the name of one is misspelt."""
+    for path in files:
+        folder, _, rest = path.partition("/")
+        known = (
+            path in PLAIN
+            or is_tools_path(path)
+            or is_skill_path(path)
+            or (folder == EVALS and rest.endswith(".toml") and "/" not in rest)
+            or (folder == "openapi" and rest.endswith((".json", ".yaml", ".yml")))
+        )
+        if not known:
+            raise wrong(path, 1, "An agent's folder has no such file.", "Correct its name, or remove it.")
 
 
 def _require_sense(text: str, found: _File) -> None:

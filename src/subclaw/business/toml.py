@@ -12,6 +12,11 @@ from subclaw.business.lines import line_of, wrong
 
 Model = TypeVar("Model", bound=BaseModel)
 
+
+class _Anything(BaseModel):
+    """A file of which only the syntax counts."""
+
+
 _AT = re.compile(r" \((?:at line (\d+), column \d+|at end of document)\)$")
 
 
@@ -38,6 +43,11 @@ def read_table(files: Mapping[str, bytes], path: str, model: type[Model]) -> Mod
         first = error.errors(include_url=False)[0]
         name = ".".join(map(str, first["loc"]))
         raise wrong(path, line_of(text, first["loc"]), f"{name}: {first['msg']}.", _remedy(first["type"])) from error
+
+
+def require_toml(files: Mapping[str, bytes], path: str) -> None:
+    """See that a file is TOML, whatever is in it. Errors: `Invalid`."""
+    read_table(files, path, _Anything)
 
 
 def _remedy(kind: str) -> str:
