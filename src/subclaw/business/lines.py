@@ -35,7 +35,7 @@ def line_of(text: str, where: tuple[str | int, ...]) -> int:
 
 
 def _table(names: list[str], counts: dict[tuple[str | int, ...], int], *, is_array: bool) -> tuple[str | int, ...]:
-    """Return the path of a table, with the numbers of the arrays that it is in; `counts` has the last number of each."""
+    """Return the path of a table, with the numbers of the arrays that it is in; `counts` has the last of each."""
     path: tuple[str | int, ...] = ()
     for place, name in enumerate(names, start=1):
         path = (*path, name)
