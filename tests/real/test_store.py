@@ -46,6 +46,7 @@ OF_WORKERS = (
     "claim_due",
     "claim_outbox",
     "claim_preparations",
+    "claim_turn_machines",
     "claim_unknown",
     "claim_untold",
     "completions_of_turn",

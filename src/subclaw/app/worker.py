@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from subclaw.agent_file import read_agent
 from subclaw.api.completions import serve_completions
 from subclaw.app.addresses import database_address, public_url, site_address
+from subclaw.app.business import customer_tailor
 from subclaw.app.channels import outside
 from subclaw.app.intake import make_intake
 from subclaw.app.tools import built_in_toolbox
@@ -45,10 +46,12 @@ from subclaw.turns.accounts import AccountLinks
 from subclaw.turns.approvals import keep_deadlines, require_known
 from subclaw.turns.attachments import Attachments
 from subclaw.turns.completions import AskedModels, MeteredCompletions, keep_lapsing
+from subclaw.turns.customers import by_tenant
 from subclaw.turns.outbox import deliver
 from subclaw.turns.outgoing import OutgoingFiles
 from subclaw.turns.run import Turns
 from subclaw.turns.tailor import Tailor
+from subclaw.turns.turn_machines import keep_clearing
 from subclaw.turns.typing import Typist
 from subclaw.turns.worker import work
 
@@ -135,6 +138,13 @@ async def run_worker(settings: Settings, port: int) -> None:
             clock=utc_now,
             approve_commands=needs_approval(agent.approve, SHELL_EXEC),
         )
+        customers = customer_tailor(
+            database=database,
+            machines=machines,
+            placeholders=placeholders_of,
+            model_of=models.model_of,
+            clock=utc_now,
+        )
         typist = Typist(channels)
         turns = Turns(
             database=database,
@@ -148,7 +158,7 @@ async def run_worker(settings: Settings, port: int) -> None:
             typist=typist,
             attachments=Attachments(database=database, channels=channels, files=machines),
             outgoing=outgoing,
-            tailor=tailor,
+            tailor=by_tenant(tailor, customers),
         )
         async with asyncio.TaskGroup() as group:
             group.create_task(work(turns, address, limit=TURNS_AT_ONCE))
@@ -166,6 +176,7 @@ async def run_worker(settings: Settings, port: int) -> None:
             group.create_task(keep_newcomers(database, address, machines=ahead, move=publisher.move))
             group.create_task(serve_completions(home.completions_socket, completions))
             group.create_task(keep_lapsing(database))
+            group.create_task(keep_clearing(database, machines))
 
 
 def utc_now() -> datetime:

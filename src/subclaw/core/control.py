@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from subclaw.core.business import SESSION_CHANNEL
 from subclaw.core.consent import Said, what_is_said
 from subclaw.core.linking import read_code
 
@@ -56,7 +57,10 @@ def read_control(channel: str, text: str) -> Control | None:
     """Return what a message says to subclaw, or None if it is for the agent.
 
     Only the words and nothing else count: `link`, `/unlink 2`, `K7MQ-4XWP`, `site history`; `STOP` where it is binding.
+    Customers of an agent's owner have nothing of the kind: whatever they say is for the agent.
     """
+    if channel == SESSION_CHANNEL:
+        return None
     if said := what_is_said(channel, text):
         return said
     if found := _WORDS.fullmatch(text.strip()):

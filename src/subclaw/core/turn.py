@@ -21,6 +21,7 @@ class Conversation:
 
     `model` is the one that the tenant has instead of the operator's, and `time_zone` (an IANA name) the person's: empty
     if nobody has said so. `house_revision` counts the changes of the tenant's house; it is 0 for one as it comes.
+    A customer's conversation is with a version of an `agent`; for others that is empty.
     """
 
     lease: Lease
@@ -30,3 +31,5 @@ class Conversation:
     time_zone: str = ""
     house_revision: int = 0
     is_awake: bool = False
+    agent: str = ""
+    agent_version: int = 0

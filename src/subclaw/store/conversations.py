@@ -31,7 +31,9 @@ _OPEN_TURN = """
         transcript_from_summary(%s, %s, %s),
         CASE WHEN EXISTS (SELECT FROM approval a WHERE a.conversation_id = %s AND a.state = 'open')
             THEN open_approvals(%s, %s) END,
-        o.model, o.time_zone, o.house_revision, o.is_awake
+        o.model, o.time_zone, o.house_revision, o.is_awake,
+        (SELECT ARRAY[t.agent, (SELECT s.version::text FROM session s WHERE s.conversation_id = %s)]
+            FROM tenant t WHERE t.id = %s AND t.agent IS NOT NULL)
     FROM open_turn(%s, %s, %s) o
 """
 
@@ -132,7 +134,7 @@ async def reap(database: Database) -> int:
 async def open_turn(database: Database, lease: Lease) -> OpenTurn:
     """Begin a turn with what waits in the inbox, or take up the one that a dead worker left."""
     id = lease.conversation_id
-    looked_at = id, id, EVENT_LIMIT, EVENT_LIMIT_BYTES, id, lease.tenant_id, id
+    looked_at = id, id, EVENT_LIMIT, EVENT_LIMIT_BYTES, id, lease.tenant_id, id, id, lease.tenant_id
     (row,) = await database.rows(_OPEN_TURN, *looked_at, *_key(lease))
     reached(FaultPoint.TURN_OPENED)
     name, channel, address, thread, failures, resumed, age_s, has_budgets, events, waiting, *settings = row
@@ -198,7 +200,9 @@ def _conversation(
     time_zone: str | None,
     house_revision: int | None,
     is_awake: bool,
+    of_agent: tuple[str, str | None] | None,
 ) -> Conversation:
+    agent, version = of_agent or ("", None)
     return Conversation(
         lease=lease,
         tenant_name=name,
@@ -207,6 +211,8 @@ def _conversation(
         time_zone=time_zone or "",
         house_revision=house_revision or 0,
         is_awake=is_awake,
+        agent=agent,
+        agent_version=int(version or 0),
     )
 
 

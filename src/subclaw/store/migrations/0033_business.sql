@@ -66,6 +66,79 @@ GRANT SELECT ON agent, agent_version TO subclaw_app;
 GRANT SELECT, INSERT, UPDATE ON agent TO subclaw_operator;
 GRANT SELECT, INSERT ON agent_version TO subclaw_operator;
 
+-- Sessions are of customers, and customers have nothing else: neither becomes a person with an agent of their own.
+CREATE FUNCTION keep_customers_apart() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF (NEW.channel = 'api') IS DISTINCT FROM
+            EXISTS (SELECT FROM tenant t WHERE t.id = NEW.tenant_id AND t.agent IS NOT NULL) THEN
+        RAISE EXCEPTION 'a customer is reached in sessions, and nobody else is' USING ERRCODE = 'SC002';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER keep_customers_apart BEFORE INSERT OR UPDATE ON identity
+    FOR EACH ROW EXECUTE FUNCTION keep_customers_apart();
+
+-- The machine of a tenant that is for one turn alone. Before it is fresh, what was there is erased; so it is when the
+-- turn is over. turn_id is empty while that is done.
+CREATE TABLE turn_machine (
+    tenant_id       bigint PRIMARY KEY REFERENCES tenant ON DELETE CASCADE,
+    conversation_id bigint NOT NULL REFERENCES conversation ON DELETE CASCADE,
+    turn_id         text NOT NULL,
+    is_fresh        boolean NOT NULL DEFAULT false,
+    at              timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+ALTER TABLE turn_machine ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON turn_machine TO subclaw_app USING (tenant_id = current_tenant());
+GRANT SELECT, INSERT, UPDATE, DELETE ON turn_machine TO subclaw_app;
+
+-- Take the machine for a turn: `fresh` if it is the turn's already, `erase` if what is there is to be erased first, `busy`
+-- while another turn has it, `wait` while one that had it is cleared up after, which takes p_within at most.
+CREATE FUNCTION take_turn_machine(p_tenant bigint, p_conversation bigint, p_turn text, p_within interval)
+RETURNS text LANGUAGE plpgsql AS $$
+DECLARE v turn_machine;
+BEGIN
+    PERFORM be_tenant(p_tenant);
+    INSERT INTO turn_machine (tenant_id, conversation_id, turn_id) VALUES (p_tenant, p_conversation, p_turn)
+        ON CONFLICT DO NOTHING;
+    SELECT * INTO STRICT v FROM turn_machine m WHERE m.tenant_id = p_tenant FOR UPDATE;
+    IF v.conversation_id = p_conversation AND v.turn_id = p_turn THEN
+        RETURN CASE WHEN v.is_fresh THEN 'fresh' ELSE 'erase' END;
+    ELSIF v.turn_id = '' AND v.at > clock_timestamp() - p_within THEN
+        RETURN 'wait';
+    ELSIF v.turn_id <> '' AND v.conversation_id <> p_conversation
+            AND EXISTS (SELECT FROM conversation c WHERE c.id = v.conversation_id AND c.turn_open) THEN
+        RETURN 'busy';
+    END IF;
+    UPDATE turn_machine m SET conversation_id = p_conversation, turn_id = p_turn, is_fresh = false,
+        at = clock_timestamp() WHERE m.tenant_id = p_tenant;
+    RETURN 'erase';
+END $$;
+
+CREATE FUNCTION have_turn_machine(p_tenant bigint, p_conversation bigint, p_turn text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM be_tenant(p_tenant);
+    UPDATE turn_machine m SET is_fresh = true
+        WHERE m.tenant_id = p_tenant AND m.conversation_id = p_conversation AND m.turn_id = p_turn;
+END $$;
+
+-- Take up to p_limit machines whose turn is over, to erase them; also those that somebody took longer than p_within ago.
+CREATE FUNCTION claim_turn_machines(p_limit integer, p_within interval) RETURNS TABLE (tenant_id bigint)
+LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+    UPDATE turn_machine m SET turn_id = '', is_fresh = false, at = clock_timestamp()
+    FROM (
+        SELECT o.tenant_id FROM turn_machine o JOIN conversation c ON c.id = o.conversation_id
+        WHERE CASE WHEN o.turn_id = '' THEN o.at < clock_timestamp() - p_within ELSE NOT c.turn_open END
+        LIMIT p_limit FOR UPDATE OF o SKIP LOCKED
+    ) over
+    WHERE m.tenant_id = over.tenant_id RETURNING m.tenant_id
+$$;
+
+CREATE FUNCTION forget_turn_machine(p_tenant bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM be_tenant(p_tenant);
+    DELETE FROM turn_machine m WHERE m.tenant_id = p_tenant AND m.turn_id = '';
+END $$;
+
 -- Which tenant a customer is, whoever asks.
 CREATE FUNCTION tenant_of_customer(p_agent text, p_customer text) RETURNS bigint LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = public, pg_temp AS $$
@@ -125,7 +198,7 @@ BEGIN
         FROM session s JOIN tenant t ON t.id = s.tenant_id WHERE s.conversation_id = p_conversation;
 END $$;
 
-REVOKE ALL ON FUNCTION tenant_of_customer, version_for, open_session, find_session, session_of_conversation, keep_version
-    FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION tenant_of_customer, version_for, open_session, find_session, session_of_conversation
-    TO subclaw_app;
+REVOKE ALL ON FUNCTION tenant_of_customer, version_for, open_session, find_session, session_of_conversation, keep_version,
+    keep_customers_apart, take_turn_machine, have_turn_machine, claim_turn_machines, forget_turn_machine FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tenant_of_customer, version_for, open_session, find_session, session_of_conversation,
+    take_turn_machine, have_turn_machine, claim_turn_machines, forget_turn_machine TO subclaw_app;
