@@ -10,6 +10,7 @@ agents = typer.Typer(help="Agents of businesses: folders that are applied as ver
 
 Name = Annotated[str, typer.Argument(help="The agent's name: its folder is agents/NAME.")]
 Folder = Annotated[str, typer.Argument(help="The agent's name, of the folder agents/NAME; or the folder's path.")]
+Model = Annotated[str | None, typer.Option(help="Another model for the agent, provider:model.")]
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="Show the first N.")]
 
 
@@ -59,6 +60,42 @@ def agents_rollback(
     from subclaw.commands.agents import roll_agent_back
 
     run(roll_agent_back(settings(), console, name, to=to))
+
+
+@agents.command("eval")
+def agents_eval(
+    folder: Folder,
+    model: Model = None,
+    judge: Annotated[
+        str | None, typer.Option(help="Who plays customers and judges, provider:model; else the operator's model.")
+    ] = None,
+    case: Annotated[str | None, typer.Option(help="Only the case of this name.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Play the cases of a folder's evals against it, with tools that answer as the cases say. Exits 1 if one fails."""
+    from subclaw.commands.agent_trials import Asked, eval_agent
+
+    async def main() -> None:
+        asked = Asked(model=model or "", judge=judge or "", case=case)
+        if not await eval_agent(settings(), console, folder, asked, as_json=as_json):
+            raise typer.Exit(1)
+
+    run(main())
+
+
+@agents.command("replay")
+def agents_replay(
+    conversation: Annotated[str, typer.Argument(help="The number of a conversation, or the id of a session.")],
+    against: Annotated[str | None, typer.Option(help="A folder, or agents/NAME by its name.")] = None,
+    version: Annotated[int | None, typer.Option(min=1, help="A version that is applied; else the session's.")] = None,
+    model: Model = None,
+    as_json: AsJson = False,
+) -> None:
+    """Play a recorded conversation turn by turn against something else, with what tools said, and show what changes."""
+    from subclaw.commands.agent_trials import Against, replay
+
+    other = Against(folder=against, version=version, model=model or "")
+    run(replay(settings(), console, conversation, other, as_json=as_json))
 
 
 @agents.command("list")

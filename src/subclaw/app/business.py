@@ -2,15 +2,28 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 
-from subclaw.core.business import Compute
+from subclaw.core.business import AgentPackage, Compute
 from subclaw.core.machine import Machines
+from subclaw.core.tenant import TenantId
+from subclaw.machines.host_client import HostClient
 from subclaw.models.by_name import OpenedModel
 from subclaw.store.database import Database
 from subclaw.tools.commands import Placeholders
 from subclaw.tools.machine import machine_tools
-from subclaw.turns.customers import CustomerTailor, ToolsOf, no_tools
+from subclaw.turns.customers import CustomerTailor, ToolsOf, Version, make_version, no_tools
 from subclaw.turns.turn_machines import for_one_turn
+
+
+def trial_version(package: AgentPackage, host_socket: Path, tools_of: ToolsOf = no_tools) -> Version:
+    """Return a version whose tools are there to be told of: an eval or a replay serves what they would say."""
+
+    async def nothing(_: TenantId) -> dict[str, str]:
+        return {}
+
+    host = HostClient(host_socket)  # it is never opened
+    return make_version(package, tools_of, machine_tools(host, host, nothing))
 
 
 def customer_tailor(

@@ -2,14 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from subclaw.business.lines import line_of, wrong
 from subclaw.business.toml import read_table, text_of
-from subclaw.core.event import Event, ModelReplied
 from subclaw.core.tool import ToolCall
 
 EVALS = "evals"
@@ -88,14 +86,6 @@ class _File(BaseModel):
     case: Annotated[list[Case], Field(min_length=1, max_length=CASES_LIMIT)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Found:
-    """What a check came to; `is_met` is None for one that a model has to judge."""
-
-    check: Check
-    is_met: bool | None
-
-
 def read_evals(files: Mapping[str, bytes]) -> tuple[Case, ...]:
     """Return the cases of a folder, file by file. Errors: `Invalid`."""
     cases: list[Case] = []
@@ -119,23 +109,18 @@ def _read(files: Mapping[str, bytes], path: str) -> list[Case]:
     return found
 
 
-def find(check: Check, replies: Sequence[str], calls: Sequence[ToolCall]) -> Found:
-    """Hold a conversation's replies and calls against a check."""
+def find(check: Check, replies: Sequence[str], calls: Sequence[ToolCall]) -> bool | None:
+    """Say whether a check is met by a conversation's replies and calls; None for one that a model has to judge."""
     said = "\n".join(replies).casefold()
-    if check.contains is not None:
-        return Found(check=check, is_met=check.contains.casefold() in said)
-    if check.not_contains is not None:
-        return Found(check=check, is_met=check.not_contains.casefold() not in said)
     if check.judge is not None:
-        return Found(check=check, is_met=None)
+        return None
+    if check.contains is not None:
+        return check.contains.casefold() in said
+    if check.not_contains is not None:
+        return check.not_contains.casefold() not in said
     name = check.called or check.not_called
     was_called = any(call.name == name and agrees(check.given, call.arguments) for call in calls)
-    return Found(check=check, is_met=was_called is (check.called is not None))
-
-
-def calls_in(events: Sequence[Event]) -> tuple[ToolCall, ...]:
-    """Return the calls that a model made, in order."""
-    return tuple(call for event in events if isinstance(event, ModelReplied) for call in event.calls)
+    return was_called is (check.called is not None)
 
 
 def agrees(given: Mapping[str, Any], arguments: str) -> bool:

@@ -63,8 +63,7 @@ class CustomerTailor:
     async def __call__(self, turns: Turns, conversation: Conversation) -> Turns:
         """Return the turns of a customer's conversation; see `Turns.tailor`. Errors: `Corrupt`, `Unavailable`."""
         version = await self._version(conversation.agent, conversation.agent_version)
-        package = version.package
-        text = f"{version.text}\n\nToday is {self._clock().astimezone(UTC):%A %Y-%m-%d} in UTC."
+        package, text = version.package, told_today(version, self._clock())
         opened = self._model_of(package.model or conversation.model)
         has_files = package.compute is Compute.ON_DEMAND and bool(package.machine_tools)
         return replace(
@@ -93,21 +92,27 @@ class CustomerTailor:
     async def _read(self, agent: str, number: int) -> Version:
         try:
             package = read_package(await version_files(self._database, agent, number))
-            return self._made(package)
+            return make_version(package, self._tools_of, self._machine_tools.get(package.compute, ()))
         except (Invalid, NotFound) as error:
             public = "This conversation's agent cannot be used."
             raise Corrupt(public, internal=f"version {number} of {agent}: {error.internal}") from error
 
-    def _made(self, package: AgentPackage) -> Version:
-        skills = read_skills(package.files)
-        machine_tools = self._machine_tools.get(package.compute, ())
-        tools = [
-            *self._tools_of(package),
-            *skill_tools(package.files, skills),
-            *(tool for tool in machine_tools if tool.definition.name in package.machine_tools),
-        ]
-        text = "\n\n".join(filter(None, [package.instructions.strip(), skill_lines(skills)]))
-        return Version(package=package, text=text, toolbox=BuiltInToolbox([]).joined(tools))
+
+def make_version(package: AgentPackage, tools_of: ToolsOf, machine_tools: Sequence[Tool]) -> Version:
+    """Return a version as turns use it; of `machine_tools` it has those that it names. Errors: `Invalid`."""
+    skills = read_skills(package.files)
+    tools = [
+        *tools_of(package),
+        *skill_tools(package.files, skills),
+        *(tool for tool in machine_tools if tool.definition.name in package.machine_tools),
+    ]
+    text = "\n\n".join(filter(None, [package.instructions.strip(), skill_lines(skills)]))
+    return Version(package=package, text=text, toolbox=BuiltInToolbox([]).joined(tools))
+
+
+def told_today(version: Version, now: datetime) -> str:
+    """Return what an agent is told of itself, with the day."""
+    return f"{version.text}\n\nToday is {now.astimezone(UTC):%A %Y-%m-%d} in UTC."
 
 
 def by_tenant(

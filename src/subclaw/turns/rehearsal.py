@@ -1,0 +1,98 @@
+"""Turns that are only tried: decided as all turns are, held in memory, and told to nobody.
+
+Calls that a person would have to approve are performed at once: what they do is up to the toolbox.
+"""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from subclaw.core.errors import SubclawError
+from subclaw.core.event import (
+    Event,
+    ModelFailed,
+    ModelReplied,
+    Prompting,
+    ReplyQueued,
+    ToolFinished,
+    ToolStarted,
+    TurnFinished,
+    TurnStarted,
+)
+from subclaw.core.model import Model
+from subclaw.core.outgoing import FilesTaken, FileTaken
+from subclaw.core.tenant import TenantId
+from subclaw.core.tool import Caller, Toolbox, ToolCall
+from subclaw.core.transcript import (
+    CANCELLED,
+    AskModel,
+    CancelCalls,
+    FinishTurn,
+    MendAnswer,
+    PerformCalls,
+    TakeFiles,
+    next_step,
+    turn_id,
+)
+from subclaw.turns.prompt import Frame, make_frame, make_prompt
+
+NOBODY = TenantId(0)
+"""Whose calls those of a rehearsal are."""
+
+CALLS_LIMIT = 500
+"""Most calls of one rehearsed turn, whatever its steps ask for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rehearsal:
+    """What a rehearsed turn needs: an agent's text, its model and tools, and the most model calls of a turn."""
+
+    instructions: str
+    model: Model
+    toolbox: Toolbox
+    step_limit: int
+    window_tokens: int
+
+
+async def rehearse(
+    rehearsal: Rehearsal, before: Sequence[Event], said: Sequence[Prompting]
+) -> tuple[Sequence[Event], str]:
+    """Try one turn about what is said after `before`; return its events, and the reply. A model that fails is one."""
+    frame = make_frame(rehearsal.instructions, rehearsal.toolbox.definitions(), rehearsal.window_tokens)
+    events: list[Event] = [*before, TurnStarted(), *said]
+    performed = 0
+    while True:
+        match next_step(events, rehearsal.step_limit):
+            case AskModel():
+                events.append(await _ask(rehearsal.model, frame, events))
+            case PerformCalls(calls=(call, *_)) if performed < CALLS_LIMIT:
+                performed += 1
+                events += await _perform(rehearsal, events, call)
+            case PerformCalls(calls=calls) | CancelCalls(calls=calls):
+                events += [ToolFinished(call_id=call.id, content=CANCELLED, is_error=True) for call in calls]
+            case MendAnswer(event=mended):
+                events.append(mended)
+            case TakeFiles(wanted=wanted):
+                problem = "files cannot be sent in a rehearsal"
+                events.append(FilesTaken(taken=tuple(FileTaken(path=path, problem=problem) for path in wanted)))
+            case FinishTurn(reply=reply, outcome=outcome):
+                events += [ReplyQueued(text=reply), TurnFinished(outcome=outcome)]
+                return events[len(before) :], reply
+            case _:
+                return events[len(before) :], ""
+
+
+async def _ask(model: Model, frame: Frame, events: Sequence[Event]) -> Event:
+    try:
+        reply = await model.ask(make_prompt(frame, events))
+    except SubclawError as error:
+        return ModelFailed(public=error.public)
+    calls = tuple(replace(call, id=f"call_{uuid.uuid4().hex[:16]}") for call in reply.calls)
+    return ModelReplied(text=reply.text, calls=calls, usage=reply.usage, refused=reply.refused)
+
+
+async def _perform(rehearsal: Rehearsal, events: Sequence[Event], call: ToolCall) -> tuple[Event, ...]:
+    caller = Caller(tenant_id=NOBODY, conversation_id=0, call_id=call.id, turn_id=turn_id(events))
+    result = await rehearsal.toolbox.perform(caller, call)
+    finished = ToolFinished(call_id=call.id, content=result.content, is_error=result.is_error)
+    return ToolStarted(call_id=call.id), finished
