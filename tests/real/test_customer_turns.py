@@ -1,7 +1,7 @@
 """Turns of customers against a real PostgreSQL: the version's own text, tools and limits, and nothing else."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -116,11 +116,11 @@ class Scene:
             return [text for (text,) in connection.execute(query, [session.tenant_id])]
 
 
-def tools_of(package: AgentPackage) -> tuple[Tool, ...]:
+async def tools_of(package: AgentPackage, own: Sequence[Tool]) -> Sequence[Tool]:
     async def perform(caller: Caller, arguments: Mapping[str, Any]) -> str:
         return "shipped"
 
-    return (Tool(definition=define("order_status", "Say where.", idempotent=True), perform=perform),)
+    return Tool(definition=define("order_status", "Say where.", idempotent=True), perform=perform), *own
 
 
 async def no_placeholders(tenant_id: TenantId) -> Mapping[str, str]:

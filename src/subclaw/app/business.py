@@ -12,18 +12,18 @@ from subclaw.models.by_name import OpenedModel
 from subclaw.store.database import Database
 from subclaw.tools.commands import Placeholders
 from subclaw.tools.machine import machine_tools
-from subclaw.turns.customers import CustomerTailor, ToolsOf, Version, make_version, no_tools
+from subclaw.turns.customers import CustomerTailor, ToolsOf, Version, make_version, no_more_tools
 from subclaw.turns.turn_machines import for_one_turn
 
 
-def trial_version(package: AgentPackage, host_socket: Path, tools_of: ToolsOf = no_tools) -> Version:
+def trial_version(package: AgentPackage, host_socket: Path) -> Version:
     """Return a version whose tools are there to be told of: an eval or a replay serves what they would say."""
 
     async def nothing(_: TenantId) -> dict[str, str]:
         return {}
 
     host = HostClient(host_socket)  # it is never opened
-    return make_version(package, tools_of, machine_tools(host, host, nothing))
+    return make_version(package, machine_tools(host, host, nothing))
 
 
 def customer_tailor(
@@ -33,7 +33,7 @@ def customer_tailor(
     placeholders: Placeholders,
     model_of: Callable[[str], OpenedModel],
     clock: Callable[[], datetime],
-    tools_of: ToolsOf = no_tools,
+    tools_of: ToolsOf = no_more_tools,
 ) -> CustomerTailor:
     """Return what makes turns those of a customer's agent. Customers have no house: files are the machine's alone."""
     of_machine = machine_tools(machines, machines, placeholders)

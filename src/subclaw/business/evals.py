@@ -119,14 +119,18 @@ def find(check: Check, replies: Sequence[str], calls: Sequence[ToolCall]) -> boo
     if check.not_contains is not None:
         return check.not_contains.casefold() not in said
     name = check.called or check.not_called
-    was_called = any(call.name == name and agrees(check.given, call.arguments) for call in calls)
+    was_called = any(call.name == name and agrees(check.given, _parsed(call)) for call in calls)
     return was_called is (check.called is not None)
 
 
-def agrees(given: Mapping[str, Any], arguments: str) -> bool:
-    """Say whether a call's arguments (JSON text) have all of these values, whatever else they have."""
+def agrees(given: Mapping[str, Any], arguments: object) -> bool:
+    """Say whether a call's arguments have all of these values, whatever else they have."""
+    made = arguments if isinstance(arguments, Mapping) else {}
+    return all(name in made and made[name] == value for name, value in given.items())
+
+
+def _parsed(call: ToolCall) -> object:
     try:
-        made = json.loads(arguments or "{}")
+        return json.loads(call.arguments or "{}")
     except (ValueError, RecursionError):
-        return False
-    return isinstance(made, dict) and all(name in made and made[name] == value for name, value in given.items())
+        return None

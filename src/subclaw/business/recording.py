@@ -2,8 +2,9 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from subclaw.core.event import (
     Event,
@@ -67,7 +68,10 @@ def tokens_of(events: Sequence[Event]) -> int:
 
 def described(call: ToolCall) -> str:
     """Return a call in words: the same for the same arguments, however a model wrote them."""
-    return f"{call.name}({_canonical(call.arguments)})"
+    try:
+        return _described(call.name, json.loads(call.arguments or "{}"))
+    except (ValueError, RecursionError):
+        return f"{call.name}({call.arguments})"
 
 
 class Recorded:
@@ -79,19 +83,17 @@ class Recorded:
         for call in calls_of(turn.events):
             if found := results.get(call.id):
                 self._results[described(call)].append(ToolResult(content=found.content, is_error=found.is_error))
-        self.missed: list[ToolCall] = []
+        self.missed: list[str] = []
 
-    def __call__(self, call: ToolCall) -> ToolResult:
+    def __call__(self, name: str, arguments: Mapping[str, Any]) -> ToolResult:
         """Return what a call came to, or that it was not recorded."""
-        results = self._results[described(call)]
+        call = _described(name, arguments)
+        results = self._results[call]
         if not results:
             self.missed.append(call)
             return ToolResult(content=NOT_RECORDED, is_error=True)
         return results.pop(0) if len(results) > 1 else results[0]
 
 
-def _canonical(arguments: str) -> str:
-    try:
-        return json.dumps(json.loads(arguments or "{}"), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    except (ValueError, RecursionError):
-        return arguments
+def _described(name: str, arguments: object) -> str:
+    return f"{name}({json.dumps(arguments, sort_keys=True, separators=(',', ':'), ensure_ascii=False)})"

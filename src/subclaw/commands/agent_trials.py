@@ -116,7 +116,7 @@ def _rehearsal(settings: Settings, package: AgentPackage, opened: OpenedModel) -
     return Rehearsal(
         instructions=told_today(version, datetime.now(UTC)),
         model=opened.model,
-        toolbox=version.toolbox,
+        tools=version.own,
         step_limit=package.settings.step_limit,
         window_tokens=opened.window_tokens,
     )

@@ -19,22 +19,25 @@ from subclaw.turns.run import Turns
 KEPT_LIMIT = 100
 """How many versions a worker keeps what it has read of."""
 
-ToolsOf = Callable[[AgentPackage], Sequence[Tool]]
-"""Makes the tools that a folder names, but for its skills and the machine's."""
+ToolsOf = Callable[[AgentPackage, Sequence[Tool]], Awaitable[Sequence[Tool]]]
+"""Makes the tools that a folder names, and gives them with those of the host that it has (for skills, the machine's).
+
+It is asked once a turn, and keeps what takes long to make.
+"""
 
 
-def no_tools(package: AgentPackage) -> Sequence[Tool]:
-    """Return no tools, whatever a folder names."""
-    return ()
+async def no_more_tools(package: AgentPackage, own: Sequence[Tool]) -> Sequence[Tool]:
+    """Return the tools of the host alone, whatever a folder names."""
+    return own
 
 
 @dataclass(frozen=True, kw_only=True)
 class Version:
-    """A version as turns use it. `text` is what its agent is told of itself, without the day."""
+    """A version as turns use it. `text` is what its agent is told, without the day, and `own` are the host's tools."""
 
     package: AgentPackage
     text: str
-    toolbox: BuiltInToolbox
+    own: Sequence[Tool]
 
 
 class CustomerTailor:
@@ -64,12 +67,13 @@ class CustomerTailor:
         """Return the turns of a customer's conversation; see `Turns.tailor`. Errors: `Corrupt`, `Unavailable`."""
         version = await self._version(conversation.agent, conversation.agent_version)
         package, text = version.package, told_today(version, self._clock())
+        tools = await self._tools_of(package, version.own)
         opened = self._model_of(package.model or conversation.model)
         has_files = package.compute is Compute.ON_DEMAND and bool(package.machine_tools)
         return replace(
             turns,
             instructions=lambda _: text,
-            toolbox=version.toolbox,
+            toolbox=BuiltInToolbox([]).joined(tools),
             agent=package.settings,
             model=opened.model,
             cheaper=opened.cheaper,
@@ -92,22 +96,18 @@ class CustomerTailor:
     async def _read(self, agent: str, number: int) -> Version:
         try:
             package = read_package(await version_files(self._database, agent, number))
-            return make_version(package, self._tools_of, self._machine_tools.get(package.compute, ()))
+            return make_version(package, self._machine_tools.get(package.compute, ()))
         except (Invalid, NotFound) as error:
             public = "This conversation's agent cannot be used."
             raise Corrupt(public, internal=f"version {number} of {agent}: {error.internal}") from error
 
 
-def make_version(package: AgentPackage, tools_of: ToolsOf, machine_tools: Sequence[Tool]) -> Version:
+def make_version(package: AgentPackage, machine_tools: Sequence[Tool]) -> Version:
     """Return a version as turns use it; of `machine_tools` it has those that it names. Errors: `Invalid`."""
     skills = read_skills(package.files)
-    tools = [
-        *tools_of(package),
-        *skill_tools(package.files, skills),
-        *(tool for tool in machine_tools if tool.definition.name in package.machine_tools),
-    ]
+    of_machine = [tool for tool in machine_tools if tool.definition.name in package.machine_tools]
     text = "\n\n".join(filter(None, [package.instructions.strip(), skill_lines(skills)]))
-    return Version(package=package, text=text, toolbox=BuiltInToolbox([]).joined(tools))
+    return Version(package=package, text=text, own=(*skill_tools(package.files, skills), *of_machine))
 
 
 def told_today(version: Version, now: datetime) -> str:

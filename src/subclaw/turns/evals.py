@@ -1,24 +1,22 @@
 """Evals: cases of an agent's folder, played against it and judged."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from subclaw.business.evals import Answer, Case, Check, agrees, find
 from subclaw.business.recording import calls_of, described
-from subclaw.business.served import ServedToolbox
-from subclaw.business.skills import READ_SKILL
 from subclaw.core.errors import SubclawError, Unavailable
 from subclaw.core.event import Event, MessageReceived, ModelFailed
 from subclaw.core.model import Model, ModelSaid, Prompt, UserSaid, Utterance
-from subclaw.core.tool import ToolCall, ToolResult
-from subclaw.turns.rehearsal import Rehearsal, rehearse
+from subclaw.core.tool import ToolResult
+from subclaw.turns.rehearsal import Rehearsal, Serve, rehearse, served
 
 CASES_AT_ONCE = 4
 OVER = "[over]"
 """What a played customer says when there is nothing more to say."""
 
-OWN = frozenset({READ_SKILL})
 NO_ANSWER = "This tool does nothing in this eval: no answer is given for these arguments."
 
 _BEGIN = "[The assistant waits. Write the customer's first message.]"
@@ -36,10 +34,7 @@ _JUDGE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """What cases are played with: the agent, and the model that plays customers and judges (`other`).
-
-    Tools answer as a case has it, and do nothing, but for the one that reads the folder's own skills.
-    """
+    """What cases are played with: the agent, and the model that plays customers and judges (`other`)."""
 
     rehearsal: Rehearsal
     other: Model
@@ -76,23 +71,22 @@ async def run_cases(stage: Stage, cases: Sequence[Case]) -> tuple[Verdict, ...]:
 
 async def run_case(stage: Stage, case: Case) -> Sequence[Verdict]:
     """Play one case, and return what its checks came to. A model that fails is a verdict, too."""
-    toolbox = ServedToolbox(stage.rehearsal.toolbox, _answering(case.answer), performed=OWN)
     try:
-        played = await _play(replace(stage.rehearsal, toolbox=toolbox), stage.other, case)
+        played = await _play(stage, case)
     except SubclawError as error:
         return [Verdict(case=case.name, check="(played to its end)", is_met=False, why=error.public)]
     return [await _verdict(stage.other, case, check, played) for check in case.check]
 
 
-async def _play(rehearsal: Rehearsal, other: Model, case: Case) -> _Played:
+async def _play(stage: Stage, case: Case) -> _Played:
     """Have the conversation of a case. Errors: those of a model."""
-    played = _Played()
+    played, toolbox = _Played(), served(stage.rehearsal, _answering(case.answer))
     for number in range(len(case.say) if case.user is None else case.user.messages):
-        text = case.say[number] if case.user is None else await _said_next(other, case.user.brief, played)
+        text = case.say[number] if case.user is None else await _said_next(stage.other, case.user.brief, played)
         if case.user is not None and text == OVER:
             break
         message = MessageReceived(text=text, provider_id=f"eval-{number}")
-        turn, reply = await rehearse(rehearsal, played.events, [message])
+        turn, reply = await rehearse(stage.rehearsal, toolbox, played.events, [message])
         if failed := next((event for event in turn if isinstance(event, ModelFailed)), None):
             raise Unavailable(failed.public)
         played.events += turn
@@ -131,12 +125,12 @@ async def _judged(other: Model, case: Case, check: Check, played: _Played) -> Ve
     return Verdict(case=case.name, check=check.words(), is_met=is_met, why=why.strip() if why else answer.strip())
 
 
-def _answering(answers: Sequence[Answer]) -> Callable[[ToolCall], ToolResult]:
+def _answering(answers: Sequence[Answer]) -> Serve:
     """Return what serves calls as a case has it: the first answer that agrees counts."""
 
-    def serve(call: ToolCall) -> ToolResult:
+    def serve(name: str, arguments: Mapping[str, Any]) -> ToolResult:
         for answer in answers:
-            if answer.tool == call.name and agrees(answer.given, call.arguments):
+            if answer.tool == name and agrees(answer.given, arguments):
                 return ToolResult(content=answer.result, is_error=answer.is_error)
         return ToolResult(content=NO_ANSWER, is_error=True)
 

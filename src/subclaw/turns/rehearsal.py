@@ -1,13 +1,15 @@
 """Turns that are only tried: decided as all turns are, held in memory, and told to nobody.
 
-Calls that a person would have to approve are performed at once: what they do is up to the toolbox.
+No tool does anything: what it would say is served. Calls that a person would have to approve count as approved.
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from subclaw.core.errors import SubclawError
+from subclaw.business.skills import READ_SKILL
+from subclaw.core.errors import Invalid, SubclawError
 from subclaw.core.event import (
     Event,
     ModelFailed,
@@ -22,7 +24,7 @@ from subclaw.core.event import (
 from subclaw.core.model import Model
 from subclaw.core.outgoing import FilesTaken, FileTaken
 from subclaw.core.tenant import TenantId
-from subclaw.core.tool import Caller, Toolbox, ToolCall
+from subclaw.core.tool import Caller, Toolbox, ToolCall, ToolResult
 from subclaw.core.transcript import (
     CANCELLED,
     AskModel,
@@ -34,6 +36,7 @@ from subclaw.core.transcript import (
     next_step,
     turn_id,
 )
+from subclaw.tools.toolbox import BuiltInToolbox, Tool
 from subclaw.turns.prompt import Frame, make_frame, make_prompt
 
 NOBODY = TenantId(0)
@@ -43,22 +46,51 @@ CALLS_LIMIT = 500
 """Most calls of one rehearsed turn, whatever its steps ask for."""
 
 
+def unguarded(tools: Sequence[Tool]) -> Sequence[Tool]:
+    """Return tools that no policy is about."""
+    return tools
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rehearsal:
-    """What a rehearsed turn needs: an agent's text, its model and tools, and the most model calls of a turn."""
+    """What a rehearsed turn needs: an agent's text, its model and tools, and the most model calls of a turn.
+
+    `guard` puts tools behind the agent's policy: what that refuses is not served.
+    """
 
     instructions: str
     model: Model
-    toolbox: Toolbox
+    tools: Sequence[Tool]
     step_limit: int
     window_tokens: int
+    guard: Callable[[Sequence[Tool]], Sequence[Tool]] = unguarded
+
+
+Serve = Callable[[str, Mapping[str, Any]], ToolResult]
+"""Returns what a call of a tool, by its name, comes to with arguments that fit its schema."""
+
+
+def served(rehearsal: Rehearsal, serve: Serve) -> BuiltInToolbox:
+    """Return a toolbox of which nothing does anything, but the tool that reads the folder's own skills."""
+    tools = [tool if tool.definition.name == READ_SKILL else _served(tool, serve) for tool in rehearsal.tools]
+    return BuiltInToolbox([]).joined(rehearsal.guard(tools))
+
+
+def _served(tool: Tool, serve: Serve) -> Tool:
+    async def perform(caller: Caller, arguments: Mapping[str, Any]) -> str:
+        result = serve(tool.definition.name, arguments)
+        if result.is_error:
+            raise Invalid(result.content)
+        return result.content
+
+    return replace(tool, perform=perform)
 
 
 async def rehearse(
-    rehearsal: Rehearsal, before: Sequence[Event], said: Sequence[Prompting]
+    rehearsal: Rehearsal, toolbox: Toolbox, before: Sequence[Event], said: Sequence[Prompting]
 ) -> tuple[Sequence[Event], str]:
     """Try one turn about what is said after `before`; return its events, and the reply. A model that fails is one."""
-    frame = make_frame(rehearsal.instructions, rehearsal.toolbox.definitions(), rehearsal.window_tokens)
+    frame = make_frame(rehearsal.instructions, toolbox.definitions(), rehearsal.window_tokens)
     events: list[Event] = [*before, TurnStarted(), *said]
     performed = 0
     while True:
@@ -67,7 +99,7 @@ async def rehearse(
                 events.append(await _ask(rehearsal.model, frame, events))
             case PerformCalls(calls=(call, *_)) if performed < CALLS_LIMIT:
                 performed += 1
-                events += await _perform(rehearsal, events, call)
+                events += await _perform(toolbox, events, call)
             case PerformCalls(calls=calls) | CancelCalls(calls=calls):
                 events += [ToolFinished(call_id=call.id, content=CANCELLED, is_error=True) for call in calls]
             case MendAnswer(event=mended):
@@ -91,8 +123,8 @@ async def _ask(model: Model, frame: Frame, events: Sequence[Event]) -> Event:
     return ModelReplied(text=reply.text, calls=calls, usage=reply.usage, refused=reply.refused)
 
 
-async def _perform(rehearsal: Rehearsal, events: Sequence[Event], call: ToolCall) -> tuple[Event, ...]:
+async def _perform(toolbox: Toolbox, events: Sequence[Event], call: ToolCall) -> tuple[Event, ...]:
     caller = Caller(tenant_id=NOBODY, conversation_id=0, call_id=call.id, turn_id=turn_id(events))
-    result = await rehearsal.toolbox.perform(caller, call)
+    result = await toolbox.perform(caller, call)
     finished = ToolFinished(call_id=call.id, content=result.content, is_error=result.is_error)
     return ToolStarted(call_id=call.id), finished

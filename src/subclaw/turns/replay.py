@@ -5,7 +5,7 @@ Each turn begins with what really came before it, so that one that goes otherwis
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from subclaw.business.recording import (
     Recorded,
@@ -16,10 +16,8 @@ from subclaw.business.recording import (
     reply_of,
     tokens_of,
 )
-from subclaw.business.served import ServedToolbox
-from subclaw.business.skills import READ_SKILL
 from subclaw.core.event import Event, ModelFailed
-from subclaw.turns.rehearsal import Rehearsal, rehearse
+from subclaw.turns.rehearsal import Rehearsal, rehearse, served
 
 TURNS_AT_ONCE = 4
 
@@ -73,14 +71,13 @@ async def replay_turns(rehearsal: Rehearsal, events: Sequence[Event]) -> tuple[C
 
 async def _compare(rehearsal: Rehearsal, turn: RecordedTurn) -> Compared:
     recorded = Recorded(turn)
-    toolbox = ServedToolbox(rehearsal.toolbox, recorded, performed=frozenset({READ_SKILL}))
-    after, _ = await rehearse(replace(rehearsal, toolbox=toolbox), turn.before, turn.said)
+    after, _ = await rehearse(rehearsal, served(rehearsal, recorded), turn.before, turn.said)
     return Compared(
         number=turn.number,
         said=turn.words(),
         before=_went(turn.events),
         after=_went(after),
-        unknown=tuple(map(described, recorded.missed)),
+        unknown=tuple(recorded.missed),
         failed=next((event.public for event in after if isinstance(event, ModelFailed)), ""),
     )
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from subclaw.business.evals import Case, Check, find, read_evals
 from subclaw.business.init import example_files
 from subclaw.business.package import read_package
 from subclaw.business.recording import NOT_RECORDED, recorded_turns
-from subclaw.core.errors import Unavailable
+from subclaw.core.errors import Denied, Unavailable
 from subclaw.core.event import (
     Event,
     MessageReceived,
@@ -28,7 +29,7 @@ from subclaw.testing.models import ScriptedModel, calls, words
 from subclaw.tools.toolbox import Tool, define
 from subclaw.turns.customers import make_version
 from subclaw.turns.evals import NO_ANSWER, OVER, Stage, Verdict, run_cases
-from subclaw.turns.rehearsal import Rehearsal
+from subclaw.turns.rehearsal import Rehearsal, unguarded
 from subclaw.turns.replay import Compared, replay_turns
 
 Answers = Sequence[ModelReply | Exception | Callable[[Prompt], ModelReply]]
@@ -42,10 +43,14 @@ def order_status() -> Tool:
     return Tool(definition=define("order_status", "Say where.", idempotent=True, order=order), perform=perform)
 
 
-def rehearsal(model: ScriptedModel) -> Rehearsal:
-    version = make_version(read_package(example_files("shop")), lambda _: [order_status()], ())
+Guard = Callable[[Sequence[Tool]], Sequence[Tool]]
+
+
+def rehearsal(model: ScriptedModel, guard: Guard = unguarded) -> Rehearsal:
+    version = make_version(read_package(example_files("shop")), ())
+    tools = [order_status(), *version.own]
     return Rehearsal(
-        instructions=version.text, model=model, toolbox=version.toolbox, step_limit=10, window_tokens=100_000
+        instructions=version.text, model=model, tools=tools, step_limit=10, window_tokens=100_000, guard=guard
     )
 
 
@@ -163,9 +168,9 @@ def turn(said: str, order: str, result: str, reply: str) -> list[Event]:
 RECORDING = [*turn("one?", "1", "shipped", "It was shipped."), *turn("two?", "2", "packed", "It is being packed.")]
 
 
-def replayed(answers: Answers) -> tuple[tuple[Compared, ...], ScriptedModel]:
+def replayed(answers: Answers, guard: Guard = unguarded) -> tuple[tuple[Compared, ...], ScriptedModel]:
     model = ScriptedModel(answers)
-    return asyncio.run(replay_turns(rehearsal(model), RECORDING)), model
+    return asyncio.run(replay_turns(rehearsal(model, guard), RECORDING)), model
 
 
 def test_a_replay_serves_what_tools_said_and_finds_what_changes() -> None:
@@ -184,6 +189,21 @@ def test_a_replay_serves_what_tools_said_and_finds_what_changes() -> None:
     assert (one.before.tokens, one.after.tokens) == (220, 30)
     second = next(prompt for prompt in model.prompts if "two?" in repr(prompt.history[-1]))
     assert "It was shipped." in repr(second.history), "each turn begins with what really came before"
+
+
+def test_what_a_policy_refuses_is_not_served() -> None:
+    async def refuse(caller: Caller, arguments: Mapping[str, Any]) -> str:
+        raise Denied("No orders today.")
+
+    def guard(tools: Sequence[Tool]) -> list[Tool]:
+        return [replace(tool, perform=refuse) if tool.definition.name == "order_status" else tool for tool in tools]
+
+    def agent(prompt: Prompt) -> ModelReply:
+        return words(last_result(prompt)) if isinstance(prompt.history[-1], ToolSaid) else asked("1")
+
+    (one, _), _ = replayed([agent], guard)
+    assert one.after.reply == "No orders today."
+    assert one.changed() == ("reply",)
 
 
 def test_a_replay_that_fails_says_why() -> None:
