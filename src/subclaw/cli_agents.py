@@ -112,3 +112,16 @@ def agents_versions(name: Name, limit: Limit = 50, as_json: AsJson = False) -> N
     from subclaw.commands.agents import list_agent_versions
 
     run(list_agent_versions(settings(), console, name, limit=limit, as_json=as_json))
+
+
+@agents.command("sessions")
+def agents_sessions(
+    name: Name,
+    customer: Annotated[str | None, typer.Option(help="Only those of a customer, as the owner calls them.")] = None,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List sessions of customers, the newest first, with the numbers of their conversations."""
+    from subclaw.commands.agents import list_agent_sessions
+
+    run(list_agent_sessions(settings(), console, name, customer=customer, limit=limit, as_json=as_json))

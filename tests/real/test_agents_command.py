@@ -13,6 +13,7 @@ from rich.console import Console
 
 from subclaw.commands.agents import (
     apply_agent,
+    list_agent_sessions,
     list_agent_versions,
     list_agents,
     make_example,
@@ -178,3 +179,20 @@ def test_an_example_replaces_nothing(settings: Settings) -> None:
         make_example(Console(file=io.StringIO()), "../shop")
     with pytest.raises(NotFound, match="subclaw agents init nobody"):
         shown(lambda console: plan_agent(settings, console, "nobody", as_json=False))
+
+
+def test_sessions_are_listed_without_their_ids(settings: Settings, address: DatabaseAddress) -> None:
+    apply(settings)
+    for customer in ("anna", "ben"):
+        version_of(address, customer)
+
+    def listed(customer: str | None) -> str:
+        return shown(
+            lambda console: list_agent_sessions(settings, console, "shop", customer=customer, limit=9, as_json=True)
+        )
+
+    assert "ses_" not in listed(None)
+    assert [row["customer"] for row in json.loads(listed(None))] == ["ben", "anna"]
+    (row,) = json.loads(listed("anna"))
+    assert (row["version"], row["messages"]) == (1, 0)
+    assert isinstance(row["conversation"], int)

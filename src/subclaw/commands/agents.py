@@ -25,6 +25,7 @@ from subclaw.store.agents import (
     applied_agent,
     applied_agents,
     apply,
+    list_sessions,
     list_versions,
     promote,
     roll_back,
@@ -33,6 +34,7 @@ from subclaw.store.agents import (
 from subclaw.store.database import Database
 
 AGENTS = Path("agents")
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
 _SHARE = re.compile(r"([1-9]|[1-9][0-9])%?")
 
 
@@ -121,7 +123,7 @@ async def list_agent_versions(settings: Settings, console: Console, name: str, *
             "version": version.number,
             "state": _state(agent, version.number),
             "digest": version.digest[:12],
-            "applied": version.applied_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "applied": version.applied_at.astimezone(UTC).strftime(_TIME),
             "files": version.files,
             "bytes": version.size_bytes,
             "sessions": version.sessions,
@@ -129,6 +131,25 @@ async def list_agent_versions(settings: Settings, console: Console, name: str, *
         for version in found
     ]
     show(rows, console, as_json=as_json, none="There are no versions.")
+
+
+async def list_agent_sessions(
+    settings: Settings, console: Console, name: str, *, customer: str | None, limit: int, as_json: bool
+) -> None:
+    """List an agent's sessions, the newest first: never their ids, by which they are entered, nor their words."""
+    async with operator_database(settings) as operator:
+        found = await list_sessions(operator, name, customer=customer, limit=limit)
+    rows = [
+        {
+            "conversation": session.conversation_id,
+            "customer": session.customer,
+            "version": session.version,
+            "opened": session.opened_at.astimezone(UTC).strftime(_TIME),
+            "messages": session.messages,
+        }
+        for session in found
+    ]
+    show(rows, console, as_json=as_json, none="There are no sessions.")
 
 
 def read_agent_folder(settings: Settings, name: str) -> AgentPackage:

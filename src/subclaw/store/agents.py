@@ -74,6 +74,36 @@ async def list_versions(operator: Database, agent: str, *, limit: int) -> tuple[
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class SessionSummary:
+    """One line of the list of sessions: a conversation, of whom, with what, and how many messages came."""
+
+    conversation_id: int
+    customer: str
+    version: int
+    opened_at: datetime
+    messages: int
+
+
+async def list_sessions(
+    operator: Database, agent: str, *, customer: str | None, limit: int
+) -> tuple[SessionSummary, ...]:
+    """List an agent's sessions, or those of one customer, the newest first. Errors: `Unavailable`."""
+    query = """
+        SELECT s.conversation_id, t.customer, s.version, s.opened_at, c.inbox_seq
+        FROM session s JOIN tenant t ON t.id = s.tenant_id JOIN conversation c ON c.id = s.conversation_id
+        WHERE s.agent = %s AND (%s::text IS NULL OR t.customer = %s) ORDER BY s.conversation_id DESC LIMIT %s
+    """
+    return tuple(
+        SessionSummary(
+            conversation_id=conversation_id, customer=name, version=version, opened_at=opened_at, messages=messages
+        )
+        for conversation_id, name, version, opened_at, messages in await operator.rows(
+            query, agent, customer, customer, limit
+        )
+    )
+
+
 async def apply(operator: Database, package: AgentPackage, *, canary_share: int = 0) -> int:
     """Keep a folder as a version, and make it live, or the canary of a share of customers; return its number.
 
