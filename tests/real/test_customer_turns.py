@@ -12,7 +12,7 @@ import pytest
 from subclaw.app.business import customer_tailor
 from subclaw.business.package import read_package
 from subclaw.core.agent import AgentSettings
-from subclaw.core.budget import FREE
+from subclaw.core.budget import FREE, Budget, Kind, Level, Period
 from subclaw.core.business import AgentPackage, CustomerSession
 from subclaw.core.channel import Address, InboundMessage
 from subclaw.core.machine import Command, CommandResult, Ended, Machines
@@ -21,6 +21,7 @@ from subclaw.core.tenant import TenantId
 from subclaw.core.tool import Caller
 from subclaw.models.by_name import OpenedModel
 from subclaw.store.agents import apply
+from subclaw.store.budgets import set_budget
 from subclaw.store.customers import open_session
 from subclaw.store.database import Database, DatabaseAddress, Role, Stranger, open_database
 from subclaw.store.turn_machines import (
@@ -336,5 +337,21 @@ def test_two_conversations_of_a_customer_do_not_share_a_machine_that_is_for_one_
             await forget_turn_machine(scene.database, first.tenant_id)
             assert await take_turn_machine(scene.database, two) is Taken.ERASE
             assert await claim_turn_machines(scene.database, limit=5) == ()
+
+    run(address, scenario, words("I answered."))
+
+
+def test_all_customers_of_an_agent_have_a_budget_together(address: DatabaseAddress) -> None:
+    async def scenario(scene: Scene) -> None:
+        await scene.apply(folder())
+        await set_budget(scene.operator, budget("other", hard=0))
+        assert await scene.say(await scene.open("anna"), "one") == ["I answered."]
+        await set_budget(scene.operator, budget("shop", hard=0))
+        (reply,) = await scene.say(await scene.open("ben"), "two")
+        assert reply != "I answered."
+        assert len(scene.model.prompts) == 1
+
+    def budget(agent: str, *, hard: int) -> Budget:
+        return Budget(level=Level.AGENT, subject=agent, kind=Kind.TOKENS, period=Period.DAY, soft=None, hard=hard)
 
     run(address, scenario, words("I answered."))

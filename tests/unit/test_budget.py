@@ -88,7 +88,7 @@ def test_a_turn_has_room_for_what_its_limits_leave(agent: AgentSettings, over: b
         (replace(TENANT_DAY, kind=Kind.SEGMENTS, soft=1), "Only money and tokens"),
         (replace(TENANT_DAY, level=Level.CONVERSATION, kind=Kind.MACHINE_S), "a tenant's"),
         (replace(TENANT_DAY, level=Level.OPERATOR, subject="1"), "one operator"),
-        (replace(TENANT_DAY, level=Level.AGENT, subject="other"), "one agent"),
+        (replace(TENANT_DAY, level=Level.AGENT, subject="Other"), "An agent is named"),
         (replace(TENANT_DAY, subject="calm-otter"), "by its number"),
     ],
 )

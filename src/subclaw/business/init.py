@@ -1,18 +1,16 @@
 """The example that `subclaw agents init` makes: an agent that works as it is."""
 
-import re
 from collections.abc import Iterator
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
+from subclaw.core.business import AGENT_ID, OF_PERSONS
 from subclaw.core.errors import Invalid
-
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,38}[a-z0-9]")
 
 
 def example_files(name: str) -> dict[str, bytes]:
     """Return the files of an example agent of this name, by path. Errors: `Invalid` for the name."""
-    if not _NAME.fullmatch(name):
+    if not AGENT_ID.fullmatch(name) or name == OF_PERSONS:
         raise Invalid(f"{name[:64]!r} is no name for an agent: use small letters, digits and hyphens.")
     folder = files("subclaw.business") / "example"
     return {path: entry.read_bytes().replace(b"NAME", name.encode()) for path, entry in _files(folder, "")}

@@ -12,7 +12,7 @@ from subclaw.business.python_tools import is_tools_path, tool_functions
 from subclaw.business.skills import read_skills
 from subclaw.business.toml import read_table, require_toml, text_of
 from subclaw.core.agent import AgentSettings, OnBusy
-from subclaw.core.business import AgentPackage, Compute, digest_of
+from subclaw.core.business import AGENT_ID, OF_PERSONS, AgentPackage, Compute, digest_of
 from subclaw.core.errors import Invalid
 from subclaw.core.skill import is_skill_path
 from subclaw.models.choice import parse_choice
@@ -28,7 +28,7 @@ PLAIN = ("README.md", *TABLES, AGENT_FILE, INSTRUCTIONS_FILE)
 MACHINE_TOOLS = ("shell_exec", "read_file", "write_file", "search_files")
 """The machine's tools, of which an agent that may have a machine names those that it has."""
 
-_Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,38}[a-z0-9]$")]
+_Name = Annotated[str, Field(pattern=f"^{AGENT_ID.pattern}$")]
 _Usd = Annotated[Decimal, Field(strict=False, gt=0, le=1_000_000)]
 
 
@@ -124,6 +124,8 @@ def _require_known(files: Mapping[str, bytes]) -> None:
 
 def _require_sense(text: str, found: _File) -> None:
     """Refuse settings that contradict each other, or name what there is not."""
+    if found.id == OF_PERSONS:
+        raise wrong(AGENT_FILE, line_of(text, ("id",)), "The agent of persons has this id.", "Choose another one.")
     if found.compute is Compute.NONE and found.machine_tools:
         line = line_of(text, ("machine_tools",))
         raise wrong(AGENT_FILE, line, 'machine_tools need a machine, and compute is "none".', "Remove one of the two.")

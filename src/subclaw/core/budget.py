@@ -10,6 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from subclaw.core.agent import AgentSettings
+from subclaw.core.business import AGENT_ID, OF_PERSONS
 from subclaw.core.errors import Invalid
 from subclaw.core.event import BudgetReached, Event, HistorySummarised, ModelCancelled, ModelReplied, SummaryFailed
 from subclaw.core.model import REPLY_LIMIT_TOKENS, Prompt, Usage
@@ -18,9 +19,6 @@ from subclaw.core.transcript import current_turn
 
 EVERYBODY = "*"
 """The subject of a budget that is for each of its level that has none of its own."""
-
-AGENT = "default"
-"""The one agent that there is."""
 
 MOST = 10**15
 """The largest limit: a billion dollars."""
@@ -136,8 +134,8 @@ def check_budget(budget: Budget) -> None:
 def _check_subject(level: Level, subject: str) -> None:
     if level is Level.OPERATOR and subject != EVERYBODY:
         raise Invalid(f"There is one operator: the subject is {EVERYBODY!r}.")
-    if level is Level.AGENT and subject not in (EVERYBODY, AGENT):
-        raise Invalid(f"There is one agent, {AGENT!r}.")
+    if level is Level.AGENT and subject != EVERYBODY and not AGENT_ID.fullmatch(subject):
+        raise Invalid(f"An agent is named by its id, {OF_PERSONS!r} for that of persons, {EVERYBODY!r} for each.")
     if level in (Level.TENANT, Level.CONVERSATION) and not re.fullmatch(r"\*|[0-9]{1,18}", subject):
         raise Invalid(f"A {level} is named by its number, or {EVERYBODY!r} for each.")
 

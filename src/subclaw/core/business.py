@@ -1,6 +1,7 @@
 """A business's agent: a folder that is applied as a version, and the customers who talk to it in sessions."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -12,8 +13,9 @@ from subclaw.core.tenant import TenantId
 SESSION_CHANNEL = "api"
 """The channel of the conversations that are sessions; the address is the session's id."""
 
-WHOLE_SHARE = 100
-"""All customers, in hundredths."""
+AGENT_ID = re.compile(r"[a-z][a-z0-9-]{0,38}[a-z0-9]")
+OF_PERSONS = "default"
+"""What the agent of persons is called where those of customers have their ids: none of those has this one."""
 
 
 class Compute(StrEnum):

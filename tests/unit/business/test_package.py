@@ -61,6 +61,7 @@ model_s = 30
         ),
         ("agent.toml", b"# nothing\n", "agent.toml:1: id: Field required. Add it."),
         ("agent.toml", b'id = "Shop"\n', "agent.toml:1: id: String should match"),
+        ("agent.toml", b'id = "default"\n', "agent.toml:1: The agent of persons has this id."),
         (
             "agent.toml",
             b'id = "shop"\n[limits]\nturn_s = 60\nsteps = 0\n',

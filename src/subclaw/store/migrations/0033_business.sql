@@ -3,7 +3,7 @@
 -- Which version customers get: the `live` one, or for canary_share hundredths of them `canary`. `before` is what was live
 -- until the last change: what a rollback goes back to.
 CREATE TABLE agent (
-    id           text PRIMARY KEY CHECK (id ~ '^[a-z][a-z0-9-]{0,38}[a-z0-9]$'),
+    id           text PRIMARY KEY CHECK (id ~ '^[a-z][a-z0-9-]{0,38}[a-z0-9]$' AND id <> 'default'),
     live         integer,
     before       integer,
     canary       integer,
@@ -138,6 +138,22 @@ BEGIN
     PERFORM be_tenant(p_tenant);
     DELETE FROM turn_machine m WHERE m.tenant_id = p_tenant AND m.turn_id = '';
 END $$;
+
+-- As before; and customers are counted in the budget of their agent, persons in that of `default`.
+CREATE OR REPLACE FUNCTION budgets_of(p_tenant bigint, p_conversation bigint, p_kinds budget_kind[])
+RETURNS TABLE (
+    level budget_level, subject text, kind budget_kind, period budget_period, shard smallint, soft bigint, hard bigint
+) LANGUAGE sql STABLE AS $$
+    SELECT DISTINCT ON (b.level, b.kind, b.period) b.level, s.subject, b.kind, b.period,
+        CASE WHEN b.level < 'agent' THEN 0 ELSE 1 + coalesce(p_conversation, p_tenant) % 16 END::smallint,
+        b.soft, b.hard
+    FROM (VALUES ('conversation'::budget_level, p_conversation::text), ('tenant', p_tenant::text),
+                 ('agent', coalesce((SELECT t.agent FROM tenant t WHERE t.id = p_tenant), 'default')),
+                 ('operator', '*')) AS s (level, subject)
+        JOIN budget b ON b.level = s.level AND b.subject IN ('*', s.subject)
+    WHERE b.kind = ANY (p_kinds) AND s.subject IS NOT NULL
+    ORDER BY b.level, b.kind, b.period, b.subject = '*'
+$$;
 
 -- Which tenant a customer is, whoever asks.
 CREATE FUNCTION tenant_of_customer(p_agent text, p_customer text) RETURNS bigint LANGUAGE sql STABLE SECURITY DEFINER
