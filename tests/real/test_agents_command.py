@@ -159,7 +159,7 @@ def test_what_is_wrong_is_refused_with_its_path_in_full(settings: Settings) -> N
             refused(settings)
     Path("agents/shop/policy.toml").unlink()
     for text, said in (
-        ('id = "shop"\nchannels = ["fax"]', r"agent.toml:2: There is no channel fax\. Name some of api"),
+        ('id = "store"', r"agent.toml:1: The id is store, and the folder's name is not\. Rename"),
         ('id = "shop"\n\nmodel = "openai:x"', r"agent.toml:3: openai:x cannot be asked"),
     ):
         Path("agents/shop/agent.toml").write_text(text)

@@ -6,7 +6,10 @@ from collections.abc import Awaitable, Callable
 import psycopg
 import pytest
 
-from subclaw.core.errors import Invalid, NotFound
+from subclaw.business.package import read_package
+from subclaw.core.business import CustomerChannel
+from subclaw.core.errors import Denied, Invalid, NotFound
+from subclaw.store.agents import apply
 from subclaw.store.customers import open_session, session_of, session_of_conversation
 from subclaw.store.database import Database, DatabaseAddress, Role, connect, open_database
 
@@ -134,5 +137,19 @@ def test_versions_never_change(address: DatabaseAddress, role: Role, change: str
             pytest.raises((psycopg.errors.RaiseException, psycopg.errors.InsufficientPrivilege)),
         ):
             connection.execute(change.encode())
+
+    run(scenario, address)
+
+
+def test_a_version_is_reached_by_its_channels_alone(address: DatabaseAddress) -> None:
+    async def scenario(database: Database) -> None:
+        with pytest.raises(Denied, match="not reached by widget"):
+            await open_session(database, "support", "anna", {}, CustomerChannel.WIDGET)
+        async with open_database(address, Role.OPERATOR, size=1) as operator:
+            settings = b'id = "support"\nchannels = ["widget"]\n'
+            await apply(operator, read_package({"agent.toml": settings, "instructions.md": b"Be kind."}))
+        assert (await open_session(database, "support", "anna", {}, CustomerChannel.WIDGET)).version == 3
+        with pytest.raises(Denied, match="not reached by api"):
+            await open_session(database, "support", "anna", {})
 
     run(scenario, address)

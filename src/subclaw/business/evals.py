@@ -72,8 +72,6 @@ class Case(BaseModel):
     model_config = _STRICT
 
     name: Annotated[str, Field(min_length=1, max_length=200)]
-    customer: Annotated[str, Field(min_length=1, max_length=200)] = "eval"
-    binding: dict[str, Any] = {}
     say: Annotated[list[_Words], Field(max_length=50)] = []
     user: PlayedCustomer | None = None
     answer: Annotated[list[Answer], Field(max_length=200)] = []

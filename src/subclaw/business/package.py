@@ -12,7 +12,7 @@ from subclaw.business.python_tools import is_tools_path, tool_functions
 from subclaw.business.skills import read_skills
 from subclaw.business.toml import read_table, require_toml, text_of
 from subclaw.core.agent import AgentSettings, OnBusy
-from subclaw.core.business import AGENT_ID, OF_PERSONS, AgentPackage, Compute, digest_of
+from subclaw.core.business import AGENT_ID, OF_PERSONS, AgentPackage, Compute, CustomerChannel, digest_of
 from subclaw.core.errors import Invalid
 from subclaw.core.skill import is_skill_path
 from subclaw.models.choice import parse_choice
@@ -48,7 +48,6 @@ class _Limits(BaseModel):
 
     steps: Annotated[int, Field(ge=1, le=200)] = AgentSettings.step_limit
     turn_s: Annotated[int, Field(ge=10, le=86_400)] = AgentSettings.turn_limit_s
-    model_s: Annotated[int, Field(ge=5, le=280)] = AgentSettings.model_limit_s
     approval_s: Annotated[int, Field(ge=60, le=86_400)] = AgentSettings.approval_expires_s
 
 
@@ -61,7 +60,9 @@ class _File(BaseModel):
     model: Annotated[str, Field(max_length=200)] = ""
     compute: Annotated[Compute, Field(strict=False)] = Compute.NONE
     machine_tools: Annotated[list[str], Field(max_length=len(MACHINE_TOOLS))] = []
-    channels: Annotated[list[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,30}$")]], Field(max_length=20)] = ["api"]
+    channels: Annotated[list[Annotated[CustomerChannel, Field(strict=False)]], Field(min_length=1)] = [
+        CustomerChannel.API
+    ]
     on_busy: Annotated[OnBusy, Field(strict=False)] = OnBusy.FOLD
     budgets: _Budgets = _Budgets()
     limits: _Limits = _Limits()
@@ -150,6 +151,5 @@ def _settings(found: _File) -> AgentSettings:
         turn_limit_s=found.limits.turn_s,
         turn_limit_tokens=found.budgets.turn_tokens,
         turn_limit_microusd=None if usd is None else int(usd * 1_000_000),
-        model_limit_s=found.limits.model_s,
         approval_expires_s=found.limits.approval_s,
     )

@@ -12,12 +12,11 @@ from subclaw.business.folder import read_folder
 from subclaw.business.init import example_files
 from subclaw.business.lines import line_of, wrong
 from subclaw.business.package import AGENT_FILE, read_package
-from subclaw.channels.registry import KINDS
 from subclaw.commands.lists import operator_database
 from subclaw.commands.tables import show
 from subclaw.commands.tenants import reachable_providers
 from subclaw.config import Settings
-from subclaw.core.business import SESSION_CHANNEL, AgentPackage
+from subclaw.core.business import AgentPackage
 from subclaw.core.errors import Conflict, Invalid, NotFound
 from subclaw.models.choice import usable_choice
 from subclaw.store.agents import (
@@ -157,21 +156,21 @@ def read_agent_folder(settings: Settings, name: str) -> AgentPackage:
     folder = Path(name) if "/" in name or not (AGENTS / name).is_dir() else AGENTS / name
     try:
         package = read_package(read_folder(folder))
-        _require_known_here(settings, package)
+        _require_known_here(settings, folder, package)
     except Invalid as error:
         place = error.public if error.public.startswith(str(folder)) else f"{folder}/{error.public}"
         raise Invalid(place) from error
     return package
 
 
-def _require_known_here(settings: Settings, package: AgentPackage) -> None:
-    """Refuse channels that there are not, and a model that this box cannot ask."""
+def _require_known_here(settings: Settings, folder: Path, package: AgentPackage) -> None:
+    """Refuse a folder of `agents/` that is named otherwise than its agent, and a model that this box cannot ask."""
     text = package.files[AGENT_FILE].decode()
-    channels = (SESSION_CHANNEL, *(kind.name for kind in KINDS))
-    for channel in package.channels:
-        if channel not in channels:
-            line = line_of(text, ("channels",))
-            raise wrong(AGENT_FILE, line, f"There is no channel {channel}.", f"Name some of {', '.join(channels)}.")
+    if folder.parent == AGENTS and folder.name != package.id:
+        line = line_of(text, ("id",))
+        raise wrong(
+            AGENT_FILE, line, f"The id is {package.id}, and the folder's name is not.", "Rename one of the two."
+        )
     if package.model:
         try:
             usable_choice(package.model, reachable_providers(settings))

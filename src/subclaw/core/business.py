@@ -26,6 +26,13 @@ class Compute(StrEnum):
     EPHEMERAL = "ephemeral"
 
 
+class CustomerChannel(StrEnum):
+    """How a customer's session is opened: by the owner's server, or by the widget in a customer's browser."""
+
+    API = "api"
+    WIDGET = "widget"
+
+
 @dataclass(frozen=True, kw_only=True)
 class AgentPackage:
     """An agent's folder, read. `files` is the whole of it by path, and `digest` names what is in it.

@@ -179,11 +179,18 @@ async def _kept(connection: Connection, package: AgentPackage) -> int:
         return int(row[0])
     cursor = await connection.execute(
         """
-        INSERT INTO agent_version (agent, number, digest, paths, contents)
-            SELECT %s, coalesce(max(number), 0) + 1, %s, %s, %s::bytea[] FROM agent_version WHERE agent = %s
+        INSERT INTO agent_version (agent, number, digest, paths, contents, channels)
+            SELECT %s, coalesce(max(number), 0) + 1, %s, %s, %s::bytea[], %s FROM agent_version WHERE agent = %s
             RETURNING number
         """,
-        [package.id, package.digest, list(package.files), list(package.files.values()), package.id],
+        [
+            package.id,
+            package.digest,
+            list(package.files),
+            list(package.files.values()),
+            list(package.channels),
+            package.id,
+        ],
     )
     row = await cursor.fetchone()
     assert row is not None

@@ -6,8 +6,8 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from subclaw.core.business import CustomerSession
-from subclaw.core.errors import Invalid, NotFound
+from subclaw.core.business import CustomerChannel, CustomerSession
+from subclaw.core.errors import Denied, Invalid, NotFound
 from subclaw.core.tenant import TenantId
 from subclaw.store.database import Database
 from subclaw.store.events import storable
@@ -19,10 +19,17 @@ _CUSTOMER = re.compile(rf"[^\x00-\x1f\x7f]{{1,{CUSTOMER_LIMIT_CHARACTERS}}}")
 _SESSION = re.compile(r"ses_[A-Za-z0-9_-]{32}")
 
 
-async def open_session(database: Database, agent: str, customer: str, binding: Mapping[str, Any]) -> CustomerSession:
+async def open_session(
+    database: Database,
+    agent: str,
+    customer: str,
+    binding: Mapping[str, Any],
+    channel: CustomerChannel = CustomerChannel.API,
+) -> CustomerSession:
     """Open a session of a customer's with the version of an agent that the customer gets now.
 
-    Errors: `Invalid` for what the owner's server said, `NotFound` if there is no such agent, `Unavailable`.
+    Errors: `Invalid` for what the owner's server said, `NotFound` if there is no such agent, `Denied` if that version
+    is not reached by the channel, `Unavailable`.
     """
     if not _CUSTOMER.fullmatch(customer):
         raise Invalid(f"A customer's id has 1 to {CUSTOMER_LIMIT_CHARACTERS} characters, and no control characters.")
@@ -30,9 +37,11 @@ async def open_session(database: Database, agent: str, customer: str, binding: M
     if len(bound) > BINDING_LIMIT_BYTES:
         raise Invalid(f"What is bound to a session has at most {BINDING_LIMIT_BYTES:,} bytes as JSON.")
     session_id, name = f"ses_{secrets.token_urlsafe(24)}", f"customer-{secrets.token_hex(8)}"
-    values = agent, customer, session_id, bound, name
-    rows = await database.rows("SELECT * FROM open_session(%s, %s, %s, %s, %s)", *values)
+    values = agent, customer, session_id, bound, name, channel
+    rows = await database.rows("SELECT * FROM open_session(%s, %s, %s, %s, %s, %s)", *values)
     for tenant_id, version in rows:
+        if tenant_id is None:
+            raise Denied(f"{agent} is not reached by {channel}: its agent.toml names other channels.")
         return CustomerSession(
             tenant_id=TenantId(tenant_id),
             agent=agent,

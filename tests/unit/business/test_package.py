@@ -1,7 +1,5 @@
 """Agents' folders: the example, and what is refused, by file, line and remedy."""
 
-from decimal import Decimal
-
 import pytest
 
 from subclaw.business.changes import changed_paths, changes
@@ -30,20 +28,20 @@ id = "shop"
 model = "openai:gpt-6-luna"
 compute = "on_demand"
 machine_tools = ["shell_exec"]
-channels = ["api", "web"]
+channels = ["api", "widget"]
 on_busy = "reject"
 [budgets]
 turn_usd = 0.25
 [limits]
-model_s = 30
+approval_s = 90
 """
     package = read_package({**GOOD, "agent.toml": text})
     assert package.model == "openai:gpt-6-luna"
     assert (package.compute, package.machine_tools) == (Compute.ON_DEMAND, ("shell_exec",))
-    assert package.channels == ("api", "web")
+    assert package.channels == ("api", "widget")
     settings = package.settings
-    assert (settings.on_busy, settings.turn_limit_microusd, settings.model_limit_s) == (OnBusy.REJECT, 250_000, 30)
-    assert settings.turn_limit_microusd == Decimal("0.25") * 1_000_000
+    assert (settings.on_busy, settings.turn_limit_microusd) == (OnBusy.REJECT, 250_000)
+    assert (settings.approval_expires_s, settings.turn_limit_s) == (90, 1_800)
 
 
 @pytest.mark.parametrize(
@@ -61,6 +59,7 @@ model_s = 30
         ),
         ("agent.toml", b"# nothing\n", "agent.toml:1: id: Field required. Add it."),
         ("agent.toml", b'id = "Shop"\n', "agent.toml:1: id: String should match"),
+        ("agent.toml", b'id = "shop"\nchannels = ["fax"]\n', "agent.toml:2: channels.0: Input should be 'api' or"),
         ("agent.toml", b'id = "default"\n', "agent.toml:1: The agent of persons has this id."),
         (
             "agent.toml",

@@ -18,6 +18,7 @@ CREATE TABLE agent_version (
     digest     text NOT NULL,
     paths      text[] NOT NULL,
     contents   bytea[] NOT NULL,
+    channels   text[] NOT NULL DEFAULT '{api}',
     applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (agent, number),
     UNIQUE (agent, digest),
@@ -168,8 +169,11 @@ CREATE FUNCTION version_for(p_agent text, p_customer text) RETURNS integer LANGU
     FROM agent a WHERE a.id = p_agent
 $$;
 
--- Opens a session, and makes the customer's tenant with the first. No row if nothing of the agent is live.
-CREATE FUNCTION open_session(p_agent text, p_customer text, p_session text, p_binding jsonb, p_name text)
+-- Opens a session, and makes the customer's tenant with the first. No row if nothing of the agent is live; no tenant if the
+-- version is not reached by the channel.
+CREATE FUNCTION open_session(
+    p_agent text, p_customer text, p_session text, p_binding jsonb, p_name text, p_channel text
+)
 RETURNS TABLE (tenant_id bigint, version integer) LANGUAGE plpgsql AS $$
 DECLARE
     v_version integer := version_for(p_agent, p_customer);
@@ -177,6 +181,11 @@ DECLARE
     v_conversation bigint;
 BEGIN
     IF v_version IS NULL THEN
+        RETURN;
+    END IF;
+    IF NOT EXISTS (SELECT FROM agent_version v
+            WHERE v.agent = p_agent AND v.number = v_version AND p_channel = ANY (v.channels)) THEN
+        RETURN QUERY SELECT NULL::bigint, v_version;
         RETURN;
     END IF;
     PERFORM pg_advisory_xact_lock(hashtextextended('customer ' || p_agent || ' ' || p_customer, 0));
