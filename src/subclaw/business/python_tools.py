@@ -1,6 +1,7 @@
 """The functions of `tools/*.py`, as their source says. The files are parsed, never imported."""
 
 import ast
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -53,7 +54,9 @@ def is_tools_path(path: str) -> bool:
 
 def _parsed(files: Mapping[str, bytes], path: str) -> ast.Module:
     try:
-        return ast.parse(text_of(files, path), path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what newer Pythons will mind is for whoever runs the file to say
+            return ast.parse(text_of(files, path), path)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = (error.lineno or 1) if isinstance(error, SyntaxError) else 1
         problem = error.msg if isinstance(error, SyntaxError) else "it cannot be parsed"
