@@ -16,6 +16,7 @@ from subclaw.core.tenant_egress import EgressBook
 from subclaw.core.upstream import Upstream
 from subclaw.egress.control.door import ControlDoor, open_control_door
 from subclaw.egress.control.mail import Post
+from subclaw.egress.control.tenant_calls import TenantCalls
 from subclaw.egress.http.wire import Wire
 from subclaw.egress.keys import read_private_key
 from subclaw.egress.limits import MACHINE_LIMITS, Limits
@@ -68,7 +69,7 @@ class ForMachines:
 
 @dataclass(frozen=True, kw_only=True)
 class EgressSettings:
-    """All that a gateway needs; it serves the control plane, or machines, or both.
+    """All that a gateway needs; it serves the control plane, or machines, or both: then that may call for tenants, too.
 
     `key_folder` holds the key pair (`keys.ensure_key`). `authorities` is a file of certificate authorities in PEM that
     are believed beside the system's; `ssl_context` replaces all of them. With `accounts`, persons' accounts can be
@@ -102,7 +103,9 @@ async def serve_egress(settings: EgressSettings) -> None:
 
 async def _serve(settings: EgressSettings, outside: Outside) -> None:
     accounts = _accounts(settings, outside)
-    door = _control_door(settings, settings.control, outside.tls, accounts) if settings.control else None
+    machines = _machines(settings.machines, settings.key_folder, outside, accounts) if settings.machines else None
+    calls = TenantCalls(machines) if machines else None
+    door = _control_door(settings, settings.control, outside.tls, accounts, calls) if settings.control else None
     room_for_connections(max(each.limits.connections for each in (settings.control, settings.machines) if each))
     try:
         async with asyncio.TaskGroup() as group:
@@ -110,9 +113,11 @@ async def _serve(settings: EgressSettings, outside: Outside) -> None:
                 group.create_task(_serve_control(settings.control, door, group))
                 if accounts:
                     group.create_task(accounts.keep())
-            if settings.machines:
-                group.create_task(_serve_machines(settings.machines, settings.key_folder, outside, accounts))
+            if settings.machines and machines:
+                group.create_task(_serve_machines(settings.machines, machines))
     finally:
+        if calls:
+            await calls.close()
         if door:
             door.close()
         if accounts:
@@ -141,12 +146,16 @@ def _trusting(settings: EgressSettings, protocols: Sequence[str] = ("http/1.1",)
 
 
 def _control_door(
-    settings: EgressSettings, control: ForControl, tls: ssl.SSLContext, accounts: Accounts | None
+    settings: EgressSettings,
+    control: ForControl,
+    tls: ssl.SSLContext,
+    accounts: Accounts | None,
+    calls: TenantCalls | None,
 ) -> ControlDoor:
     vault = Vault(settings.key_folder, control.load_secrets)
     relays = {relay.name: relay for relay in control.relays}
     post = Post(relays=relays, make_tls=lambda: _trusting(settings, protocols=()))
-    return open_control_door(control.upstreams, vault, control.signatures, control.limits, tls, accounts, post)
+    return open_control_door(control.upstreams, vault, control.signatures, control.limits, tls, accounts, post, calls)
 
 
 async def _serve_control(settings: ForControl, door: ControlDoor, group: asyncio.TaskGroup) -> None:
@@ -170,8 +179,8 @@ async def _serve_control(settings: ForControl, door: ControlDoor, group: asyncio
         settings.socket_path.unlink(missing_ok=True)
 
 
-async def _serve_machines(settings: ForMachines, key_folder: Path, outside: Outside, accounts: Accounts | None) -> None:
-    machines = Machines(
+def _machines(settings: ForMachines, key_folder: Path, outside: Outside, accounts: Accounts | None) -> Machines:
+    return Machines(
         key=read_private_key(key_folder),
         book=settings.book,
         accounts=accounts,
@@ -180,6 +189,9 @@ async def _serve_machines(settings: ForMachines, key_folder: Path, outside: Outs
         starter=settings.starter,
         completions_socket=settings.completions_socket,
     )
+
+
+async def _serve_machines(settings: ForMachines, machines: Machines) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(machines.keep())
         group.create_task(serve_ways_out(settings.socket_path, settings.socket_gid, settings.host_user, machines))

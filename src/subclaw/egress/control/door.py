@@ -16,6 +16,8 @@ from subclaw.egress.control.inject import outgoing, outgoing_target
 from subclaw.egress.control.mail import Post, answer_mail
 from subclaw.egress.control.mail_path import PREFIX as MAIL_PREFIX
 from subclaw.egress.control.messages import MessageInjector
+from subclaw.egress.control.tenant_calls import TenantCalls
+from subclaw.egress.control.tenant_path import PREFIX as TENANT_PREFIX
 from subclaw.egress.control.upstream_calls import decide
 from subclaw.egress.control.verify import answer_verify, answer_webhook_secret
 from subclaw.egress.control.verify_path import PREFIX, WEBHOOK_SECRET_PREFIX
@@ -40,7 +42,10 @@ _KNOWN_METHODS = frozenset(b"GET HEAD POST PUT PATCH DELETE OPTIONS".split())
 
 @dataclass(frozen=True, kw_only=True)
 class ControlDoor:
-    """What the control plane may call, and whose `signatures` can be checked, by the name of the scheme."""
+    """What the control plane may call, and whose `signatures` can be checked, by the name of the scheme.
+
+    With `tenant_calls` it may call for tenants what those may reach.
+    """
 
     upstreams: Mapping[str, Upstream]
     pools: Mapping[str, Pool]
@@ -49,6 +54,7 @@ class ControlDoor:
     limits: Limits
     accounts: Accounts | None = None
     post: Post = field(default_factory=Post)
+    tenant_calls: TenantCalls | None = None
     open: set[Stream] = field(default_factory=set)
 
     async def serve(self, stream: Stream) -> None:
@@ -84,6 +90,9 @@ class ControlDoor:
         if target.startswith(MAIL_PREFIX):
             record.host, record.status = "-mail", 200
             return await answer_mail(door, request, self.vault, self.post)
+        if target.startswith(TENANT_PREFIX) and self.tenant_calls is not None:
+            record.host = "-tenant"
+            return await self.tenant_calls.answer(door, request, record)
         decision = decide(self.upstreams, request.method.decode(), target)
         if isinstance(decision, Refused):
             raise Refusal(403, decision.reason, unsent=True)
@@ -124,6 +133,7 @@ def open_control_door(
     tls: ssl.SSLContext | None,
     accounts: Accounts | None = None,
     post: Post | None = None,
+    tenant_calls: TenantCalls | None = None,
 ) -> ControlDoor:
     """Check the upstreams and make what serves them. Errors: `Invalid`."""
     named = {upstream.name: upstream for upstream in upstreams}
@@ -138,6 +148,7 @@ def open_control_door(
         limits=limits,
         accounts=accounts,
         post=post or Post(),
+        tenant_calls=tenant_calls,
     )
 
 

@@ -1,0 +1,231 @@
+"""The tools of an agent's folder: Python functions, OpenAPI operations and MCP servers, all behind its policy."""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from subclaw.business.enforcement import Audit, SessionOf, enforced
+from subclaw.business.injection import BoundParameters, bound_parameters, injected, values_for
+from subclaw.business.lines import wrong
+from subclaw.business.mcp import McpServers
+from subclaw.business.mcp_settings import MCP_FILE, read_mcp
+from subclaw.business.openapi import OPENAPI_FILE, Operation, read_operations
+from subclaw.business.openapi_call import told, written
+from subclaw.business.outgoing import Requests
+from subclaw.business.policy import read_tool_policy, require_tools
+from subclaw.business.python_tools import is_tools_path
+from subclaw.business.schemas import checked, inlined
+from subclaw.business.tool_process import ToldTool, ToolProcess
+from subclaw.core.business import AgentPackage, CustomerSession
+from subclaw.core.errors import Denied, SubclawError, Unavailable
+from subclaw.core.tenant_tool import NAME, alike
+from subclaw.core.tool import Caller, ToolDefinition
+from subclaw.core.tool_policy import ToolPolicy
+from subclaw.store.customers import session_of_conversation
+from subclaw.store.database import Database
+from subclaw.tools.toolbox import Tool
+
+KEPT_LIMIT = 50
+"""Of how many versions of agents a worker keeps the processes."""
+RETRY_S = 30.0
+"""How long a version goes without the tools of a server that did not answer, before that is asked again."""
+
+log = logging.getLogger(__name__)
+
+
+def sessions_in(database: Database) -> SessionOf:
+    """Return what finds the session of a caller's conversation. The database is open in the application's role."""
+
+    async def session_of(caller: Caller) -> CustomerSession:
+        found = await session_of_conversation(database, caller.tenant_id, caller.conversation_id)
+        if found is None:
+            raise Denied("This tool works in a customer's session alone.")
+        return found
+
+    return session_of
+
+
+@dataclass(eq=False, kw_only=True)
+class _Made:
+    """The tools of one version, and what runs them. `stale_at_s` is when those that are missing are asked for again."""
+
+    process: ToolProcess | None
+    servers: McpServers
+    tools: tuple[Tool, ...] = ()
+    stale_at_s: float | None = None
+
+    async def close(self) -> None:
+        await self.servers.close()
+        if self.process is not None:
+            await self.process.close()
+
+
+class AgentTools:
+    """Makes the tools of agents' versions, and keeps them with their processes; close it.
+
+    `requests` goes out by the egress gateway; `hidden` are folders that no process of a tool sees, such as the state
+    folder.
+    """
+
+    def __init__(
+        self,
+        *,
+        requests: Requests,
+        session_of: SessionOf,
+        audit: Audit,
+        clock: Callable[[], datetime],
+        hidden: Sequence[Path] = (),
+    ) -> None:
+        self._requests = requests
+        self._session_of = session_of
+        self._audit = audit
+        self._clock = clock
+        self._hidden = tuple(hidden)
+        self._making: dict[str, asyncio.Lock] = {}
+        self._kept: OrderedDict[str, _Made] = OrderedDict()
+
+    async def tools_of(self, package: AgentPackage, more: Sequence[Tool] = ()) -> tuple[Tool, ...]:
+        """Return the tools of a version behind its policy, and `more` (those of a machine) behind the same one.
+
+        They are for every customer: whose call it is, each call says. A part of the folder that cannot be used now is
+        left out, and said in the log. Errors: `Invalid` for a folder whose policy cannot be read: then it has no tools.
+        """
+        policy = read_tool_policy(package.files)
+        own = await self._own(package)
+        return self._enforced(policy, _with(own, more))
+
+    async def examine(self, package: AgentPackage) -> tuple[ToolDefinition, ...]:
+        """Return what the tools of a folder are, for a plan. Its files are run, in their closed room.
+
+        Errors: `Invalid`, with file, line and remedy; `Unavailable` for an MCP server that does not answer.
+        """
+        made = self._made(package)
+        try:
+            tools = await self._read(package, made, strictly=True)
+        finally:
+            await made.close()
+        _require_names(tools)
+        names = {tool.definition.name for tool in tools} | set(package.machine_tools)
+        require_tools(read_tool_policy(package.files), names)
+        return tuple(tool.definition for tool in tools)
+
+    async def close(self) -> None:
+        """End all processes."""
+        while self._kept:
+            _, made = self._kept.popitem()
+            await made.close()
+
+    async def _own(self, package: AgentPackage) -> tuple[Tool, ...]:
+        lock = self._making.setdefault(package.digest, asyncio.Lock())
+        async with lock:
+            made = self._kept.get(package.digest)
+            now_s = asyncio.get_running_loop().time()
+            if made is None or (made.stale_at_s is not None and now_s >= made.stale_at_s):
+                made = made or self._made(package)
+                made.stale_at_s = None
+                made.tools = await self._read(package, made, strictly=False)
+                self._kept[package.digest] = made
+            self._kept.move_to_end(package.digest)
+        await self._forget_oldest()
+        return made.tools
+
+    async def _forget_oldest(self) -> None:
+        if len(self._kept) > KEPT_LIMIT:
+            digest, made = next(iter(self._kept.items()))
+            if made.process is None or made.process.is_idle:
+                del self._kept[digest]
+                self._making.pop(digest, None)
+                await made.close()
+
+    def _made(self, package: AgentPackage) -> _Made:
+        files = {path: content for path, content in package.files.items() if is_tools_path(path)}
+        process = ToolProcess(files, self._requests.fetch, hidden=self._hidden) if files else None
+        servers = McpServers(read_mcp(package.files), self._requests, self._session_of, self._hidden)
+        return _Made(process=process, servers=servers)
+
+    async def _read(self, package: AgentPackage, made: _Made, *, strictly: bool) -> tuple[Tool, ...]:
+        """Return the tools of all kinds. What fails is raised if it is to be strict, else left out for a while."""
+
+        async def of_python() -> Sequence[Tool]:
+            if made.process is None:
+                return ()
+            return [self._python_tool(made.process, told) for told in await made.process.tools()]
+
+        async def of_openapi() -> Sequence[Tool]:
+            return [self._operation_tool(operation) for operation in read_operations(package.files)]
+
+        found: list[Tool] = []
+        for kind in (of_python, of_openapi, made.servers.tools):
+            try:
+                found += await kind()
+            except SubclawError as error:
+                if strictly:
+                    raise
+                log.error("agent %s: some of its tools are missing: %s", package.id, error.public)
+                made.stale_at_s = asyncio.get_running_loop().time() + RETRY_S
+        return tuple(found)
+
+    def _enforced(self, policy: ToolPolicy, tools: Sequence[Tool]) -> tuple[Tool, ...]:
+        return enforced(policy, tools, session_of=self._session_of, audit=self._audit, clock=self._clock)
+
+    def _python_tool(self, process: ToolProcess, about: ToldTool) -> Tool:
+        bound = bound_parameters(about.bound)
+
+        async def perform(caller: Caller, arguments: Mapping[str, Any]) -> str:
+            values = {where[0]: value for where, value in (await self._values(bound, caller)).items()}
+            return await process.call(caller, about, arguments, values)
+
+        definition = ToolDefinition(
+            name=about.name,
+            description=about.description,
+            parameters=checked(inlined(about.parameters, about.parameters)),
+            idempotent=about.idempotent,
+        )
+        return Tool(definition=definition, perform=perform)
+
+    def _operation_tool(self, operation: Operation) -> Tool:
+        async def perform(caller: Caller, arguments: Mapping[str, Any]) -> str:
+            whole = injected(arguments, await self._values(operation.bound, caller))
+            return told(await self._requests.make(caller, written(operation, whole, caller.call_id)))
+
+        return Tool(definition=operation.definition, perform=perform)
+
+    async def _values(self, bound: BoundParameters, caller: Caller) -> dict[tuple[str, ...], Any]:
+        return values_for(bound, await self._session_of(caller)) if bound.places else {}
+
+
+def _with(own: Sequence[Tool], more: Sequence[Tool]) -> list[Tool]:
+    """Return tools and more, each name once: those of the platform go before."""
+    found: dict[str, Tool] = {}
+    for tool in (*more, *own):
+        found.setdefault(alike(tool.definition.name), tool)
+    return list(found.values())
+
+
+def _require_names(tools: Sequence[Tool]) -> None:
+    """Refuse names that providers do not take, and two that nobody could tell apart. Errors: `Invalid`."""
+    names: dict[str, str] = {}
+    for tool in tools:
+        name = tool.definition.name
+        place = MCP_FILE if "_" in name else OPENAPI_FILE
+        if not NAME.fullmatch(name):
+            problem = f"{name!r} is no name of a tool: letters, digits, _ and -, from a letter on."
+            raise wrong(place, 1, problem, "Give it a prefix.")
+        if other := names.get(alike(name)):
+            raise wrong(place, 1, f"There are two tools {other!r} and {name!r}.", "Give one of them a prefix.")
+        names[alike(name)] = name
+
+
+async def keep_pruned(prune: Callable[[], Awaitable[int]], every_s: float = 3_600.0) -> None:
+    """Forget decisions that are too old, now and every hour, until cancelled."""
+    while True:
+        try:
+            await prune()
+        except Unavailable as error:
+            log.warning("old decisions are not forgotten: %s", error.internal)
+        await asyncio.sleep(every_s)
