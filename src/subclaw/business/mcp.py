@@ -36,6 +36,9 @@ DESCRIPTION_LIMIT_CHARACTERS = 1_000
 CATALOGUE = TenantId(2**62)
 """As whose a server is asked for its tools: nobody's, who may reach what everybody may."""
 
+_SILENT = (types.CONNECTION_CLOSED, types.REQUEST_TIMEOUT)
+"""What the SDK says of a server that gave no answer."""
+
 log = logging.getLogger(__name__)
 
 
@@ -192,7 +195,7 @@ async def _of_process(process: McpProcess) -> AsyncIterator[Client]:
     try:
         yield client
     except MCPError as error:
-        if error.error.code in (types.CONNECTION_CLOSED,):
+        if error.error.code in _SILENT:
             await process.drop(client)
         raise
     except (TimeoutError, OSError):
@@ -215,7 +218,7 @@ class _translated:
         found = _first(error)
         if isinstance(found, SubclawError):
             raise found from None
-        if isinstance(found, MCPError) and found.error.code != types.CONNECTION_CLOSED:
+        if isinstance(found, MCPError) and found.error.code not in _SILENT:
             raise Invalid(f"The MCP server {self._name} says: {found.error.message[:500]}") from None
         internal = f"mcp {self._name}: {type(found).__name__}"
         raise Unavailable(

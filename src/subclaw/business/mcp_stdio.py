@@ -73,6 +73,10 @@ async def stdio_server(
         for stream in (incoming, outgoing, into, out_of):
             stream.close()
         with anyio.CancelScope(shield=True):
+            stdin.close()
+            with suppress(ValueError):
+                while await stdout.read(LINE_LIMIT_BYTES):
+                    pass
             await process.wait()
 
 

@@ -13,8 +13,9 @@ import uvloop
 from subclaw.core.mail_relay import MailRelay
 from subclaw.core.secret import SealedSecret
 from subclaw.core.signature import Signature
+from subclaw.core.tenant_egress import EgressBook
 from subclaw.core.upstream import Upstream
-from subclaw.egress.gateway import EgressSettings, ForControl, serve_egress
+from subclaw.egress.gateway import EgressSettings, ForControl, ForMachines, serve_egress
 from subclaw.egress.keys import ensure_key, read_public_key
 from subclaw.egress.limits import Limits
 from subclaw.egress.seal import seal
@@ -43,8 +44,9 @@ async def running_gateway(
     ssl_context: ssl.SSLContext | None = None,
     relays: Sequence[MailRelay] = (),
     authorities: Path | None = None,
+    book: EgressBook | None = None,
 ) -> AsyncIterator[Path]:
-    """Serve the gateway in this loop; yields the path of its socket."""
+    """Serve the gateway in this loop; yields the path of its socket. With a book, it may be asked to call for tenants."""
     ensure_key(folder, os.getuid(), os.getgid())
     public_key = read_public_key(folder)
     sealed = [SealedSecret(name=name, sealed=seal(public_key, value, name)) for name, value in secrets.items()]
@@ -61,7 +63,10 @@ async def running_gateway(
         limits=limits or Limits(),
         relays=tuple(relays),
     )
-    settings = EgressSettings(key_folder=folder, control=control, ssl_context=ssl_context, authorities=authorities)
+    machines = _for_machines(folder, book) if book else None
+    settings = EgressSettings(
+        key_folder=folder, control=control, machines=machines, ssl_context=ssl_context, authorities=authorities
+    )
     async with asyncio.TaskGroup() as group:
         gateway = group.create_task(serve_egress(settings))
         try:
@@ -69,6 +74,10 @@ async def running_gateway(
             yield control.socket_path
         finally:
             gateway.cancel()
+
+
+def _for_machines(folder: Path, book: EgressBook) -> ForMachines:
+    return ForMachines(socket_path=folder / "machines.sock", socket_gid=os.getgid(), host_user=os.getuid(), book=book)
 
 
 async def talk(socket_path: Path, data: bytes) -> bytes:

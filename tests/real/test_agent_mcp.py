@@ -1,0 +1,176 @@
+"""MCP servers as tools: one from PyPI that nobody here wrote, one that dies, and one by HTTP through the gateway."""
+
+import asyncio
+import json
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import uvicorn
+from mcp.server import MCPServer
+from tests.real.tool_scene import ANNA, BEN, SECRET, ToolScene, package_of, policy_for, tool_scene
+
+from subclaw.core.errors import Invalid
+from subclaw.core.policy import Mode, Rule
+from subclaw.testing.egress import run as run_in_gateway_loop
+
+TIME = """
+[servers.time]
+command = ["mcp-server-time", "--local-timezone", "UTC"]
+tools = ["get_current_time", "convert_time"]
+bound = { timezone = "customer" }
+"""
+
+SERVER = '''
+import os, sys, json, time
+tools = [{"name": name, "description": "Do it.", "inputSchema": {"type": "object", "properties": {"text": {"type": "string"},
+    "account": {"type": "string"}}, "required": ["text", "account"]}} for name in ("echo", "die", "hang", "flood", "fail", "look")]
+for line in sys.stdin:
+    asked = json.loads(line)
+    if "id" not in asked:
+        continue
+    method = asked["method"]
+    if method == "initialize":
+        result = {"protocolVersion": asked["params"]["protocolVersion"], "capabilities": {"tools": {}},
+                  "serverInfo": {"name": "odd", "version": "1"}}
+    elif method == "tools/list":
+        result = {"tools": tools}
+    elif method == "tools/call":
+        name, given = asked["params"]["name"], asked["params"]["arguments"]
+        if name == "die":
+            os._exit(1)
+        if name == "hang":
+            time.sleep(100)
+        if name == "flood":
+            sys.stdout.write("x" * 50_000_000 + "\\n")
+        words = json.dumps(given) if name != "look" else json.dumps([sorted(os.environ), os.listdir("/run")])
+        result = {"content": [{"type": "text", "text": words}], "isError": name == "fail"}
+    else:
+        print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "error": {"code": -32601, "message": "no"}}), flush=True)
+        continue
+    print("noise that is no message", flush=True)
+    print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": result}), flush=True)
+'''
+
+
+def run(folder: Path, files: Mapping[str, str], scenario: Callable[[ToolScene], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(50), tool_scene(folder, files) as scene:
+            await scenario(scene)
+
+    run_in_gateway_loop(main)
+
+
+def odd(server: Path) -> dict[str, str]:
+    """Return a folder with the odd server."""
+    command = json.dumps([sys.executable, str(server)])
+    names = json.dumps(["echo", "die", "hang", "flood", "fail", "look"])
+    text = f'[servers.odd]\ncommand = {command}\ntools = {names}\nbound = {{ account = "ids.user" }}\ntimeout_s = 2\n'
+    return {"mcp.toml": text + 'environment = { MINE = "yes" }\n'}
+
+
+def test_a_server_from_pypi_works_and_what_is_bound_is_the_hosts(tmp_path: Path) -> None:
+    async def scenario(scene: ToolScene) -> None:
+        tools = {each.name: each for each in scene.toolbox.definitions()}
+        assert set(tools) == {"time_get_current_time", "time_convert_time"}
+        assert "timezone" not in tools["time_get_current_time"].parameters["properties"]
+        refused = await scene.call("time_get_current_time", timezone="Europe/Berlin")
+        assert refused.is_error
+        told = await scene.call("time_get_current_time")
+        assert "anna" in told.content  # the server's word that this is no time zone
+        arguments = {"source_timezone": "UTC", "time": "12:00", "target_timezone": "Asia/Kolkata"}
+        assert "17:30" in (await scene.call("time_convert_time", **arguments)).content
+
+    run(tmp_path, {"mcp.toml": TIME}, scenario)
+
+
+def test_a_server_that_misbehaves_is_reported_and_started_anew(tmp_path: Path) -> None:
+    server = Path("/var/tmp") / f"{tmp_path.name}-server.py"
+    server.write_text(SERVER)
+
+    async def scenario(scene: ToolScene) -> None:
+        told = json.loads((await scene.call("odd_echo", text="hello")).content)
+        assert told == {"text": "hello", "account": "u-anna"}
+        for name in ("odd_die", "odd_hang", "odd_flood"):
+            failed = await scene.call(name, text="x")
+            assert failed.is_error, name
+            assert "odd does not answer" in failed.content, (name, failed.content)
+            assert "hello" in (await scene.call("odd_echo", BEN, text="hello")).content, name
+        assert (await scene.call("odd_fail", text="x")).is_error
+        environment, run_folder = json.loads((await scene.call("odd_look", text="x")).content)
+        assert set(environment) - {"PWD", "OLDPWD", "SHLVL", "_", "LC_CTYPE"} == {"PATH", "LANG", "HOME", "MINE"}
+        assert run_folder == []
+
+    try:
+        run(tmp_path, odd(server), scenario)
+    finally:
+        server.unlink()
+
+
+def test_a_tool_that_the_server_has_not_is_said_at_the_plan(tmp_path: Path) -> None:
+    files = {"mcp.toml": TIME.replace('"convert_time"', '"set_time"')}
+
+    async def scenario(scene: ToolScene) -> None:
+        assert scene.toolbox.definitions() == ()
+        try:
+            await scene.agents.examine(package_of(files))
+        except Invalid as error:
+            assert "no tool 'set_time'" in error.public
+            assert "get_current_time" in error.public
+        else:
+            raise AssertionError("it was taken")
+
+    run(tmp_path, files, scenario)
+
+
+@asynccontextmanager
+async def served(server: MCPServer) -> AsyncIterator[int]:
+    """Serve an MCP server by HTTP on loopback."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        app = server.streamable_http_app(transport_security=None)
+        running = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on"))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(running.serve(sockets=[listener]))
+            try:
+                yield port
+            finally:
+                running.should_exit = True
+
+
+def test_a_server_by_http_is_asked_as_the_customer_through_the_gateway(tmp_path: Path) -> None:
+    server, seen = MCPServer("crm"), list[str]()
+
+    @server.tool()
+    def contact(name: str, account: str) -> str:
+        """Find a contact."""
+        seen.append(account)
+        return f"{name} of {account}"
+
+    async def scenario(scene: ToolScene) -> None:
+        async with served(server) as port:
+            files = {
+                "mcp.toml": f'[servers.crm]\nurl = "http://shop.test:{port}/mcp"\ntools = ["contact"]\n'
+                'headers = { Authorization = "Bearer {{secret:SHOP_KEY}}" }\nbound = { account = "ids.user" }\n'
+            }
+            rule = Rule(host="shop.test", ports=(port,), mode=Mode.INJECT, addresses=("127.0.0.1",))
+            from subclaw.business.mcp import CATALOGUE
+
+            for tenant_id in (ANNA, BEN, CATALOGUE):
+                policy = policy_for(tmp_path, port)
+                assert policy.rules == (rule,)
+                scene.book.put(tenant_id, policy)
+            definitions = await scene.agents.examine(package_of(files))
+            assert [each.name for each in definitions] == ["crm_contact"]
+            assert list(definitions[0].parameters["properties"]) == ["name"]
+            scene.toolbox = scene.toolbox.joined(await scene.agents.tools_of(package_of(files)))
+            assert (await scene.call("crm_contact", name="Cleo")).content == "Cleo of u-anna"
+            assert (await scene.call("crm_contact", BEN, name="Cleo")).content == "Cleo of u-ben"
+            assert seen == ["u-anna", "u-ben"]
+            scene.book.put(BEN, policy_for(tmp_path, 1))
+            assert (await scene.call("crm_contact", BEN, name="Cleo")).is_error
+            assert SECRET not in repr(seen)
+
+    run(tmp_path, {}, scenario)
