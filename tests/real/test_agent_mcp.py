@@ -2,19 +2,20 @@
 
 import asyncio
 import json
-import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import uvicorn
 from mcp.server import MCPServer
+from mcp.server.transport_security import TransportSecuritySettings
 from tests.real.tool_scene import ANNA, BEN, SECRET, ToolScene, package_of, policy_for, tool_scene
 
+from subclaw.business.mcp import CATALOGUE
 from subclaw.core.errors import Invalid
 from subclaw.core.policy import Mode, Rule
 from subclaw.testing.egress import run as run_in_gateway_loop
+from subclaw.testing.serving import serving
 
 TIME = """
 [servers.time]
@@ -23,7 +24,7 @@ tools = ["get_current_time", "convert_time"]
 bound = { timezone = "customer" }
 """
 
-SERVER = '''
+SERVER = """
 import os, sys, json, time
 tools = [{"name": name, "description": "Do it.", "inputSchema": {"type": "object", "properties": {"text": {"type": "string"},
     "account": {"type": "string"}}, "required": ["text", "account"]}} for name in ("echo", "die", "hang", "flood", "fail", "look")]
@@ -52,7 +53,7 @@ for line in sys.stdin:
         continue
     print("noise that is no message", flush=True)
     print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": result}), flush=True)
-'''
+"""
 
 
 def run(folder: Path, files: Mapping[str, str], scenario: Callable[[ToolScene], Awaitable[None]]) -> None:
@@ -128,16 +129,11 @@ def test_a_tool_that_the_server_has_not_is_said_at_the_plan(tmp_path: Path) -> N
 @asynccontextmanager
 async def served(server: MCPServer) -> AsyncIterator[int]:
     """Serve an MCP server by HTTP on loopback."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        app = server.streamable_http_app(transport_security=None)
-        running = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on"))
-        async with asyncio.TaskGroup() as group:
-            group.create_task(running.serve(sockets=[listener]))
-            try:
-                yield port
-            finally:
-                running.should_exit = True
+    app = server.streamable_http_app(
+        transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False)
+    )
+    async with app.router.lifespan_context(app), serving(app) as port:
+        yield port
 
 
 def test_a_server_by_http_is_asked_as_the_customer_through_the_gateway(tmp_path: Path) -> None:
@@ -156,8 +152,6 @@ def test_a_server_by_http_is_asked_as_the_customer_through_the_gateway(tmp_path:
                 'headers = { Authorization = "Bearer {{secret:SHOP_KEY}}" }\nbound = { account = "ids.user" }\n'
             }
             rule = Rule(host="shop.test", ports=(port,), mode=Mode.INJECT, addresses=("127.0.0.1",))
-            from subclaw.business.mcp import CATALOGUE
-
             for tenant_id in (ANNA, BEN, CATALOGUE):
                 policy = policy_for(tmp_path, port)
                 assert policy.rules == (rule,)

@@ -48,7 +48,7 @@ components:
 """
 OPENAPI = """
 [[api]]
-document = "shop.yaml"
+document = "openapi/shop.yaml"
 base_url = "http://shop.test:PORT/v1"
 operations = ["getOrder", "POST /refunds"]
 headers = { Authorization = "Bearer {{secret:SHOP_KEY}}" }
@@ -75,7 +75,7 @@ def fetch(url: str) -> str:
     """Fetch a page."""
     return http("GET", url).text
 '''
-FOLDER = {"shop.yaml": DOCUMENT, "openapi.toml": OPENAPI, "tools/orders.py": PYTHON}
+FOLDER = {"openapi/shop.yaml": DOCUMENT, "openapi.toml": OPENAPI, "tools/orders.py": PYTHON}
 
 
 def run(folder: Path, scenario: Callable[[ToolScene], Awaitable[None]], files: Mapping[str, str] = FOLDER) -> None:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from subclaw.business.enforcement import Audit, SessionOf
 from subclaw.business.outgoing import Requests
 from subclaw.business.tools import AgentTools
 from subclaw.core.business import AgentPackage, Compute, CustomerSession, digest_of
@@ -140,21 +141,29 @@ async def placeholders(tenant_id: TenantId) -> Mapping[str, str]:
 
 
 @asynccontextmanager
-async def tool_scene(folder: Path, files: Mapping[str, str], answer: Answer = answer_well) -> AsyncIterator[ToolScene]:
+async def tool_scene(
+    folder: Path,
+    files: Mapping[str, str],
+    *,
+    answer: Answer = answer_well,
+    session_of: SessionOf = session_of,
+    audit: Audit | None = None,
+) -> AsyncIterator[ToolScene]:
     """Make an agent of files, in which PORT is the service's, with everything around it that its tools need."""
-    book, audit = MemoryEgressBook(), MemoryAudit()
+    book, in_memory = MemoryEgressBook(), MemoryAudit()
     async with http_upstream(answer) as shop, running_gateway(folder, (), {}, book=book) as socket:
         for tenant_id in (ANNA, BEN):
             book.put(tenant_id, policy_for(folder, shop.port))
         async with gateway_client(socket) as gateway:
             agents = AgentTools(
-                requests=Requests(gateway, placeholders), session_of=session_of, audit=audit, clock=lambda: NOON
+                requests=Requests(gateway, placeholders),
+                session_of=session_of,
+                audit=audit or in_memory,
+                clock=lambda: NOON,
             )
             try:
                 package = package_of({path: text.replace("PORT", str(shop.port)) for path, text in files.items()})
                 toolbox = BuiltInToolbox([]).joined(await agents.tools_of(package))
-                yield ToolScene(agents=agents, toolbox=toolbox, shop=shop, book=book, audit=audit)
+                yield ToolScene(agents=agents, toolbox=toolbox, shop=shop, book=book, audit=in_memory)
             finally:
                 await agents.close()
-
-

@@ -1,7 +1,7 @@
 """OpenAPI documents (3.0 and 3.1) as tools: the operations that `openapi.toml` names, and no others.
 
     [[api]]
-    document = "shop.yaml"                 # in the folder
+    document = "openapi/shop.yaml"                 # in the folder
     base_url = "https://api.example.com"   # else the first of its servers
     operations = ["getOrder", "POST /refunds"]
     prefix = "shop_"

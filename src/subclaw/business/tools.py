@@ -58,6 +58,8 @@ class _Made:
     servers: McpServers
     tools: tuple[Tool, ...] = ()
     stale_at_s: float | None = None
+    behind: tuple[list[Tool], tuple[Tool, ...]] | None = None
+    """Its tools and others, and the same behind the policy."""
 
     async def close(self) -> None:
         await self.servers.close()
@@ -95,9 +97,11 @@ class AgentTools:
         They are for every customer: whose call it is, each call says. A part of the folder that cannot be used now is
         left out, and said in the log. Errors: `Invalid` for a folder whose policy cannot be read: then it has no tools.
         """
-        policy = read_tool_policy(package.files)
-        own = await self._own(package)
-        return self._enforced(policy, _with(own, more))
+        made = await self._own(package)
+        wanted = _with(made.tools, more)
+        if made.behind is None or made.behind[0] != wanted:  # once: what arguments are checked by is made with a tool
+            made.behind = wanted, self._enforced(read_tool_policy(package.files), wanted)
+        return made.behind[1]
 
     async def examine(self, package: AgentPackage) -> tuple[ToolDefinition, ...]:
         """Return what the tools of a folder are, for a plan. Its files are run, in their closed room.
@@ -120,7 +124,7 @@ class AgentTools:
             _, made = self._kept.popitem()
             await made.close()
 
-    async def _own(self, package: AgentPackage) -> tuple[Tool, ...]:
+    async def _own(self, package: AgentPackage) -> _Made:
         lock = self._making.setdefault(package.digest, asyncio.Lock())
         async with lock:
             made = self._kept.get(package.digest)
@@ -132,7 +136,7 @@ class AgentTools:
                 self._kept[package.digest] = made
             self._kept.move_to_end(package.digest)
         await self._forget_oldest()
-        return made.tools
+        return made
 
     async def _forget_oldest(self) -> None:
         if len(self._kept) > KEPT_LIMIT:
