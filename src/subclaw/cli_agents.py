@@ -125,3 +125,20 @@ def agents_sessions(
     from subclaw.commands.agents import list_agent_sessions
 
     run(list_agent_sessions(settings(), console, name, customer=customer, limit=limit, as_json=as_json))
+@agents.command("audit")
+def agents_audit(
+    name: Name,
+    customer: Annotated[str | None, typer.Option(help="Only this customer, by the owner's id.")] = None,
+    denied: Annotated[bool, typer.Option("--denied", help="Only what was denied or has to be approved.")] = False,
+    days: Annotated[int, typer.Option(min=1, max=30, help="How far back.")] = 30,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List what was decided on calls of an agent's tools, with reasons, the newest first."""
+    from subclaw.commands.tool_audit import list_tool_decisions
+
+    run(
+        list_tool_decisions(
+            settings(), console, name, customer=customer, only_denied=denied, days=days, limit=limit, as_json=as_json
+        )
+    )

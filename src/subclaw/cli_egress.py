@@ -137,14 +137,23 @@ def policy_log(
 
 @policy.command("dry-run")
 def policy_dry_run(
-    file: Annotated[Path, typer.Argument(help="A policy in TOML, as in [egress] of agent.toml.")],
+    file: Annotated[Path | None, typer.Argument(help="A policy in TOML, as in [egress] of agent.toml.")] = None,
     tenant: Tenant = None,
     days: Annotated[int, typer.Option(min=1, max=30, help="How far back.")] = 30,
     as_json: AsJson = False,
+    agent: Annotated[str | None, typer.Option(help="A business's agent: the policy is that of its tools.")] = None,
+    policy: Annotated[Path | None, typer.Option(help="With --agent: its policy.toml.")] = None,
 ) -> None:
-    """Say which requests a policy would have stopped, or let through, in place of that of agent.toml."""
+    """Say which requests, or with --agent which calls of its tools, a policy would have stopped or let through."""
     from subclaw.commands.dry_run import dry_run_file
+    from subclaw.commands.tool_audit import dry_run_tools
 
+    file = policy or file
+    if file is None:
+        raise typer.BadParameter("Say which policy's file it is.")
+    if agent is not None:
+        run(dry_run_tools(settings(), console, agent, file, days=days, as_json=as_json))
+        return
     run(dry_run_file(settings(), console, file, tenant=tenant, days=days, as_json=as_json))
 
 
