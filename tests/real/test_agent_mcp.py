@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
 from mcp.server import MCPServer
 from mcp.server.transport_security import TransportSecuritySettings
 from tests.real.tool_scene import ANNA, BEN, SECRET, ToolScene, package_of, policy_for, tool_scene
@@ -26,8 +27,10 @@ bound = { timezone = "customer" }
 
 SERVER = """
 import os, sys, json, time
-tools = [{"name": name, "description": "Do it.", "inputSchema": {"type": "object", "properties": {"text": {"type": "string"},
-    "account": {"type": "string"}}, "required": ["text", "account"]}} for name in ("echo", "die", "hang", "flood", "fail", "look")]
+schema = {"type": "object", "properties": {"text": {"type": "string"}, "account": {"type": "string"}},
+          "required": ["text", "account"]}
+names = ("echo", "die", "hang", "flood", "fail", "look")
+tools = [{"name": name, "description": "Do it.", "inputSchema": schema} for name in names]
 for line in sys.stdin:
     asked = json.loads(line)
     if "id" not in asked:
@@ -115,13 +118,8 @@ def test_a_tool_that_the_server_has_not_is_said_at_the_plan(tmp_path: Path) -> N
 
     async def scenario(scene: ToolScene) -> None:
         assert scene.toolbox.definitions() == ()
-        try:
+        with pytest.raises(Invalid, match=r"no tool 'set_time'.* It has: .*get_current_time"):
             await scene.agents.examine(package_of(files))
-        except Invalid as error:
-            assert "no tool 'set_time'" in error.public
-            assert "get_current_time" in error.public
-        else:
-            raise AssertionError("it was taken")
 
     run(tmp_path, files, scenario)
 

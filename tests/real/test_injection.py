@@ -1,7 +1,7 @@
 """Prompt injection: a model that obeys whatever a tool's result tells it, against what the agent's policy allows.
 
-Thirty results try to reach tools that are denied, other customers, what is bound, and the host. The turns, the sessions,
-the policy, the gateway and the service behind it are real; what counts is what arrives there.
+Thirty results try to reach tools that are denied, other customers, what is bound, and the host. The turns, sessions and
+policy, the gateway and the service behind it are real; what counts is what arrives there.
 """
 
 import asyncio
@@ -13,8 +13,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
-from tests.real.tool_scene import BINDINGS, PLACEHOLDER, SECRET, ToolScene, policy_for, tool_scene
 from tests.real.tool_scene import ANNA as ANNAS_BINDING
+from tests.real.tool_scene import BINDINGS, PLACEHOLDER, SECRET, ToolScene, policy_for, tool_scene
 
 from subclaw.business.package import read_package
 from subclaw.business.tools import sessions_in
@@ -52,7 +52,10 @@ paths:
         required: true
         content:
           application/json:
-            schema: {type: object, required: [amount, customer], properties: {amount: {type: number}, customer: {type: string}}}
+            schema:
+              type: object
+              required: [amount, customer]
+              properties: {amount: {type: number}, customer: {type: string}}
   /admin/customers:
     delete: {operationId: admin_delete_customers}
     get: {operationId: admin_list_customers}

@@ -1,17 +1,24 @@
 """The audit log of tools in a real PostgreSQL: limits that hold for whoever comes at once, and what is kept."""
 
 import asyncio
+import io
+import json
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from rich.console import Console
 
 from subclaw.business.enforcement import enforced
 from subclaw.business.package import read_package
 from subclaw.business.policy import read_tool_policy
 from subclaw.business.tools import sessions_in
+from subclaw.commands.tool_audit import dry_run_tools, list_tool_decisions
+from subclaw.config import load_settings
 from subclaw.core.business import CustomerSession
 from subclaw.core.errors import Denied, SubclawError
 from subclaw.core.tool import Caller
@@ -201,6 +208,39 @@ def test_old_decisions_are_forgotten_and_later_ones_by_nobody(address: DatabaseA
             app.execute("SELECT set_config('subclaw.tenant', %s, false)", [str(scene.anna.tenant_id)])
             for attempt in ("DELETE FROM tool_decision", "UPDATE tool_decision SET effect = 'deny'"):
                 with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                    app.execute(attempt)  # type: ignore[call-overload]
+                    app.execute(attempt)
+
+    run(address, scenario)
+
+
+def test_the_operator_sees_decisions_and_what_another_policy_would_have_changed(
+    address: DatabaseAddress, tmp_path: Path
+) -> None:
+    settings = replace(load_settings({"DATABASE_URL": address.url}), home=tmp_path / "home")
+    file = tmp_path / "policy.toml"
+    file.write_text('[tools.refund]\nrequire = ["amount <= 10"]\n[tools.free]\neffect = "deny"\n')
+
+    async def scenario(scene: Scene) -> None:
+        scene.now = datetime.now(UTC)
+        kept = POLICY + "\n[audit]\narguments = true\n"
+        assert await scene.call("refund", scene.anna, kept, amount=20)
+        assert await scene.call("refund", scene.anna, kept, amount=5)
+        assert not await scene.call("refund", scene.anna, kept, amount=-1)
+        assert await scene.call("free", scene.ben)
+        output = io.StringIO()
+        console = Console(file=output, width=200)
+        await list_tool_decisions(
+            settings, console, "support", customer="anna", only_denied=True, days=1, limit=10, as_json=True
+        )
+        (row,) = json.loads(output.getvalue())
+        assert (row["tool"], row["effect"], row["reason"]) == ("refund", "deny", "it is required that amount > 0")
+        output.truncate(output.seek(0))
+        await dry_run_tools(settings, console, "support", file, days=1, as_json=True)
+        changes = {(row["tool"], row["was"], row["would be"]): row["count"] for row in json.loads(output.getvalue())}
+        assert changes == {
+            ("refund", "allow", "deny"): 1,
+            ("free", "allow", "deny"): 1,
+            ("refund", "deny", "allow"): 1,
+        }
 
     run(address, scenario)

@@ -15,9 +15,9 @@ from typing import Any
 from subclaw.business.enforcement import Audit, SessionOf
 from subclaw.business.outgoing import Requests
 from subclaw.business.tools import AgentTools
+from subclaw.core.agent import AgentSettings
 from subclaw.core.business import AgentPackage, Compute, CustomerSession, digest_of
 from subclaw.core.errors import Denied
-from subclaw.core.agent import AgentSettings
 from subclaw.core.policy import Mode, Rule, Scope
 from subclaw.core.secret import Binding, BoundSecret, label
 from subclaw.core.tenant import TenantId

@@ -52,7 +52,7 @@ def decided(call: Asked, used: Mapping[int, int] | None = None) -> Decision:
     return decide(policy, call, usage)
 
 
-REFUND = {"amount": 20, "customer_id": "anna"}
+REFUND: dict[str, Any] = {"amount": 20, "customer_id": "anna"}
 
 
 def test_what_no_rule_is_about_goes_by_the_default() -> None:

@@ -134,7 +134,7 @@ def _document(files: Mapping[str, bytes], path: str) -> Mapping[str, Any]:
     if len(content) > DOCUMENT_LIMIT_BYTES:
         raise Invalid(f"{path} has {len(content):,} bytes; at most {DOCUMENT_LIMIT_BYTES:,} are read")
     try:
-        document = json.loads(content) if path.endswith(".json") else _yaml(content)
+        document = json.loads(content) if path.endswith(".json") else yaml.load(content, _Plain)
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise Invalid(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from None
     if not isinstance(document, dict) or not str(document.get("openapi", "")).startswith(("3.0", "3.1")):
@@ -142,21 +142,17 @@ def _document(files: Mapping[str, bytes], path: str) -> Mapping[str, Any]:
     return document
 
 
-def _yaml(content: bytes) -> Any:
-    """Read YAML. Errors: `yaml.YAMLError`, for aliases too, by which a small file becomes a huge one."""
-    if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(content, _Plain)):
-        raise yaml.YAMLError("aliases are not taken")
-    return yaml.load(content, _Plain)
-
-
 class _Plain(yaml.CSafeLoader):
-    """Reads YAML as JSON has it, without dates."""
+    """Reads YAML as OpenAPI has it (1.2): without dates, and `no` is a word."""
 
 
 _Plain.yaml_implicit_resolvers = {
-    letter: [pair for pair in pairs if pair[0] != "tag:yaml.org,2002:timestamp"]
+    letter: [pair for pair in pairs if pair[0] not in ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:bool")]
     for letter, pairs in yaml.CSafeLoader.yaml_implicit_resolvers.items()
 }
+_Plain.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile("(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 
 
 def _server(document: Mapping[str, Any]) -> str:

@@ -4,8 +4,9 @@ References are put in place of themselves, so that nothing has to be resolved la
 be tried on what a model writes, and one that runs away stops the worker; who the tool belongs to checks them anyway.
 """
 
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -16,6 +17,8 @@ from subclaw.core.tool_schema import require_depth
 
 DEPTH_LIMIT = 24
 SIZE_LIMIT_BYTES = 64_000
+PARTS_LIMIT = 5_000
+"""Most schemas within one: references to what has references grow without end."""
 DESCRIPTION_LIMIT_CHARACTERS = 1_000
 
 _LEFT_OUT = frozenset(
@@ -53,10 +56,16 @@ def _step(found: Any, step: str, where: str) -> Any:
     raise Invalid(f"the reference {where[:200]!r} leads nowhere")
 
 
-def inlined(document: Mapping[str, Any], schema: Any, seen: tuple[str, ...] = (), depth: int = 0) -> Any:
+def inlined(document: Mapping[str, Any], schema: Any) -> Any:
     """Return a schema of draft 2020-12 or of OpenAPI 3.0 with all references in place. Errors: `Invalid`."""
+    return _inlined(document, schema, (), 0, itertools.count(1))
+
+
+def _inlined(document: Mapping[str, Any], schema: Any, seen: tuple[str, ...], depth: int, parts: Iterator[int]) -> Any:
     if depth > DEPTH_LIMIT:
         raise Invalid("a schema is nested too deeply")
+    if next(parts) > PARTS_LIMIT:
+        raise Invalid(f"a schema has more than {PARTS_LIMIT:,} parts, once its references are in place")
     schema, seen = resolve(document, schema, seen)
     if isinstance(schema, bool):
         return schema
@@ -64,7 +73,7 @@ def inlined(document: Mapping[str, Any], schema: Any, seen: tuple[str, ...] = ()
         raise Invalid("a schema is not an object")
 
     def inner(part: Any) -> Any:
-        return inlined(document, part, seen, depth + 1)
+        return _inlined(document, part, seen, depth + 1, parts)
 
     found: dict[str, Any] = {}
     for key, value in schema.items():

@@ -46,7 +46,7 @@ async def running_gateway(
     authorities: Path | None = None,
     book: EgressBook | None = None,
 ) -> AsyncIterator[Path]:
-    """Serve the gateway in this loop; yields the path of its socket. With a book, it may be asked to call for tenants."""
+    """Serve the gateway in this loop; yields the path of its socket. With a book, it calls for tenants."""
     ensure_key(folder, os.getuid(), os.getgid())
     public_key = read_public_key(folder)
     sealed = [SealedSecret(name=name, sealed=seal(public_key, value, name)) for name, value in secrets.items()]
