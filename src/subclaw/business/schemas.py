@@ -23,7 +23,7 @@ DESCRIPTION_LIMIT_CHARACTERS = 1_000
 
 _LEFT_OUT = frozenset(
     {
-        *("pattern", "patternProperties", "$schema", "$id", "$anchor", "$comment", "$defs", "definitions"),
+        *("pattern", "patternProperties", "definitions"),
         *("title", "example", "examples", "discriminator", "xml", "externalDocs", "deprecated", "nullable"),
     }
 )
@@ -77,7 +77,7 @@ def _inlined(document: Mapping[str, Any], schema: Any, seen: tuple[str, ...], de
 
     found: dict[str, Any] = {}
     for key, value in schema.items():
-        if key in _LEFT_OUT or key.startswith("x-"):
+        if key in _LEFT_OUT or key.startswith(("x-", "$")):
             continue
         if key == "properties" and isinstance(value, Mapping):
             found[key] = {name: inner(part) for name, part in value.items()}
