@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 from subclaw.agent_file import read_agent
 from subclaw.api.completions import serve_completions
 from subclaw.app.addresses import database_address, public_url, site_address
+from subclaw.app.agent_tools import agent_tools
 from subclaw.app.business import customer_tailor
 from subclaw.app.channels import outside
 from subclaw.app.intake import make_intake
 from subclaw.app.tools import built_in_toolbox
+from subclaw.business.tools import keep_pruned
 from subclaw.channels.listening import keep_listening
 from subclaw.channels.registry import READ_IN_PLACE, count_segments, goes_out, limit_characters, open_channels
 from subclaw.config import Settings
@@ -40,6 +42,7 @@ from subclaw.store.domains import StoreDomains
 from subclaw.store.secrets import placeholders
 from subclaw.store.sites import StoreSites
 from subclaw.store.tenant_settings import model_name
+from subclaw.store.tool_audit import prune_tool_decisions
 from subclaw.tools.harness import Reloaded
 from subclaw.tools.machine import SHELL_EXEC
 from subclaw.turns.accounts import AccountLinks
@@ -138,12 +141,22 @@ async def run_worker(settings: Settings, port: int) -> None:
             clock=utc_now,
             approve_commands=needs_approval(agent.approve, SHELL_EXEC),
         )
+        tools = await stack.enter_async_context(
+            agent_tools(
+                database=database,
+                gateway=gateway,
+                placeholders=placeholders_of,
+                hidden=[home.path],
+                clock=utc_now,
+            )
+        )
         customers = customer_tailor(
             database=database,
             machines=machines,
             placeholders=placeholders_of,
             model_of=models.model_of,
             clock=utc_now,
+            tools_of=tools.tools_of,
         )
         typist = Typist(channels)
         turns = Turns(
@@ -177,6 +190,7 @@ async def run_worker(settings: Settings, port: int) -> None:
             group.create_task(serve_completions(home.completions_socket, completions))
             group.create_task(keep_lapsing(database))
             group.create_task(keep_clearing(database, machines))
+            group.create_task(keep_pruned(functools.partial(prune_tool_decisions, database)))
 
 
 def utc_now() -> datetime:
