@@ -223,7 +223,7 @@ def test_calls_run_at_once_and_bound_values_are_the_hosts() -> None:
         status = json.loads(await shop.call("order_status", bound, order_id="A-1", customer="ben"))
         assert status == {"order": "A-1", "customer": "anna", "shop": 3}
         assert await shop.call("quote", items=[{"sku": "abc", "count": 2}]) == "6 EUR"
-        texts = [f"text {number}" for number in range(50)]
+        texts = [f"text {number}" for number in range(600)]
         assert await asyncio.gather(*(shop.call("slow_echo", text=text) for text in texts)) == texts
 
     run(scenario)

@@ -20,7 +20,7 @@ from typing import Any
 import subclaw
 from subclaw.business.confined import closed_environment, confined
 from subclaw.business.lines import wrong
-from subclaw.core.errors import Exhausted, Invalid, SubclawError, Unavailable
+from subclaw.core.errors import Invalid, SubclawError, Unavailable
 from subclaw.core.tool import Caller
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ LINE_LIMIT_BYTES = 8_000_000
 """Longest line that is read: whatever is in it is escaped as JSON, which may make six bytes of one."""
 MEMORY_LIMIT_BYTES = 1_000_000_000
 CALLS_LIMIT = 256
-"""Most calls of one agent's tools that are under way."""
+"""Most calls of one agent's tools that are under way; others wait, and their time begins when they are made."""
 SOURCE = Path(subclaw.__file__).resolve().parents[1]
 """Where the process finds this package."""
 
@@ -94,6 +94,7 @@ class ToolProcess:
         self._memory_bytes = memory_bytes
         self._numbers = itertools.count(1)
         self._starting = asyncio.Lock()
+        self._room = asyncio.Semaphore(CALLS_LIMIT)
         self._running: _Running | None = None
         self._old: set[_Running] = set()
 
@@ -103,9 +104,17 @@ class ToolProcess:
 
     async def call(self, caller: Caller, tool: ToldTool, arguments: Mapping[str, Any], bound: Mapping[str, Any]) -> str:
         """Call a tool; `bound` are values of its bound parameters. Errors: `SubclawError`, in words for the model."""
-        running = await self._ready()
-        if len(running.waiting) >= CALLS_LIMIT:
-            raise Exhausted("Too many calls of this agent's tools are under way. Try again in a moment.")
+        async with self._room:
+            return await self._call(await self._ready(), caller, tool, arguments, bound)
+
+    async def _call(
+        self,
+        running: _Running,
+        caller: Caller,
+        tool: ToldTool,
+        arguments: Mapping[str, Any],
+        bound: Mapping[str, Any],
+    ) -> str:
         number = next(self._numbers)
         answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         running.waiting[number] = caller, answer
