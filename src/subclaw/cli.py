@@ -15,6 +15,7 @@ from subclaw.cli_domains import domains
 from subclaw.cli_egress import policy, secrets
 from subclaw.cli_house import house
 from subclaw.cli_invites import invites
+from subclaw.cli_keys import keys
 from subclaw.cli_oauth import oauth
 from subclaw.cli_run import AsJson, console, run, settings
 from subclaw.cli_schedules import schedules
@@ -49,6 +50,7 @@ cli.add_typer(secrets, name="secrets")
 cli.add_typer(oauth, name="oauth")
 cli.add_typer(domains, name="domains")
 cli.add_typer(invites, name="invites")
+cli.add_typer(keys, name="keys")
 cli.add_typer(schedules, name="schedules")
 cli.add_typer(sites, name="sites")
 

@@ -113,6 +113,11 @@ class Home:
         return self.path / "console" / "key.sha256"
 
     @property
+    def api_keys(self) -> Path:
+        """What the HTTP API signs with, for the control plane alone."""
+        return self.path / "api"
+
+    @property
     def logs(self) -> Path:
         """One bounded log a process."""
         return self.path / "log"
@@ -203,6 +208,7 @@ def prepare_home(home: Home) -> None:
         (home.sites, CONTROL_USER, CADDY_USER, 0o2750),
         (home.web_socket.parent, CONTROL_USER, CADDY_USER, 0o2750),
         (home.console_key.parent, "root", CONTROL_USER, 0o2750),
+        (home.api_keys, CONTROL_USER, CONTROL_USER, 0o700),
     )
     try:
         _take(home)

@@ -39,6 +39,8 @@ REPLIED = ModelReplied(
 OF_WORKERS = (
     "admit",
     "allow_certificate",
+    "api_key_verifier",
+    "begin_api_call",
     "charge_segments",
     "choose_name",
     "claim",
@@ -49,10 +51,14 @@ OF_WORKERS = (
     "claim_turn_machines",
     "claim_unknown",
     "claim_untold",
+    "claim_webhooks",
     "completions_of_turn",
     "domain_is_held",
     "count_agent_calls",
+    "end_api_call",
+    "erase_customer",
     "expired_approvals",
+    "export_customer",
     "file_piece",
     "fire_claimed",
     "follow_short_link",
@@ -67,11 +73,13 @@ OF_WORKERS = (
     "note_moved",
     "open_file",
     "purge_schedules",
+    "queue_webhooks",
     "reap",
     "reap_outbox",
     "reserve",
     "reserve_completion",
     "settle_completion",
+    "settle_webhook",
     "strangers_lately",
     "tell_claimed",
     "tenant_of_domain",
@@ -80,6 +88,7 @@ OF_WORKERS = (
     "touch_site",
     "turn_away_person",
     "unmoved_names",
+    "use_api_key",
 )
 """Functions that look across tenants and return no words, but names of sites, and what an unguessable id is for."""
 
@@ -97,6 +106,7 @@ OF_TRIGGERS = (
     "leave_account",
     "next_site_generation",
     "note_warning",
+    "note_webhook",
     "return_segments",
     "revoke_grant",
 )

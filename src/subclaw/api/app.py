@@ -1,6 +1,6 @@
 """The web application: routers put together, health, and our errors as HTTP's."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
@@ -12,9 +12,16 @@ from subclaw.statuses import status_of
 RETRY_AFTER_S = 5
 
 
-def make_app(routers: Sequence[APIRouter], *, check: Callable[[], Awaitable[object]]) -> FastAPI:
-    """Return the application. `check` raises `Unavailable` if the control plane cannot do its work."""
+def make_app(
+    routers: Sequence[APIRouter], *, check: Callable[[], Awaitable[object]], below: Mapping[str, FastAPI] | None = None
+) -> FastAPI:
+    """Return the application. `check` raises `Unavailable` if the control plane cannot do its work.
+
+    Applications `below` a path answer all that is there.
+    """
     app = FastAPI(title="subclaw", docs_url=None, redoc_url=None, openapi_url=None)
+    for path, application in (below or {}).items():
+        app.mount(path, application)
     for router in routers:
         app.include_router(router)
 

@@ -11,7 +11,11 @@ from fastapi import APIRouter, FastAPI
 
 from subclaw.agent_file import read_agent
 from subclaw.api.app import make_app
+from subclaw.api.v1.app import PATH as API_PATH
+from subclaw.api.v1.app import make_api
+from subclaw.api.widget import widget_router
 from subclaw.app.addresses import database_address, inner_address, public_url, site_address
+from subclaw.app.api import api_inside
 from subclaw.app.channels import outside
 from subclaw.app.intake import make_intake
 from subclaw.channels.examination import examine_channels
@@ -49,7 +53,7 @@ from subclaw.visitors.router import visitors_routers
 from subclaw.visitors.views import ViewCounter, views_router
 from subclaw.visitors.visitor import TenantAt, Visiting
 
-CONSOLE_POOL_SIZE = 2
+OPERATOR_POOL_SIZE = 4
 EXAMINATION_LIMIT_S = 8.0
 """A page waits for no provider longer than that."""
 TITLE = "subclaw"
@@ -61,7 +65,7 @@ async def run_web(settings: Settings, port: int) -> None:
     async with (
         open_database(address, Role.APP) as database,
         open_database(address, Role.APP, flushes=False) as doors,
-        open_database(address, Role.OPERATOR, size=CONSOLE_POOL_SIZE) as operator,
+        open_database(address, Role.OPERATOR, size=OPERATOR_POOL_SIZE) as operator,
         HostClient(home.host_socket) as machines,
         gateway_client(home.egress_socket) as gateway,
     ):
@@ -94,7 +98,9 @@ async def run_web(settings: Settings, port: int) -> None:
         tenant_at, views = _tenant_at(settings, port, database), ViewCounter(database)
         routers += _visitors(settings, port, database, tenant_at)
         routers.append(views_router(views, tenant_at))
-        app = make_app(routers, check=functools.partial(database.rows, "SELECT 1"))
+        routers.append(widget_router())
+        api = make_api(api_inside(settings, port, agent, database, operator, feed, machines))
+        app = make_app(routers, check=functools.partial(database.rows, "SELECT 1"), below={API_PATH: api})
         server = _Server(app, on_shutdown=feed.end)
         async with asyncio.TaskGroup() as group:
             listening = group.create_task(feed.run())

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from subclaw.agent_file import read_agent
 from subclaw.api.completions import serve_completions
+from subclaw.api.webhooks import deliver_webhooks
 from subclaw.app.addresses import database_address, public_url, site_address
 from subclaw.app.agent_tools import agent_tools
 from subclaw.app.business import customer_tailor
@@ -191,6 +192,7 @@ async def run_worker(settings: Settings, port: int) -> None:
             group.create_task(keep_lapsing(database))
             group.create_task(keep_clearing(database, machines))
             group.create_task(keep_pruned(functools.partial(prune_tool_decisions, database)))
+            group.create_task(deliver_webhooks(database, address, gateway))
 
 
 def utc_now() -> datetime:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from subclaw.channels.api.kind import API
 from subclaw.channels.discord.kind import DISCORD
 from subclaw.channels.email.kind import EMAIL
 from subclaw.channels.imessage.kind import IMESSAGE
@@ -15,7 +16,7 @@ from subclaw.channels.web.kind import WEB
 from subclaw.channels.whatsapp.kind import WHATSAPP
 from subclaw.core.channel import Channel, ChargedBySegments
 
-KINDS: tuple[ChannelKind, ...] = (WEB, SMS, TELEGRAM, WHATSAPP, IMESSAGE, SLACK, DISCORD, MATRIX, EMAIL)
+KINDS: tuple[ChannelKind, ...] = (WEB, API, SMS, TELEGRAM, WHATSAPP, IMESSAGE, SLACK, DISCORD, MATRIX, EMAIL)
 
 VARIABLES = tuple(variable for kind in KINDS for variable in kind.variables)
 """Environment variables in the clear."""

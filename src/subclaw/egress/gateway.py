@@ -17,6 +17,7 @@ from subclaw.core.upstream import Upstream
 from subclaw.egress.control.door import ControlDoor, open_control_door
 from subclaw.egress.control.mail import Post
 from subclaw.egress.control.tenant_calls import TenantCalls
+from subclaw.egress.control.webhook import Webhooks
 from subclaw.egress.http.wire import Wire
 from subclaw.egress.keys import read_private_key
 from subclaw.egress.limits import MACHINE_LIMITS, Limits
@@ -37,7 +38,8 @@ class ForControl:
     """How the control plane is served.
 
     The socket can be used by its owner, who runs the gateway, and by the group `socket_gid`. `signatures` are
-    those that can be checked, by the name of the scheme; by `relays` mail is sent.
+    those that can be checked, by the name of the scheme; by `relays` mail is sent. `webhook_addresses` says where some
+    hosts are to which webhooks go, whatever their names say.
     """
 
     socket_path: Path
@@ -46,6 +48,7 @@ class ForControl:
     load_secrets: LoadSecrets
     signatures: Mapping[str, Signature] = field(default_factory=dict)
     relays: tuple[MailRelay, ...] = ()
+    webhook_addresses: Mapping[str, Sequence[str]] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
 
 
@@ -105,7 +108,7 @@ async def _serve(settings: EgressSettings, outside: Outside) -> None:
     accounts = _accounts(settings, outside)
     machines = _machines(settings.machines, settings.key_folder, outside, accounts) if settings.machines else None
     calls = TenantCalls(machines) if machines else None
-    door = _control_door(settings, settings.control, outside.tls, accounts, calls) if settings.control else None
+    door = _control_door(settings, settings.control, outside, accounts, calls) if settings.control else None
     room_for_connections(max(each.limits.connections for each in (settings.control, settings.machines) if each))
     try:
         async with asyncio.TaskGroup() as group:
@@ -148,14 +151,22 @@ def _trusting(settings: EgressSettings, protocols: Sequence[str] = ("http/1.1",)
 def _control_door(
     settings: EgressSettings,
     control: ForControl,
-    tls: ssl.SSLContext,
+    outside: Outside,
     accounts: Accounts | None,
     calls: TenantCalls | None,
 ) -> ControlDoor:
     vault = Vault(settings.key_folder, control.load_secrets)
     relays = {relay.name: relay for relay in control.relays}
     post = Post(relays=relays, make_tls=lambda: _trusting(settings, protocols=()))
-    return open_control_door(control.upstreams, vault, control.signatures, control.limits, tls, accounts, post, calls)
+    webhooks = Webhooks(
+        key=read_private_key(settings.key_folder),
+        outside=outside,
+        limits=control.limits,
+        addresses=control.webhook_addresses,
+    )
+    return open_control_door(
+        control.upstreams, vault, control.signatures, control.limits, outside.tls, accounts, post, calls, webhooks
+    )
 
 
 async def _serve_control(settings: ForControl, door: ControlDoor, group: asyncio.TaskGroup) -> None:

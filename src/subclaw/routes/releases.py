@@ -85,6 +85,10 @@ class Releases:
         current = self._folder / str(int(tenant_id)) / _CURRENT
         return current if await asyncio.to_thread(current.is_symlink) else None
 
+    async def erase(self, tenant_id: TenantId) -> int:
+        """Erase all that a tenant has published; return how many files there were. Errors: `Unavailable`."""
+        return await asyncio.to_thread(self._erase_all, tenant_id)
+
     def _begin(self) -> Incoming:
         try:
             for folder, mode in ((self._folder, 0o755), (self._folder / _INCOMING, 0o700)):
@@ -141,6 +145,16 @@ class Releases:
             with contextlib.suppress(FileNotFoundError):
                 if time.time() - folder.stat().st_mtime > _ABANDONED_AFTER_S:
                     shutil.rmtree(folder, ignore_errors=True)
+
+    def _erase_all(self, tenant_id: TenantId) -> int:
+        folder = self._folder / str(tenant_id)
+        try:
+            count = sum(path.is_file() and not path.is_symlink() for path in folder.rglob("*"))
+            if folder.is_dir():
+                self._erase(folder)
+        except OSError as error:
+            raise Unavailable("What was published cannot be erased now.", internal=type(error).__name__) from error
+        return count
 
     def _erase(self, folder: Path) -> None:
         """Erase a folder, out of sight first, so that nobody meets a half of it."""

@@ -31,7 +31,7 @@ class StoreFeed:
         self._address = address
         self._followers: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._put_off: dict[str, asyncio.TimerHandle] = {}
-        self._ended = False
+        self.ended = False
         self.listening = asyncio.Event()
 
     async def run(self) -> None:
@@ -64,15 +64,15 @@ class StoreFeed:
 
     def end(self) -> None:
         """End what all followers follow, with `Unavailable`: they come again, to us or to another process."""
-        self._ended = True
+        self.ended = True
         for follower in [event for events in self._followers.values() for event in events]:
             follower.set()
 
     async def follow(self, address: Address, after: int) -> AsyncGenerator[FeedItem, None]:
         """See `core.feed.ChatFeed.follow`."""
         typing: bool | None = None
-        with self._follower(address) as news:
-            while not self._ended:
+        with self.news(address) as news:
+            while not self.ended:
                 news.clear()
                 turn_open, items = await self._read(address, after)
                 for item in items:
@@ -93,7 +93,8 @@ class StoreFeed:
         return (rows[0][0], rows[0][1]) if rows else (False, [])
 
     @contextmanager
-    def _follower(self, address: Address) -> Iterator[asyncio.Event]:
+    def news(self, address: Address) -> Iterator[asyncio.Event]:
+        """Give an event that is set when there is something new at an address, or the feed has `ended`."""
         key, news = f"{address.channel} {address.address}", asyncio.Event()
         self._followers[key].add(news)
         try:

@@ -22,6 +22,7 @@ class Topic(StrEnum):
     SCHEDULE = "subclaw_schedule"
     EGRESS = "subclaw_egress"
     ONBOARDING = "subclaw_onboarding"
+    WEBHOOK = "subclaw_webhook"
 
 
 async def listen(connection: Connection, *topics: Topic) -> None:

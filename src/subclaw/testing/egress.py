@@ -45,6 +45,7 @@ async def running_gateway(
     relays: Sequence[MailRelay] = (),
     authorities: Path | None = None,
     book: EgressBook | None = None,
+    webhook_addresses: Mapping[str, Sequence[str]] | None = None,
 ) -> AsyncIterator[Path]:
     """Serve the gateway in this loop; yields the path of its socket. With a book, it calls for tenants."""
     ensure_key(folder, os.getuid(), os.getgid())
@@ -62,6 +63,7 @@ async def running_gateway(
         signatures=signatures or {},
         limits=limits or Limits(),
         relays=tuple(relays),
+        webhook_addresses=webhook_addresses or {},
     )
     machines = _for_machines(folder, book) if book else None
     settings = EgressSettings(

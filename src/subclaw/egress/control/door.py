@@ -21,6 +21,8 @@ from subclaw.egress.control.tenant_path import PREFIX as TENANT_PREFIX
 from subclaw.egress.control.upstream_calls import decide
 from subclaw.egress.control.verify import answer_verify, answer_webhook_secret
 from subclaw.egress.control.verify_path import PREFIX, WEBHOOK_SECRET_PREFIX
+from subclaw.egress.control.webhook import Webhooks, answer_webhook
+from subclaw.egress.control.webhook_path import PATH as WEBHOOK_PATH
 from subclaw.egress.http.dial import dial
 from subclaw.egress.http.door import Door
 from subclaw.egress.http.exchange import Call, Record, forward
@@ -55,6 +57,7 @@ class ControlDoor:
     accounts: Accounts | None = None
     post: Post = field(default_factory=Post)
     tenant_calls: TenantCalls | None = None
+    webhooks: Webhooks | None = None
     open: set[Stream] = field(default_factory=set)
 
     async def serve(self, stream: Stream) -> None:
@@ -93,6 +96,9 @@ class ControlDoor:
         if target.startswith(TENANT_PREFIX) and self.tenant_calls is not None:
             record.host = "-tenant"
             return await self.tenant_calls.answer(door, request, record)
+        if target == WEBHOOK_PATH and self.webhooks is not None:
+            record.host, record.status = "-webhook", 200
+            return await answer_webhook(door, request, self.webhooks)
         decision = decide(self.upstreams, request.method.decode(), target)
         if isinstance(decision, Refused):
             raise Refusal(403, decision.reason, unsent=True)
@@ -134,6 +140,7 @@ def open_control_door(
     accounts: Accounts | None = None,
     post: Post | None = None,
     tenant_calls: TenantCalls | None = None,
+    webhooks: Webhooks | None = None,
 ) -> ControlDoor:
     """Check the upstreams and make what serves them. Errors: `Invalid`."""
     named = {upstream.name: upstream for upstream in upstreams}
@@ -149,6 +156,7 @@ def open_control_door(
         accounts=accounts,
         post=post or Post(),
         tenant_calls=tenant_calls,
+        webhooks=webhooks,
     )
 
 

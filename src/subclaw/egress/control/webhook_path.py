@@ -1,0 +1,3 @@
+"""Where the gateway sends webhooks; for both ends of the socket."""
+
+PATH = "/-/webhook"

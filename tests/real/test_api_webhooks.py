@@ -1,0 +1,4 @@
+"""Webhooks that go out: through a real gateway, signed so that Standard Webhooks' own library believes them."""
+
+
+
