@@ -125,6 +125,8 @@ def agents_sessions(
     from subclaw.commands.agents import list_agent_sessions
 
     run(list_agent_sessions(settings(), console, name, customer=customer, limit=limit, as_json=as_json))
+
+
 @agents.command("audit")
 def agents_audit(
     name: Name,

@@ -35,7 +35,7 @@ from subclaw.turns.run import Turns
 from subclaw.turns.worker import work
 
 DEADLINE_S = 60.0
-GATEWAY_KEY = PrivateKey.generate()
+SEAL_TO = bytes(PrivateKey.generate().public_key)
 
 
 @dataclass(kw_only=True)
@@ -112,7 +112,12 @@ def play(
 
 @asynccontextmanager
 async def scene(
-    address: DatabaseAddress, model: ScriptedModel, *, approve: Sequence[str] = (), streams_limit: int = 100
+    address: DatabaseAddress,
+    model: ScriptedModel,
+    *,
+    approve: Sequence[str] = (),
+    streams_limit: int = 100,
+    seal_to: bytes = SEAL_TO,
 ) -> AsyncIterator[Scene]:
     """Serve the API, with a worker, until the block ends."""
     _apply_agents(address)
@@ -137,7 +142,7 @@ async def scene(
             operator=operator,
             feed=feed,
             intake=StoreIntake(database, sends=goes_out, public_url="http://localhost"),
-            seal_to=bytes(GATEWAY_KEY.public_key),
+            seal_to=seal_to,
             receipts=SigningKey.generate(),
             destroy_machine=destroy,
             remove_files=no_files,

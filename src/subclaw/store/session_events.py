@@ -75,15 +75,10 @@ async def follow_session(
     raise Unavailable("The API is restarting.")
 
 
-async def place_of_message(database: Database, session_id: str, provider_id: str) -> int:
-    """Return after which `seq` a message is, or will be. Errors: `Unavailable`."""
+async def place_of_message(database: Database, session_id: str, provider_id: str) -> int | None:
+    """Return after which `seq` a message is, or will be; None if it was not taken. Errors: `Unavailable`."""
     ((place,),) = await database.rows("SELECT place_of_message(%s, %s)", session_id, provider_id)
-    return int(place or 0)
-
-
-async def has_message(database: Database, session_id: str, provider_id: str) -> bool:
-    """Say whether a message was taken; one that was too much was not. Errors: `Unavailable`."""
-    return bool((await database.rows("SELECT has_message(%s, %s)", session_id, provider_id))[0][0])
+    return None if place is None else int(place)
 
 
 async def session_usage(database: Database, session_id: str, *, after: int, until: int) -> Tokens:

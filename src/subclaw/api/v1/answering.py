@@ -12,7 +12,7 @@ from subclaw.api.v1.shown import message_name
 from subclaw.api.v1.streams import a_place, with_pings
 from subclaw.core.business import CustomerSession
 from subclaw.core.errors import Unavailable
-from subclaw.store.session_events import Tokens, Working, follow_session, place_of_message, session_usage
+from subclaw.store.session_events import Tokens, Working, follow_session, session_usage
 
 ANSWER_LIMIT_S = 600.0
 
@@ -37,8 +37,7 @@ async def answers(app: Starlette, session: CustomerSession, text: str, own_id: s
     inside: Inside = app.state.inside
     name = message_name(session.session_id, own_id)
     async with a_place(app):
-        after = await place_of_message(inside.database, session.session_id, name)
-        await say_in(inside, session, text, own_id)
+        after = (await say_in(inside, session, text, own_id)).after
         items = follow_session(inside.database, inside.feed, session.session_id, after)
         is_ours = False
         async with aclosing(with_pings(items, ANSWER_LIMIT_S)) as pieces:

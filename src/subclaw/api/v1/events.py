@@ -22,7 +22,7 @@ from subclaw.core.api_key import Principal, Scope
 from subclaw.core.business import SESSION_CHANNEL, CustomerSession
 from subclaw.core.channel import Address, InboundMessage
 from subclaw.core.intake_limits import PAUSE_S
-from subclaw.store.session_events import Working, follow_session, has_message, read_session
+from subclaw.store.session_events import Working, follow_session, place_of_message, read_session
 
 LARGEST_SEQ = 2**63 - 1
 OwnId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$", description="Your own id: the same is taken once.")]
@@ -41,6 +41,7 @@ class Taken(BaseModel):
     session: str = Field(description="The session.")
     message: str = Field(description="The message's id: yours, or one that was made.")
     duplicate: bool = Field(description="Whether it was taken before, and nothing happened now.")
+    after: int = Field(description="After which event it comes: what to follow the answer from.")
 
 
 class Events(BaseModel):
@@ -67,9 +68,7 @@ def events_router() -> APIRouter:
         A session token may be used here.
         """
         found = await session_for(request, principal, session)
-        own_id = said.id or uuid.uuid4().hex
-        duplicate = await say_in(inside_of(request), found, said.text, own_id)
-        return Taken(session=session, message=own_id, duplicate=duplicate)
+        return await say_in(inside_of(request), found, said.text, said.id or uuid.uuid4().hex)
 
     _add_reading(router)
     return router
@@ -106,8 +105,8 @@ def _add_reading(router: APIRouter) -> None:
         return Events(data=data, working=working, after=data[-1].id if data else after)
 
 
-async def say_in(inside: Inside, session: CustomerSession, text: str, own_id: str) -> bool:
-    """Have a customer say something; returns whether it was taken before.
+async def say_in(inside: Inside, session: CustomerSession, text: str, own_id: str) -> Taken:
+    """Have a customer say something.
 
     Errors: `Invalid`, `Limited` if nothing is taken in this session now, `Unavailable`.
     """
@@ -115,9 +114,10 @@ async def say_in(inside: Inside, session: CustomerSession, text: str, own_id: st
     sender = Address(channel=SESSION_CHANNEL, address=session.session_id)
     message = InboundMessage(sender=sender, provider_id=name, text=text, received_at=datetime.now(UTC))
     receipt = await inside.intake.receive(message)
-    if not receipt.duplicate and not await has_message(inside.database, session.session_id, name):
+    place = await place_of_message(inside.database, session.session_id, name)
+    if place is None:
         raise Limited("Nothing more is taken in this session just now: it was too much at once.", retry_after_s=PAUSE_S)
-    return receipt.duplicate
+    return Taken(session=session.session_id, message=own_id, duplicate=receipt.duplicate, after=place)
 
 
 async def _stream(request: Request, session: CustomerSession, principal: Principal, after: int) -> AsyncIterator[str]:

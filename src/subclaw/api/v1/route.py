@@ -74,7 +74,7 @@ class ApiRoute(APIRoute):
 
 
 class CompatibleRoute(ApiRoute):
-    """A route whose problems are told as OpenAI's API tells them, too: its clients look for `error` and nothing else."""
+    """A route whose problems are told as OpenAI's API tells them, too: its clients look for `error` alone."""
 
     def get_route_handler(self) -> Handle:
         """Wrap the handler."""

@@ -235,21 +235,14 @@ BEGIN
     ) FROM conversation c WHERE c.channel = 'api' AND c.address = p_session;
 END $$;
 
--- After which event a message is to be looked for: it is there already, or it will come.
+-- After which event a message is to be looked for, which is there already or will come; NULL for one that was not taken.
 CREATE FUNCTION place_of_message(p_session text, p_provider_id text) RETURNS bigint LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM present('api', p_session);
     RETURN (SELECT coalesce((
         SELECT e.seq - 1 FROM event e WHERE e.conversation_id = c.id AND e.type = 'message.received'
-            AND e.body ->> 'provider_id' = p_provider_id ORDER BY e.seq LIMIT 1), c.next_seq - 1)
-        FROM conversation c WHERE c.channel = 'api' AND c.address = p_session);
-END $$;
-
--- Whether a message was taken: one that was too much was not.
-CREATE FUNCTION has_message(p_session text, p_provider_id text) RETURNS boolean LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM present('api', p_session);
-    RETURN EXISTS (SELECT FROM inbox i JOIN conversation c ON c.id = i.conversation_id
+            AND e.body ->> 'provider_id' = p_provider_id ORDER BY e.seq DESC LIMIT 1), c.next_seq - 1)
+        FROM conversation c JOIN inbox i ON i.conversation_id = c.id
         WHERE c.channel = 'api' AND c.address = p_session AND i.provider_id = p_provider_id);
 END $$;
 
@@ -375,7 +368,7 @@ CREATE TRIGGER event_webhook AFTER INSERT ON event FOR EACH ROW
           AND NEW.body ->> 'outcome' IN ('failed', 'model_failed', 'stuck', 'over_budget'))
     EXECUTE FUNCTION note_webhook();
 
-REVOKE ALL ON FUNCTION session_events, place_of_message, has_message, session_usage, newest_session, read_approval,
+REVOKE ALL ON FUNCTION session_events, place_of_message, session_usage, newest_session, read_approval,
     tables_of_customer, export_customer, erase_customer, tell_of_step, note_webhook FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION session_events, place_of_message, has_message, session_usage, newest_session, read_approval,
+GRANT EXECUTE ON FUNCTION session_events, place_of_message, session_usage, newest_session, read_approval,
     tables_of_customer, export_customer, erase_customer TO subclaw_app;

@@ -1,0 +1,26 @@
+"""A client of the HTTP API, for an owner's server.
+
+async with Client("https://agents.example.com", "sck_…") as client:
+    session = await client.open_session("support", customer="C-17", binding={"customer_id": "C-17"})
+    print(await client.ask(session.id, "Where is my order?"))
+"""
+
+from subclaw.client.client import Client
+from subclaw.client.errors import ApiError, Unreachable
+from subclaw.client.values import Agent, Approval, Customer, Endpoint, Event, File, Receipt, Schedule, Session, Token
+
+__all__ = [
+    "Agent",
+    "ApiError",
+    "Approval",
+    "Client",
+    "Customer",
+    "Endpoint",
+    "Event",
+    "File",
+    "Receipt",
+    "Schedule",
+    "Session",
+    "Token",
+    "Unreachable",
+]

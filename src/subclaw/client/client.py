@@ -1,0 +1,186 @@
+"""The client."""
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from types import TracebackType
+from typing import Any, Literal, TypeVar
+from urllib.parse import quote
+
+import httpx2
+from pydantic import TypeAdapter
+
+from subclaw.client.calls import Calls
+from subclaw.client.errors import ApiError, Unreachable
+from subclaw.client.values import Agent, Approval, Customer, Endpoint, Event, Receipt, Schedule, Session, Token
+
+RECONNECT_S = 2.0
+PAGE = 100
+T = TypeVar("T")
+
+
+class Client:
+    """The API of one installation, by a key. Use it as an async context manager.
+
+    Every method raises `ApiError` if it is refused, and `Unreachable` if the API cannot be reached after a few tries.
+    What is performed is performed once, however often it had to be sent.
+    """
+
+    def __init__(
+        self, url: str, key: str, *, timeout_s: float = 30.0, transport: httpx2.AsyncBaseTransport | None = None
+    ) -> None:
+        self._calls = Calls(url, key, timeout_s=timeout_s, transport=transport)
+
+    async def __aenter__(self) -> "Client":
+        """Begin."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the connections."""
+        await self._calls.close()
+
+    def agents(self) -> AsyncGenerator[Agent, None]:
+        """Yield the agents that the key is for."""
+        return self._pages(Agent, "agents")
+
+    async def agent(self, agent: str) -> Agent:
+        """Return an agent."""
+        return _read(Agent, await self._calls.call("GET", f"agents/{_safe(agent)}"))
+
+    async def open_session(self, agent: str, *, customer: str, binding: Mapping[str, Any] | None = None) -> Session:
+        """Open a session of a customer's. The agent's tools are given the `binding`; the model never sees it."""
+        body = {"customer": customer, "binding": dict(binding or {})}
+        return _read(Session, await self._calls.call("POST", f"agents/{_safe(agent)}/sessions", body=body))
+
+    def sessions(self, agent: str, *, customer: str | None = None) -> AsyncGenerator[Session, None]:
+        """Yield an agent's sessions, the newest first."""
+        return self._pages(Session, f"agents/{_safe(agent)}/sessions", customer=customer)
+
+    async def session(self, session: str) -> Session:
+        """Return a session."""
+        return _read(Session, await self._calls.call("GET", f"sessions/{_safe(session)}"))
+
+    async def session_token(self, session: str, *, life_s: int = 900) -> Token:
+        """Make a token with which a browser can talk in a session."""
+        return _read(
+            Token, await self._calls.call("POST", f"sessions/{_safe(session)}/tokens", body={"life_s": life_s})
+        )
+
+    async def say(self, session: str, text: str, *, message: str | None = None) -> str:
+        """Say something as the customer; return the message's id, yours if you gave one."""
+        return str((await self._say(session, text, message))["message"])
+
+    async def events(self, session: str, *, after: int = 0) -> AsyncGenerator[Event, None]:
+        """Yield what happens in a session after an event, and then whatever comes, for as long as you like.
+
+        A stream that breaks off is opened again where it was. Close the iterator when you have enough.
+        """
+        while True:
+            try:
+                async with aclosing(self._stream(session, after)) as found:
+                    async for event in found:
+                        after = event.id
+                        yield event
+            except Unreachable:
+                pass
+            except ApiError as error:
+                if error.status not in (429, 503):
+                    raise
+                await asyncio.sleep(error.retry_after_s)
+            await asyncio.sleep(RECONNECT_S)
+
+    async def ask(self, session: str, text: str) -> str:
+        """Say something, and return all that the agent says until its turn is over."""
+        taken, said, is_ours = await self._say(session, text, None), list[str](), False
+        async with aclosing(self.events(session, after=taken["after"])) as events:
+            async for event in events:
+                is_ours = is_ours or event.message == taken["message"]
+                if is_ours and event.type == "reply" and event.text:
+                    said.append(event.text)
+                if is_ours and event.type == "turn.finished":
+                    break
+        return "\n\n".join(said)
+
+    def approvals(
+        self,
+        *,
+        agent: str | None = None,
+        state: Literal["open", "approved", "declined", "expired", "void"] | None = "open",
+    ) -> AsyncGenerator[Approval, None]:
+        """Yield what waits for a yes, the newest first; with other states, what did."""
+        return self._pages(Approval, "approvals", agent=agent, state=state)
+
+    async def approval(self, approval: int) -> Approval:
+        """Return an approval, with the arguments of the call."""
+        return _read(Approval, await self._calls.call("GET", f"approvals/{approval}"))
+
+    async def decide(self, approval: int, *, approve: bool) -> None:
+        """Say yes or no."""
+        await self._calls.call("POST", f"approvals/{approval}", body={"approve": approve})
+
+    def schedules(self, *, agent: str | None = None) -> AsyncGenerator[Schedule, None]:
+        """Yield what agents have set for later, the newest first."""
+        return self._pages(Schedule, "schedules", agent=agent)
+
+    def customers(self, *, agent: str | None = None, customer: str | None = None) -> AsyncGenerator[Customer, None]:
+        """Yield customers, the newest first."""
+        return self._pages(Customer, "customers", agent=agent, customer=customer)
+
+    async def export(self, customer: int) -> AsyncGenerator[dict[str, Any], None]:
+        """Yield all that is stored of a customer: who it is, then `{"table": …, "row": …}`, last `{"end": true}`."""
+        async with self._calls.stream(f"customers/{customer}/export", accept="application/x-ndjson") as lines:
+            async for line in lines:
+                yield json.loads(line)
+
+    async def erase(self, customer: int) -> Receipt:
+        """Erase all that there is of a customer."""
+        return _read(Receipt, await self._calls.call("DELETE", f"customers/{customer}"))
+
+    async def make_webhook(self, url: str, events: Sequence[str], *, agent: str | None = None) -> Endpoint:
+        """Have webhooks sent to a URL. The secret that checks them is in what is returned, this once."""
+        body = {"url": url, "events": list(events), "agent": agent}
+        return _read(Endpoint, await self._calls.call("POST", "webhooks", body=body))
+
+    def webhooks(self) -> AsyncGenerator[Endpoint, None]:
+        """Yield where webhooks go."""
+        return self._pages(Endpoint, "webhooks")
+
+    async def remove_webhook(self, endpoint: str) -> None:
+        """Send nothing there any more."""
+        await self._calls.call("DELETE", f"webhooks/{_safe(endpoint)}")
+
+    async def _say(self, session: str, text: str, message: str | None) -> Any:
+        body = {"text": text, "id": message or uuid.uuid4().hex}
+        return await self._calls.call("POST", f"sessions/{_safe(session)}/events", body=body)
+
+    async def _pages(self, kind: type[T], path: str, **query: str | None) -> AsyncGenerator[T, None]:
+        cursor: str | None = None
+        while True:
+            page = await self._calls.call("GET", path, query={**query, "limit": PAGE, "cursor": cursor})
+            for item in page["data"]:
+                yield _read(kind, item)
+            if (cursor := page["next"]) is None:
+                return
+
+    async def _stream(self, session: str, after: int) -> AsyncGenerator[Event, None]:
+        path = f"sessions/{_safe(session)}/events"
+        async with self._calls.stream(path, accept="text/event-stream", last_event_id=after) as lines:
+            kind = ""
+            async for line in lines:
+                name, _, value = line.partition(": ")
+                if name == "event":
+                    kind = value
+                elif name == "data" and kind != "working":
+                    yield _read(Event, json.loads(value))
+
+
+def _read(kind: type[T], value: Any) -> T:
+    return TypeAdapter(kind).validate_python(value)
+
+
+def _safe(part: str) -> str:
+    return quote(part, safe="")
