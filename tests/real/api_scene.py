@@ -100,11 +100,15 @@ def play(
     answers: Sequence[Answer | Callable[..., Answer]] = (words("Hello, how can I help?"),),
     *,
     approve: Sequence[str] = (),
+    streams_limit: int = 100,
 ) -> None:
     """Run a scenario in a scene of its own."""
 
     async def run() -> None:
-        async with asyncio.timeout(DEADLINE_S * 2), scene(address, ScriptedModel(answers), approve=approve) as made:
+        async with (
+            asyncio.timeout(DEADLINE_S * 2),
+            scene(address, ScriptedModel(answers), approve=approve, streams_limit=streams_limit) as made,
+        ):
             await scenario(made)
 
     asyncio.run(run())
@@ -141,7 +145,7 @@ async def scene(
             database=database,
             operator=operator,
             feed=feed,
-            intake=StoreIntake(database, sends=goes_out, public_url="http://localhost"),
+            intake=StoreIntake(database, sends=goes_out, public_url="http://localhost", limits=agent.limits),
             seal_to=seal_to,
             receipts=SigningKey.generate(),
             destroy_machine=destroy,

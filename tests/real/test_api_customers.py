@@ -99,7 +99,13 @@ def test_an_owner_approves_what_an_agent_wants(address: DatabaseAddress) -> None
             await until_replied(client, session)
             (waiting,) = (await client.get("/approvals", params={"state": "open"})).json()["data"]
             assert (waiting["tool"], waiting["customer"], waiting["session"]) == ("refund", "anna", session)
+            with psycopg.connect(scene.address.conninfo(Role.OWNER)) as owner:
+                codes = owner.execute("SELECT body ->> 'code' FROM event WHERE type = 'approval.requested'").fetchall()
+            assert codes[0][0] not in str(await until_replied(client, session))
+            await client.post(f"/sessions/{session}/events", json={"text": f"OK {codes[0][0]}"})
+            await until_replied(client, session, 2)
             whole = (await client.get(f"/approvals/{waiting['id']}")).json()
+            assert whole["state"] == "open", "the customer's word decides nothing"
             assert json.loads(whole["arguments"]) == {"amount": 80}
             async with scene.client(await scene.key(Scope.APPROVALS_READ)) as reader:
                 refused = await reader.post(f"/approvals/{waiting['id']}", json={"approve": True})
@@ -109,16 +115,19 @@ def test_an_owner_approves_what_an_agent_wants(address: DatabaseAddress) -> None
                 assert (await sales.post(f"/approvals/{waiting['id']}", json={"approve": True})).status_code == 404
             decided = await client.post(f"/approvals/{waiting['id']}", json={"approve": True})
             assert decided.status_code == 202, decided.text
-            events = await until_replied(client, session, 2)
+            events = await until_replied(client, session, 3)
             types = [event["type"] for event in events]
             assert types.count("step") == 2
             assert types.index("approval.requested") < types.index("approval.closed") < types.index("step")
-            assert [event["text"] for event in events if event["type"] == "message"] == ["refund me"]
+            assert [event["text"] for event in events if event["type"] == "message"] == [
+                "refund me",
+                f"OK {codes[0][0]}",
+            ]
             assert (await client.get(f"/approvals/{waiting['id']}")).json()["state"] == "approved"
             again = await client.post(f"/approvals/{waiting['id']}", json={"approve": False})
             assert again.status_code == 409
 
-    play(scenario, address, [calls(("refund", '{"amount": 80}')), words("Wait."), words("Done.")], approve=["refund"])
+    play(scenario, address, [calls(("refund", '{"amount": 80}')), words("I wait."), words("Done.")], approve=["refund"])
 
 
 def test_schedules_are_listed_without_their_words(address: DatabaseAddress) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import httpx2
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.strategies import one_of
+from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.result import Ok
 from tests.real.api_scene import Scene, open_session, scene
@@ -77,6 +79,8 @@ def test_no_request_makes_the_api_fail(address: DatabaseAddress) -> None:
 def asked(operation: Any, base_url: str, key: str, session: str) -> None:
     """Make requests of one operation; none of them may make the API fail."""
 
+    modes = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
+
     @settings(
         max_examples=EXAMPLES,
         deadline=None,
@@ -85,7 +89,7 @@ def asked(operation: Any, base_url: str, key: str, session: str) -> None:
         phases=[Phase.explicit, Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(operation.as_strategy())
+    @given(one_of(*(operation.as_strategy(generation_mode=mode) for mode in modes)))
     def ask(case: Any) -> None:
         if "session" in (case.path_parameters or {}):
             case.path_parameters["session"] = session

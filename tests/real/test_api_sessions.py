@@ -285,6 +285,40 @@ def test_lists_come_in_pages(address: DatabaseAddress) -> None:
     play(scenario, address)
 
 
+def test_there_is_room_for_so_many_streams_and_for_one_again_when_one_ends(address: DatabaseAddress) -> None:
+    async def scenario(scene: Scene) -> None:
+        async with scene.client() as client:
+            session = await open_session(client)
+            await client.post(f"/sessions/{session}/events", json={"text": "hello"})
+            await until_replied(client, session)
+            headers, path = {"Accept": "text/event-stream"}, f"/sessions/{session}/events"
+            async with client.stream("GET", path, headers=headers) as first:
+                assert await anext(first.aiter_lines())
+                refused = await client.get(path, headers=headers)
+                assert refused.status_code == 503
+                assert int(refused.headers["retry-after"]) >= 1
+                asked = {"model": "agents/support", "input": "hi", "user": "anna"}
+                assert (await client.post("/responses", json=asked)).status_code == 503
+            async with asyncio.timeout(20):
+                while (await client.get(f"/customers/{1}/export")).status_code == 503:
+                    await asyncio.sleep(0.02)
+
+    play(scenario, address, streams_limit=1)
+
+
+def test_what_is_too_much_in_a_session_is_told_so(address: DatabaseAddress) -> None:
+    async def scenario(scene: Scene) -> None:
+        async with scene.client() as client:
+            session = await open_session(client)
+            path, body = f"/sessions/{session}/events", {"text": "hello"}
+            statuses = {(await client.post(path, json=body)).status_code for _ in range(15)}
+            refused = await client.post(path, json=body)
+            assert statuses == {202, 429}
+            assert int(refused.headers["retry-after"]) > 1
+
+    play(scenario, address)
+
+
 def test_a_customer_cannot_say_what_is_for_the_platform(address: DatabaseAddress) -> None:
     async def scenario(scene: Scene) -> None:
         async with scene.client() as client:

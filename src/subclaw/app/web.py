@@ -109,7 +109,8 @@ async def run_web(settings: Settings, port: int) -> None:
                 group.create_task(_answer_certificates(settings, database)),
                 group.create_task(views.run()),
             ]
-            await server.serve(sockets=[bind_unix(home.web_socket)])
+            with bind_unix(home.web_socket) as listener:
+                await server.serve(sockets=[listener])
             for one in (listening, *beside):
                 one.cancel()
 

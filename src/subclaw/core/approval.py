@@ -152,6 +152,12 @@ def approved_call(request: ApprovalRequested) -> ToolCall:
     return replace(request.call, id=request.approval_id)
 
 
+CUSTOMERS_PREFIX = "api:"
+"""What the names of messages begin with that a business's customer said: they decide nothing."""
+
+ASKED_OF_OWNER = "That needs somebody's approval first. I have asked for it, and go on as soon as I have an answer."
+
+
 def ask_words(requests: Sequence[ApprovalRequested]) -> str:
     """Return what the person is asked. The last line of each request is ours, whatever its arguments hold."""
     return "\n\n".join(

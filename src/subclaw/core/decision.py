@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from subclaw.core.approval import (
+    CUSTOMERS_PREFIX,
     WRONG_CODE_LIMIT,
     ApprovalDecided,
     ApprovalEvent,
@@ -23,12 +24,14 @@ def settle(events: Sequence[Event], *, now: datetime, speaker: str) -> tuple[App
     """Return what is to be recorded of the messages of the turn that decide something and were not settled yet.
 
     `speaker` is whose messages they are. Where nothing was ever asked for, "OK 4821" is a message like any other. What
-    was said before the word to stop decides nothing any more.
+    was said before the word to stop decides nothing any more, and what a business's customer says never does.
     """
     turn = current_turn(events) or ()
     settled: list[ApprovalEvent] = []
     for index, message in enumerate(turn, start=len(events) - len(turn)):
         if not isinstance(message, MessageReceived) or message.turned_away:
+            continue
+        if message.provider_id.startswith(CUSTOMERS_PREFIX):
             continue
         decision = parse_decision(message.text)
         asked = requests(events[:index]) if decision else ()

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from subclaw.core.approval import (
+    ASKED_OF_OWNER,
+    CUSTOMERS_PREFIX,
     ApprovalDecided,
     ApprovalRequested,
     DecisionRefused,
@@ -105,6 +107,11 @@ def next_step(events: Sequence[Event], step_limit: int, limit_characters: int | 
     return replace(step, reply=_with_notices(turn, step.reply)) if isinstance(step, FinishTurn) else step
 
 
+def _is_customers(turn: Sequence[Event]) -> bool:
+    said = (event for event in turn if isinstance(event, MessageReceived))
+    return any(message.provider_id.startswith(CUSTOMERS_PREFIX) for message in said)
+
+
 def _step_of_turn(
     events: Sequence[Event], turn: Sequence[Event], step_limit: int, limit_characters: int | None
 ) -> Step:
@@ -113,7 +120,8 @@ def _step_of_turn(
     if to_do := open_calls(turn):
         return PerformCalls(calls=to_do, interrupted=_interrupted(turn, to_do))
     if asked := [event for event in turn if isinstance(event, ApprovalRequested)]:
-        return FinishTurn(reply=ask_words(asked), outcome=TurnOutcome.WAITING)
+        reply = ASKED_OF_OWNER if _is_customers(turn) else ask_words(asked)
+        return FinishTurn(reply=reply, outcome=TurnOutcome.WAITING)
     stuck = _why_stuck(turn, step_limit)
     last = _last_of_weight(turn)
     if (answer := _answer(turn, last)) is not None:

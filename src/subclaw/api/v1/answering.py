@@ -1,4 +1,4 @@
-"""Saying something in a session, and waiting for what the agent answers: what programs do that know no events."""
+"""Waiting for what an agent answers to a message: for programs that know no events."""
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from starlette.applications import Starlette
 
-from subclaw.api.v1.events import say_in
+from subclaw.api.v1.events import Taken
 from subclaw.api.v1.inside import Inside
 from subclaw.api.v1.shown import message_name
 from subclaw.api.v1.streams import a_place, with_pings
@@ -29,15 +29,14 @@ Piece = str | Answered | None
 """Something that the agent says, the end, or a sign of life."""
 
 
-async def answers(app: Starlette, session: CustomerSession, text: str, own_id: str) -> AsyncGenerator[Piece, None]:
-    """Say something, and yield what the agent says until its turn is over.
+async def answers(app: Starlette, session: CustomerSession, taken: Taken) -> AsyncGenerator[Piece, None]:
+    """Yield what the agent says to a message that was taken, until its turn is over.
 
-    Errors: `Invalid`, `Limited`, `Unavailable` also if it takes too long; what it says then, the session's events have.
+    Errors: `Unavailable`, also if it takes too long; what it says then, the session's events have.
     """
     inside: Inside = app.state.inside
-    name = message_name(session.session_id, own_id)
+    name, after = message_name(session.session_id, taken.message), taken.after
     async with a_place(app):
-        after = (await say_in(inside, session, text, own_id)).after
         items = follow_session(inside.database, inside.feed, session.session_id, after)
         is_ours = False
         async with aclosing(with_pings(items, ANSWER_LIMIT_S)) as pieces:
@@ -59,10 +58,10 @@ async def answers(app: Starlette, session: CustomerSession, text: str, own_id: s
     raise Unavailable("The agent has not answered in time. The session's events will have its answer.")
 
 
-async def whole_answer(app: Starlette, session: CustomerSession, text: str, own_id: str) -> tuple[str, Answered]:
-    """Say something, and return all that the agent says, with the end. Errors: as `answers`."""
+async def whole_answer(app: Starlette, session: CustomerSession, taken: Taken) -> tuple[str, Answered]:
+    """Return all that the agent says to a message that was taken, with the end. Errors: as `answers`."""
     said: list[str] = []
-    async with aclosing(answers(app, session, text, own_id)) as pieces:
+    async with aclosing(answers(app, session, taken)) as pieces:
         async for piece in pieces:
             if isinstance(piece, Answered):
                 return "\n\n".join(said), piece

@@ -16,10 +16,11 @@ from subclaw.api.v1 import compatible_shapes as shapes
 from subclaw.api.v1.access import allowed, require_agent, session_for
 from subclaw.api.v1.answering import Answered, Piece, answers, whole_answer
 from subclaw.api.v1.compatible_shapes import ChatAsked, ResponseAsked
+from subclaw.api.v1.events import Taken, say_in
 from subclaw.api.v1.inside import inside_of
 from subclaw.api.v1.parts import CAN_FAIL
 from subclaw.api.v1.route import CompatibleRoute
-from subclaw.api.v1.streams import encode, event_stream
+from subclaw.api.v1.streams import encode, event_stream, require_place
 from subclaw.core.api_key import Principal, Scope
 from subclaw.core.business import CustomerSession
 from subclaw.core.errors import Invalid, SubclawError
@@ -69,12 +70,12 @@ def _add_chat(router: APIRouter) -> None:
         Messages that hold an answer go on in the customer's newest session, or in `metadata.session`; others open one.
         The agent goes by what was said in the session, not by the messages before the last.
         """
-        asked.require_sense()
+        _require_sense(request, asked)
         session = await _chat_session(request, principal, asked)
-        text, own_id = asked.text(), _own_id(request, asked)
+        taken = await _said(request, session, asked)
         if asked.stream:
-            return event_stream(_chat_stream(asked, session, answers(request.app, session, text, own_id)))
-        said, end = await whole_answer(request.app, session, text, own_id)
+            return event_stream(_chat_stream(asked, answers(request.app, session, taken)))
+        said, end = await whole_answer(request.app, session, taken)
         return JSONResponse(shapes.chat_completion(asked.model, session, said, end))
 
 
@@ -98,7 +99,7 @@ def _add_responses(router: APIRouter) -> None:
 
         Else a session is opened: `user` (or `metadata.customer`) says whose.
         """
-        asked.require_sense()
+        _require_sense(request, asked)
         if (asked.model_extra or {}).get("instructions"):
             raise Invalid("An agent has its own instructions, and takes no others.")
         if named := asked.session():
@@ -106,10 +107,10 @@ def _add_responses(router: APIRouter) -> None:
         else:
             require_agent(principal, asked.agent())
             session = await _new_session(request, asked.agent(), asked.customer(), asked.metadata)
-        text, own_id = asked.text(), _own_id(request, asked)
+        taken = await _said(request, session, asked)
         if asked.stream:
-            return event_stream(_response_stream(asked, session, answers(request.app, session, text, own_id)))
-        said, end = await whole_answer(request.app, session, text, own_id)
+            return event_stream(_response_stream(asked, session, answers(request.app, session, taken)))
+        said, end = await whole_answer(request.app, session, taken)
         return JSONResponse(shapes.response(asked, shapes.response_id(session, end.seq), text=said, end=end))
 
 
@@ -126,16 +127,20 @@ async def _new_session(request: Request, agent: str, customer: str, metadata: di
     return session
 
 
-def _own_id(request: Request, asked: ChatAsked | ResponseAsked) -> str:
-    """Return the id of the message. Errors: `Invalid` for a stream that could not be the same again."""
+def _require_sense(request: Request, asked: ChatAsked | ResponseAsked) -> None:
+    """Raise `Invalid` for what makes no sense, and `Unavailable` if too many wait, before anything is made or said."""
+    asked.require_sense()
+    asked.text()
     if asked.stream and hasattr(request.state, "idempotency_key"):
         raise Invalid("A stream is not kept, so it takes no Idempotency-Key.")
-    return uuid.uuid4().hex
+    require_place(request.app)
 
 
-async def _chat_stream(
-    asked: ChatAsked, session: CustomerSession, pieces: AsyncGenerator[Piece, None]
-) -> AsyncIterator[str]:
+async def _said(request: Request, session: CustomerSession, asked: ChatAsked | ResponseAsked) -> Taken:
+    return await say_in(inside_of(request), session, asked.text(), uuid.uuid4().hex)
+
+
+async def _chat_stream(asked: ChatAsked, pieces: AsyncGenerator[Piece, None]) -> AsyncIterator[str]:
     id, count = f"chatcmpl-{uuid.uuid4().hex}", 0
     yield encode(shapes.chat_chunk(id, asked.model, {"role": "assistant", "content": ""}))
     async with aclosing(_with_errors(pieces)) as said:

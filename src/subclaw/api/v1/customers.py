@@ -15,7 +15,7 @@ from subclaw.api.v1.access import allowed
 from subclaw.api.v1.inside import Inside, inside_of
 from subclaw.api.v1.parts import CAN_FAIL, AgentId, Cursor, Limit, Page, Text, number_of, page_of
 from subclaw.api.v1.route import ApiRoute
-from subclaw.api.v1.streams import a_place
+from subclaw.api.v1.streams import a_place, require_place
 from subclaw.core.api_key import Principal, Scope
 from subclaw.core.errors import NotFound
 from subclaw.core.receipt import customer_hash, signed
@@ -103,6 +103,7 @@ def _add_export(router: APIRouter) -> None:
         The last is `{"end": true}`. Sealed secrets and what your server bound to sessions are not in it.
         """
         found = await _found(inside_of(request), principal, customer)
+        require_place(request.app)
         return StreamingResponse(_lines(request, found), media_type="application/x-ndjson")
 
 

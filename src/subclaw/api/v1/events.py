@@ -17,7 +17,7 @@ from subclaw.api.v1.parts import CAN_FAIL, PAGE_LIMIT, Body, Text
 from subclaw.api.v1.problems import Limited
 from subclaw.api.v1.route import ApiRoute
 from subclaw.api.v1.shown import Event, message_name, shown_event
-from subclaw.api.v1.streams import a_place, encode, event_stream, hello, with_pings
+from subclaw.api.v1.streams import a_place, encode, event_stream, hello, require_place, with_pings
 from subclaw.core.api_key import Principal, Scope
 from subclaw.core.business import SESSION_CHANNEL, CustomerSession
 from subclaw.core.channel import Address, InboundMessage
@@ -99,6 +99,7 @@ def _add_reading(router: APIRouter) -> None:
         """
         found = await session_for(request, principal, session)
         if "text/event-stream" in request.headers.get("accept", ""):
+            require_place(request.app)
             return event_stream(_stream(request, found, principal, _resumed(request, after)))
         working, read = await read_session(inside_of(request).database, session, after=after, limit=limit)
         data = [shown_event(event, principal) for event in read]

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from subclaw.core.api_key import Principal
+from subclaw.core.approval import CUSTOMERS_PREFIX
 from subclaw.core.outgoing import OutgoingFile, link_path
 from subclaw.store.session_events import SessionEvent
 
@@ -23,8 +24,6 @@ _TYPES: dict[str, EventType] = {
     "approval.decided": "approval.closed",
     "approval.lapsed": "approval.closed",
 }
-MESSAGE_PREFIX = "api:"
-"""What the names of messages that came by the API begin with, before the session and the caller's own id."""
 
 
 class File(BaseModel):
@@ -55,7 +54,7 @@ class Event(BaseModel):
 
 def message_name(session_id: str, own_id: str) -> str:
     """Return the name under which a message is taken once."""
-    return f"{MESSAGE_PREFIX}{session_id}:{own_id}"
+    return f"{CUSTOMERS_PREFIX}{session_id}:{own_id}"
 
 
 def shown_event(event: SessionEvent, principal: Principal) -> Event:

@@ -20,12 +20,16 @@ RECONNECT_MS = (1_000, 3_000)
 T = TypeVar("T")
 
 
-@asynccontextmanager
-async def a_place(app: Starlette) -> AsyncIterator[None]:
-    """Take one of the places for calls that wait. Errors: `Unavailable` if there is none."""
+def require_place(app: Starlette) -> None:
+    """Raise `Unavailable` if too many calls wait already: before an answer has begun, which could not be taken back."""
     inside: Inside = app.state.inside
     if app.state.waiting >= inside.streams_limit:
         raise Unavailable("Too many streams are open. Come again in a moment.")
+
+
+@asynccontextmanager
+async def a_place(app: Starlette) -> AsyncIterator[None]:
+    """Take one of the places for calls that wait."""
     app.state.waiting += 1
     try:
         yield
