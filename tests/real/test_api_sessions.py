@@ -293,14 +293,16 @@ def test_there_is_room_for_so_many_streams_and_for_one_again_when_one_ends(addre
             await until_replied(client, session)
             headers, path = {"Accept": "text/event-stream"}, f"/sessions/{session}/events"
             async with client.stream("GET", path, headers=headers) as first:
-                assert await anext(first.aiter_lines())
+                lines = first.aiter_lines()  # held: the stream ends with it
+                assert await anext(lines)
                 refused = await client.get(path, headers=headers)
                 assert refused.status_code == 503
                 assert int(refused.headers["retry-after"]) >= 1
                 asked = {"model": "agents/support", "input": "hi", "user": "anna"}
                 assert (await client.post("/responses", json=asked)).status_code == 503
+                assert (await client.get("/customers/1/export")).status_code == 503
             async with asyncio.timeout(20):
-                while (await client.get(f"/customers/{1}/export")).status_code == 503:
+                while (await client.get("/customers/1/export")).status_code == 503:
                     await asyncio.sleep(0.02)
 
     play(scenario, address, streams_limit=1)

@@ -42,6 +42,16 @@ def test_a_folder_is_kept_whole(tmp_path: Path) -> None:
     assert (kept.files, kept.size_bytes, kept.hidden) == (4, 14 + 6 + 5000, 0)
 
 
+def test_all_that_a_tenant_published_is_erased_and_counted(tmp_path: Path) -> None:
+    releases = Releases(tmp_path)
+    keep_tree(releases, {**INDEX, "a/b": b"x"})
+    kept = keep_tree(releases, INDEX, BOB)
+    assert asyncio.run(releases.erase(ANN)) == 2
+    assert not (tmp_path / str(ANN)).exists()
+    assert (tmp_path / str(BOB) / kept.release).is_dir()
+    assert asyncio.run(releases.erase(ANN)) == 0
+
+
 @pytest.mark.parametrize("umask", [0o000, 0o077])
 def test_modes_are_the_same_whatever_the_umask(tmp_path: Path, umask: int) -> None:
     before = os.umask(umask)
