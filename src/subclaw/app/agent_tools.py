@@ -1,37 +1,27 @@
 """The tools of businesses' agents, as a worker has them."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime
-from pathlib import Path
 
-import httpx2
-
-from subclaw.business.outgoing import Placeholders, Requests
+from subclaw.app.surroundings import Surroundings
+from subclaw.business.outgoing import Requests
 from subclaw.business.tools import AgentTools, sessions_in
-from subclaw.store.database import Database
 from subclaw.store.tool_audit import StoreToolAudit
+from subclaw.turns.approvals import utc_now
 
 
 @asynccontextmanager
-async def agent_tools(
-    *,
-    database: Database,
-    gateway: httpx2.AsyncClient,
-    placeholders: Placeholders,
-    hidden: Sequence[Path],
-    clock: Callable[[], datetime],
-) -> AsyncIterator[AgentTools]:
+async def agent_tools(around: Surroundings) -> AsyncIterator[AgentTools]:
     """Give what makes the tools of agents' versions, for the block; its processes end with it.
 
-    `hidden` are folders that no tool's process sees. The database is open in the application's role.
+    Of the state folder no tool's process sees anything.
     """
     made = AgentTools(
-        requests=Requests(gateway, placeholders),
-        session_of=sessions_in(database),
-        audit=StoreToolAudit(database),
-        clock=clock,
-        hidden=hidden,
+        requests=Requests(around.gateway, around.placeholders),
+        session_of=sessions_in(around.database),
+        audit=StoreToolAudit(around.database),
+        clock=utc_now,
+        hidden=[around.home.path],
     )
     try:
         yield made

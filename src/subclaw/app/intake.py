@@ -7,7 +7,6 @@ from subclaw.app.addresses import public_url, site_address
 from subclaw.channels.registry import goes_out
 from subclaw.config import Settings
 from subclaw.core.agent import AgentSettings
-from subclaw.routes.hostname import site_hostname, site_url
 from subclaw.store.database import Database
 from subclaw.turns.intake import StoreIntake
 from subclaw.turns.reception import Reception
@@ -21,15 +20,10 @@ def make_intake(
     flushed: Callable[[], Awaitable[None]] | None = None,
 ) -> StoreIntake:
     """Return the intake, with the operator's reception before it; `flushed` is as in `StoreIntake`."""
-    sites = site_address(settings, port)
-
-    def url_of(name: str) -> str:
-        return site_url(site_hostname(name, sites.domain), port=sites.port, scheme=sites.scheme)
-
     reception = Reception(
         database=database,
         settings=agent.onboarding,
-        url_of=url_of,
+        url_of=site_address(settings, port).url_of,
         sends=goes_out,
         chooser=random.SystemRandom(),
     )

@@ -93,6 +93,10 @@ class SiteAddress:
     port: int
     scheme: str = "http"
 
+    def url_of(self, name: str) -> str:
+        """Return the address of the site of this name, with a slash at its end. Errors: `Invalid` if it is no label."""
+        return site_url(site_hostname(name, self.domain), port=self.port, scheme=self.scheme)
+
 
 class SitePublisher:
     """Core's `Publisher`, and what brings the routes back."""
@@ -205,7 +209,7 @@ class SitePublisher:
             await self._sites.publish(tenant_id, content, files=files, size_bytes=size_bytes)
             for route in await self._routes_of(await self._sites.site_of(tenant_id) or site):
                 await self._put(route)
-        return site_url(site_hostname(name, self._address.domain), port=self._address.port, scheme=self._address.scheme)
+        return self._address.url_of(name)
 
     async def _put(self, route: Route) -> None:
         try:

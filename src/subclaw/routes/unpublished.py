@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from subclaw.routes.config import UNPUBLISHED_PATH
-from subclaw.routes.hostname import is_hostname, site_hostname, site_url
+from subclaw.routes.hostname import is_hostname, site_url
 from subclaw.routes.pages import coming_page, nothing_page
 from subclaw.routes.publisher import SiteAddress
 from subclaw.routes.sites import ORIGINAL_URI_HEADER
@@ -40,8 +40,7 @@ def unpublished_router(named_tenant: NamedTenant, address: SiteAddress) -> APIRo
             return HTMLResponse(nothing_page(), status_code=404, headers=_HEADERS)
         if found == name:
             return HTMLResponse(coming_page(name), headers=_HEADERS)
-        root = site_url(site_hostname(found, address.domain), port=address.port, scheme=address.scheme)
-        return _lead_on(root + wanted)
+        return _lead_on(address.url_of(found) + wanted)
 
     return router
 
