@@ -16,6 +16,7 @@ from subclaw.config import DEFAULT_PORT, Settings, process_environment
 from subclaw.console.gate import console_link
 from subclaw.console.keyfile import fresh_key
 from subclaw.core.errors import Denied
+from subclaw.egress.control.authorities import keep_authorities
 from subclaw.egress.control.destination import destination
 from subclaw.egress.keys import ensure_key
 from subclaw.home import Home, held, prepare_home
@@ -94,6 +95,9 @@ def _make_ready(settings: Settings, home: Home, port: int) -> None:
     """Make what the gateway and the router need before they start, and note for commands which models can be asked."""
     home.providers_file.write_text(" ".join(usable_providers(settings.upstreams)), encoding="utf-8")
     ensure_key(home.keys, user_id(EGRESS_USER), group_id(EGRESS_USER))
+    for relay in settings.relays:
+        if relay.authorities is not None:
+            keep_authorities(relay.authorities, home.relay_authorities(relay.name))
     if settings.https is not None:
         check_port(caddy_settings(settings, port))
     write_caddy_files(caddy_settings(settings, port), user_id=user_id(CADDY_USER), group_id=group_id(CADDY_USER))

@@ -142,6 +142,10 @@ class Home:
         """The names of the model providers that this folder's box could ask when it was started last."""
         return self.path / "providers"
 
+    def relay_authorities(self, relay: str) -> Path:
+        """Return where the certificate authorities of a mail relay are kept for the gateway."""
+        return self.path / f"relay-{relay}.pem"
+
     @property
     def chat_file(self) -> Path:
         """Who `subclaw chat` is, and what it has shown."""

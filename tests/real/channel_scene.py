@@ -112,7 +112,6 @@ async def channel_scene(
     answer: Answer = echo,
     *,
     public_url: str | None = PUBLIC_URL,
-    authorities: Path | None = None,
 ) -> AsyncIterator[Scene]:
     """Run everything for the life of the block. `environ` is the operator's, secrets included."""
     secrets = {name: environ[variable] for variable, name in SECRETS.items() if variable in environ}
@@ -121,9 +120,7 @@ async def channel_scene(
     signatures = {scheme: signed for one in set_up for scheme, signed in one.signatures.items()}
     relays = [relay for one in set_up for relay in one.relays]
     async with (
-        running_gateway(
-            folder, upstreams, secrets, signatures=signatures, relays=relays, authorities=authorities
-        ) as socket,
+        running_gateway(folder, upstreams, secrets, signatures=signatures, relays=relays) as socket,
         gateway_client(socket) as gateway,
         open_database(address, Role.APP) as database,
     ):

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -20,9 +19,19 @@ from subclaw.core.consent import OPTED_IN, OPTED_OUT
 from subclaw.core.errors import Unavailable
 from subclaw.core.tenant import TenantId
 from subclaw.store.database import DatabaseAddress
-from subclaw.testing.channels.smtp import Behaviour, FakeRelay, Signer, deliver, fake_relay, make_signer, write
+from subclaw.testing.channels.smtp import (
+    Behaviour,
+    FakeRelay,
+    Signer,
+    certify,
+    deliver,
+    fake_relay,
+    make_signer,
+    write,
+)
 from subclaw.testing.egress import run
 from subclaw.testing.models import words
+from subclaw.testing.serving import free_port
 
 US, ANN, BOB = "agent@agents.example", "ann@example.org", "bob@example.org"
 USER, PASSWORD = "agent@agents.example", "a canary & password"
@@ -55,8 +64,9 @@ class Post:
 Steps = Callable[[Post], Awaitable[None]]
 
 
-def environment(relay_url: str, port: int, names: str) -> dict[str, str]:
+def environment(relay_url: str, port: int, names: str, authority: Path | None = None) -> dict[str, str]:
     return {
+        "EMAIL_RELAY_CA": str(authority or ""),
         "EMAIL_ADDRESS": US,
         "EMAIL_NAME": "Ada, of agents",
         "EMAIL_RELAY": relay_url,
@@ -64,12 +74,6 @@ def environment(relay_url: str, port: int, names: str) -> dict[str, str]:
         "EMAIL_LISTEN": f"127.0.0.1:{port}",
         "SUBCLAW_NAME_SERVERS": names,
     }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def served(port: int) -> None:
@@ -91,8 +95,8 @@ async def email(
     port = free_port()
     async with name_server() as names, fake_relay(folder, user=USER, password=PASSWORD) as relay:
         names.tell(signer().key_name, signer().record)
-        given = environment(relay.url, port, names.address) | dict(more or {})
-        async with channel_scene(address, folder, given, answer, authorities=relay.authority) as scene:
+        given = environment(relay.url, port, names.address, relay.authority) | dict(more or {})
+        async with channel_scene(address, folder, given, answer) as scene:
             await served(port)
             yield Post(scene, relay, names, port)
 
@@ -329,8 +333,8 @@ def test_a_reply_waits_for_a_relay_that_is_down(address: DatabaseAddress, tmp_pa
             authority = first.authority
         async with name_server() as names:
             names.tell(signer().key_name, signer().record)
-            given = environment(first.url.replace(str(first.port), str(down)), port, names.address)
-            async with channel_scene(address, tmp_path, given, authorities=authority) as scene:
+            given = environment(first.url.replace(str(first.port), str(down)), port, names.address, authority)
+            async with channel_scene(address, tmp_path, given) as scene:
                 await served(port)
                 mail = signer().sign(write("are you there?", sender=ANN, to=US, subject=""))
                 assert (await deliver(port, mail, to=US))[0] == 250
@@ -382,17 +386,20 @@ def test_a_password_that_is_wrong_is_the_operators_trouble(address: DatabaseAddr
     play(address, tmp_path, steps, EMAIL_PASSWORD="another")
 
 
-def test_a_relay_whose_certificate_is_nobodys_is_not_told_the_password(
-    address: DatabaseAddress, tmp_path: Path
+@pytest.mark.parametrize("has_authority", [False, True], ids=["believed by nobody", "of another authority"])
+def test_a_relay_whose_certificate_does_not_hold_is_not_told_the_password(
+    address: DatabaseAddress, tmp_path: Path, has_authority: bool
 ) -> None:
     async def scenario() -> None:
-        async with (
-            fake_relay(tmp_path, user=USER, password=PASSWORD) as relay,
-            channel_scene(address, tmp_path, environment(relay.url, free_port(), "")) as scene,
-        ):
-            result = await scene.channels["email"].send(outbound("hi"))
-            assert (result.delivery, result.trouble) == (Delivery.FAILED, Trouble.NETWORK)
-            assert relay.users == []
+        (tmp_path / "another").mkdir()
+        _, another = certify(tmp_path / "another")
+        async with fake_relay(tmp_path, user=USER, password=PASSWORD) as relay:
+            given = environment(relay.url, free_port(), "", another if has_authority else None)
+            async with channel_scene(address, tmp_path, given) as scene:
+                result = await scene.channels["email"].send(outbound("hi"))
+                assert (result.delivery, result.trouble) == (Delivery.FAILED, Trouble.NETWORK)
+                assert "EMAIL_RELAY_CA" in result.detail
+                assert relay.users == []
 
     run(scenario)
 

@@ -1,10 +1,12 @@
 """The egress gateway's processes."""
 
 import functools
+from dataclasses import replace
 
 from subclaw.accounts import CONTROL_USER, EGRESS_USER, group_id
 from subclaw.app.addresses import database_address
 from subclaw.config import Settings
+from subclaw.core.mail_relay import MailRelay
 from subclaw.egress.gateway import EgressSettings, ForControl, ForMachines, serve_egress
 from subclaw.egress.starter import starter_rules
 from subclaw.home import Home
@@ -27,7 +29,7 @@ async def run_egress(settings: Settings, number: int) -> None:
             socket_gid=group_id(CONTROL_USER),
             upstreams=settings.upstreams,
             load_secrets=functools.partial(load_secrets, database),
-            relays=settings.relays,
+            relays=tuple(_as_kept(relay, home) for relay in settings.relays),
             signatures={scheme: signed for one in settings.channels for scheme, signed in one.signatures.items()},
         )
         machines = ForMachines(
@@ -48,3 +50,8 @@ async def run_egress(settings: Settings, number: int) -> None:
                 authorities=settings.authorities,
             )
         )
+
+
+def _as_kept(relay: MailRelay, home: Home) -> MailRelay:
+    """Return a relay with the copy of its authorities: what the operator named may be for root alone."""
+    return replace(relay, authorities=home.relay_authorities(relay.name)) if relay.authorities else relay

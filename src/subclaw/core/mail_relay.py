@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -9,7 +10,8 @@ class MailRelay:
     """A relay that the control plane may have mail sent by, through the gateway, which signs in there.
 
     TLS is certain: from the first byte (`implicit_tls`), or by STARTTLS. `secret` names the password. Mail goes out as
-    from `sender`, an address that may get a tag (`agent+tag@example.com`), and from no other.
+    from `sender`, an address that may get a tag (`agent+tag@example.com`), and from no other. Its certificate must come
+    from one of the `authorities` of a file in PEM; without one, from what the gateway believes.
     """
 
     name: str
@@ -19,6 +21,7 @@ class MailRelay:
     user: str
     secret: str
     sender: str
+    authorities: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,9 +34,11 @@ class Mail:
 
 
 class Step(StrEnum):
-    """How far a mail came: to the relay, in there, with its sender, its recipient, its content; unknown; taken."""
+    """How far a mail came: to the relay, to its certificate, in there, with its sender, its recipient, its content;
+    unknown; taken."""
 
     REACH = "reach"
+    CERTIFICATE = "certificate"
     SIGN_IN = "sign in"
     SENDER = "sender"
     RECIPIENT = "recipient"

@@ -1,6 +1,7 @@
 """The gateway: listens for the control plane and for the host that hands it machines, until it is ended."""
 
 import asyncio
+import functools
 import logging
 import ssl
 from collections.abc import Mapping, Sequence
@@ -137,15 +138,31 @@ def _trusting(settings: EgressSettings, protocols: Sequence[str] = ("http/1.1",)
     """Return what servers' certificates are checked with, and which protocols they are offered. Errors: `Invalid`."""
     context = settings.ssl_context or ssl.create_default_context()
     if settings.authorities is not None:
-        try:
-            context.load_verify_locations(settings.authorities)
-        except OSError as error:
-            raise Invalid(
-                f"{settings.authorities} cannot be read as certificate authorities in PEM by the egress gateway's user."
-            ) from error
+        _believe(context, settings.authorities)
     if protocols:
         context.set_alpn_protocols(protocols)
     return context
+
+
+def _trusting_relay(settings: EgressSettings, relay: MailRelay) -> ssl.SSLContext:
+    """Return what a relay's certificate is checked with: its own authorities and no others, if it has some.
+
+    Errors: `Invalid`.
+    """
+    if relay.authorities is None:
+        return _trusting(settings, protocols=())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    _believe(context, relay.authorities)
+    return context
+
+
+def _believe(context: ssl.SSLContext, authorities: Path) -> None:
+    try:
+        context.load_verify_locations(authorities)
+    except OSError as error:
+        raise Invalid(
+            f"{authorities} cannot be read as certificate authorities in PEM by the egress gateway's user."
+        ) from error
 
 
 def _control_door(
@@ -157,7 +174,8 @@ def _control_door(
 ) -> ControlDoor:
     vault = Vault(settings.key_folder, control.load_secrets)
     relays = {relay.name: relay for relay in control.relays}
-    post = Post(relays=relays, make_tls=lambda: _trusting(settings, protocols=()))
+    # A context takes memory, which is for those who have e-mail: it is made once there is a mail.
+    post = Post(relays=relays, tls_of=functools.cache(functools.partial(_trusting_relay, settings)))
     webhooks = Webhooks(
         key=read_private_key(settings.key_folder),
         outside=outside,

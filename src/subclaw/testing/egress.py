@@ -43,7 +43,6 @@ async def running_gateway(
     limits: Limits | None = None,
     ssl_context: ssl.SSLContext | None = None,
     relays: Sequence[MailRelay] = (),
-    authorities: Path | None = None,
     book: EgressBook | None = None,
     webhook_addresses: Mapping[str, Sequence[str]] | None = None,
 ) -> AsyncIterator[Path]:
@@ -66,9 +65,7 @@ async def running_gateway(
         webhook_addresses=webhook_addresses or {},
     )
     machines = _for_machines(folder, book) if book else None
-    settings = EgressSettings(
-        key_folder=folder, control=control, machines=machines, ssl_context=ssl_context, authorities=authorities
-    )
+    settings = EgressSettings(key_folder=folder, control=control, machines=machines, ssl_context=ssl_context)
     async with asyncio.TaskGroup() as group:
         gateway = group.create_task(serve_egress(settings))
         try:

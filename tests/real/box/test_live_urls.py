@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from tests.name_server import NameServer, name_server
 from tests.real.box.conftest import ACCOUNT, NUMBER, twilio_settings
 from tests.real.box.conftest import TOKEN as TWILIO_TOKEN
 from tests.real.box.running import RunningBox, Somebody, exchange, running_box, state_folder, visit, write_agent_file
@@ -17,7 +18,8 @@ from tests.real.synapse import Account, Synapse, running_synapse
 from subclaw.channels.slack.settings import WEBHOOK_PATH as SLACK_PATH
 from subclaw.channels.sms.paths import WEBHOOK_PATH as TWILIO_PATH
 from subclaw.channels.whatsapp.settings import WEBHOOK_PATH as WHATSAPP_PATH
-from subclaw.testing.channels import bluebubbles, discord, slack, telegram, twilio, whatsapp
+from subclaw.testing.channels import bluebubbles, discord, slack, smtp, telegram, twilio, whatsapp
+from subclaw.testing.serving import free_port
 
 SAID_S = 60
 PERSON, ANN = "+15550100001", "16505551234"
@@ -29,8 +31,10 @@ NAMES = {
     "whatsapp": "lilac",
     "discord": "lavender",
     "matrix": "hyacinth",
+    "email": "snowdrop",
 }
 DISCORD_TOKEN = "MTIzNDU2Nzg5MDEyMzQ1Njc4.G0ffff.0123456789abcdefghijklmnopqrstuvwxyz01"
+MAILBOX, WRITER, SIGNER = "agent@agents.example", "ann@example.org", smtp.make_signer("example.org")
 URL = re.compile(r"http://[a-z0-9-]+\.localhost:[0-9]+/?")
 
 
@@ -44,10 +48,10 @@ class Way:
 
 def test_in_each_channel_a_first_message_leads_to_a_live_address_of_the_name_that_is_chosen(tmp_path: Path) -> None:
     with running_synapse(tmp_path) as synapse:
-        asyncio.run(meet_everywhere(synapse))
+        asyncio.run(meet_everywhere(synapse, tmp_path))
 
 
-async def meet_everywhere(synapse: Synapse) -> None:
+async def meet_everywhere(synapse: Synapse, folder: Path) -> None:
     async with AsyncExitStack() as stack:
         phone = await stack.enter_async_context(twilio.fake_twilio(account_sid=ACCOUNT, auth_token=TWILIO_TOKEN))
         chat = await stack.enter_async_context(telegram.fake_telegram(token="123456789:AAF-_0123456789abcdefghijklm"))
@@ -57,6 +61,9 @@ async def meet_everywhere(synapse: Synapse) -> None:
             whatsapp.fake_whatsapp(token="t", app_secret="s", phone_number_id="106540352242922", number="+15550783881")
         )
         server = await stack.enter_async_context(discord.fake_discord(token=DISCORD_TOKEN))
+        post = await stack.enter_async_context(smtp.fake_relay(folder, user=MAILBOX, password="signs in"))
+        names = await stack.enter_async_context(name_server())
+        names.tell(SIGNER.key_name, SIGNER.record)
         agent, ada = synapse.register("agent"), await stack.enter_async_context(person(synapse, "ada"))
         home = stack.enter_context(state_folder())
         write_agent_file(home, "")
@@ -68,6 +75,7 @@ async def meet_everywhere(synapse: Synapse) -> None:
             **whatsapp_settings(meta),
             **discord_settings(server),
             **matrix_settings(synapse, agent),
+            **email_settings(post, free_port(), names),
         }
         box = await asyncio.to_thread(stack.enter_context, running_box(home, **settings))
         work.events_to, meta.webhooks_to = box.url + SLACK_PATH, box.url + WHATSAPP_PATH
@@ -95,6 +103,10 @@ async def meet_everywhere(synapse: Synapse) -> None:
             ),
             "matrix": Way(
                 say=partial(ada.say, room), heard=lambda: [str(event["content"]["body"]) for event in ada.heard]
+            ),
+            "email": Way(
+                say=partial(mailed, int(settings["EMAIL_LISTEN"].rpartition(":")[2])),
+                heard=lambda: [one.text() for one in post.mails],
             ),
         }
         for name, way in ways.items():
@@ -155,6 +167,12 @@ async def written_on_mac(fake: bluebubbles.FakeBlueBubbles, words: str) -> None:
     bluebubbles.written(fake, words, person=PERSON)
 
 
+async def mailed(port: int, words: str) -> None:
+    mail = smtp.write(words, sender=WRITER, to=MAILBOX, subject="")
+    code, said = await smtp.deliver(port, SIGNER.sign(mail), to=MAILBOX)
+    assert code == 250, said
+
+
 async def keep_hearing(listener: Person) -> None:
     """Ask a homeserver what is new, until cancelled."""
     while True:
@@ -173,6 +191,18 @@ def discord_settings(fake: discord.FakeDiscord) -> Mapping[str, str]:
 
 def matrix_settings(synapse: Synapse, agent: Account) -> Mapping[str, str]:
     return {"MATRIX_HOMESERVER": synapse.url, "MATRIX_USER": agent.user, "MATRIX_ACCESS_TOKEN": agent.token}
+
+
+def email_settings(fake: smtp.FakeRelay, port: int, names: NameServer) -> Mapping[str, str]:
+    fake.authority.chmod(0o600)  # as an operator may have it
+    return {
+        "EMAIL_ADDRESS": MAILBOX,
+        "EMAIL_RELAY": fake.url,
+        "EMAIL_RELAY_CA": str(fake.authority),
+        "EMAIL_PASSWORD": fake.password,
+        "EMAIL_LISTEN": f"127.0.0.1:{port}",
+        "SUBCLAW_NAME_SERVERS": names.address,
+    }
 
 
 def telegram_settings(fake: telegram.FakeTelegram) -> Mapping[str, str]:

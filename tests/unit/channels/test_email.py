@@ -2,6 +2,7 @@
 
 from email import message_from_bytes, message_from_string
 from email.message import Message
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +30,10 @@ def test_a_relay_is_read_from_its_address() -> None:
     implicit = read_email(GIVEN | {"EMAIL_RELAY": "smtps://u@mail.example.com"})
     assert implicit is not None
     assert (implicit.relays[0].port, implicit.relays[0].implicit_tls) == (465, True)
+    assert relay.authorities is None
+    own = read_email(GIVEN | {"EMAIL_RELAY_CA": "/etc/mail/authority.pem"})
+    assert own is not None
+    assert own.relays[0].authorities == Path("/etc/mail/authority.pem")
     assert read_email({}) is None
 
 

@@ -21,6 +21,8 @@ def result_of(handed: Handed, mail_id: str) -> SendResult:
             return SendResult(delivery=Delivery.SENT, provider_id=mail_id)
         case Step.LOST:
             return SendResult(delivery=Delivery.UNKNOWN, detail="the connection broke off after the mail was sent")
+        case Step.CERTIFICATE:
+            return _failed("the relay's certificate is not to be believed: see EMAIL_RELAY_CA", Trouble.NETWORK)
         case step if not handed.code:
             words = "the relay cannot be reached" if step is Step.REACH else f"the relay broke off at the {step}"
             return _failed(words, Trouble.NETWORK)

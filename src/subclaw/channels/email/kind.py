@@ -52,14 +52,14 @@ def read_email(given: Mapping[str, str]) -> ChannelSetUp | None:
         place=address,
         label="E-mail",
         signatures={SCHEME: Signature(secret=PASSWORD)},
-        relays=(_relay(relay, address),),
+        relays=(_relay(relay, address, given.get("EMAIL_RELAY_CA", "")),),
         serve=partial(_serve, settings),
         open=partial(_open, settings),
         check=partial(_check, settings),
     )
 
 
-def _relay(text: str, sender: str) -> MailRelay:
+def _relay(text: str, sender: str, authorities: str) -> MailRelay:
     wrong = Invalid(
         f"EMAIL_RELAY is {text!r}; it must be like smtp://USER@smtp.example.com:587 (STARTTLS) or smtps://…:465."
     )
@@ -84,6 +84,7 @@ def _relay(text: str, sender: str) -> MailRelay:
         user=user,
         secret=PASSWORD,
         sender=sender,
+        authorities=Path(authorities).absolute() if authorities else None,
     )
 
 
@@ -178,6 +179,7 @@ EMAIL = ChannelKind(
     variables=(
         "EMAIL_ADDRESS",
         "EMAIL_RELAY",
+        "EMAIL_RELAY_CA",
         "EMAIL_NAME",
         "EMAIL_LISTEN",
         "EMAIL_CERTIFICATE",

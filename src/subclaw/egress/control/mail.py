@@ -10,9 +10,8 @@ import re
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 
-from subclaw.core.errors import Corrupt, NotFound, Unavailable
+from subclaw.core.errors import Corrupt, Invalid, NotFound, Unavailable
 from subclaw.core.mail_relay import Mail, MailRelay
 from subclaw.egress.control.mail_path import PREFIX
 from subclaw.egress.http.door import Door
@@ -29,15 +28,10 @@ _TAG = re.compile(r"[A-Za-z0-9.-]{0,60}")
 
 @dataclass(frozen=True, kw_only=True)
 class Post:
-    """The relays by name; `make_tls` makes what their certificates are checked with, once there is a mail."""
+    """The relays by name; `tls_of` returns what the certificate of one is checked with. Errors of that: `Invalid`."""
 
     relays: Mapping[str, MailRelay] = field(default_factory=dict)
-    make_tls: Callable[[], ssl.SSLContext] = ssl.create_default_context
-
-    @cached_property
-    def tls(self) -> ssl.SSLContext:
-        """What relays' certificates are checked with."""
-        return self.make_tls()
+    tls_of: Callable[[MailRelay], ssl.SSLContext] = lambda _: ssl.create_default_context()
 
 
 async def answer_mail(door: Door, request: Request, vault: Vault, post: Post) -> bool:
@@ -54,10 +48,10 @@ async def answer_mail(door: Door, request: Request, vault: Vault, post: Post) ->
         raise Refusal(403, "no relay of that name is set up", unsent=True)
     mail = await _read_claim(door)
     try:
-        password = await vault.secret(relay.secret)
-    except (NotFound, Corrupt, Unavailable) as error:
+        password, tls = await vault.secret(relay.secret), post.tls_of(relay)
+    except (NotFound, Corrupt, Invalid, Unavailable) as error:
         raise Refusal(503, error.public, unsent=True) from None
-    handed = await hand_over(relay, password.reveal(), post.tls, mail)
+    handed = await hand_over(relay, password.reveal(), tls, mail)
     return await door.answer(200, {"step": handed.step, "code": handed.code, "status": handed.status})
 
 

@@ -51,10 +51,19 @@ async def hand_over(relay: MailRelay, password: str, tls: ssl.SSLContext, mail: 
     except aiosmtplib.SMTPResponseException as error:
         found = _STATUS.match(error.message or "")
         return Handed(step=step, code=error.code, status=found[0] if found else "")
-    except (aiosmtplib.SMTPException, OSError, TimeoutError):
+    except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
+        if step is Step.REACH and _is_unproven(error):
+            return Handed(step=Step.CERTIFICATE)
         return Handed(step=Step.LOST if step is Step.CONTENT else step)
     finally:
         await _leave(client)
+
+
+def _is_unproven(error: BaseException | None) -> bool:
+    """Say whether it was the relay's certificate that did not hold."""
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        error = error.__cause__
+    return error is not None
 
 
 async def _leave(client: aiosmtplib.SMTP) -> None:
