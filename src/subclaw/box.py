@@ -39,8 +39,9 @@ WORKER_NICENESS = 15
 DOOR_NICENESS = -10
 """Turns step back for what acknowledges messages and serves pages: providers and people give up on those first."""
 
-PROBE_S = 150.0
-"""The first start on a host boots a machine with each accelerator to see which works."""
+START_LIMITS_S = {"host": 150.0, "worker": 120.0}
+"""The first start on a host boots a machine with each accelerator to see which works. A worker loads the libraries of
+all channels, six seconds of a processor's time, and does that after whatever else the host has to do."""
 
 OnStep = Callable[[str], None]
 
@@ -134,7 +135,7 @@ def _processes(settings: Settings, home: Home, port: int, environment: Mapping[s
             environment=environment,
             ready=ready,
             user=user,
-            ready_timeout_s=PROBE_S if name == "host" else START_S,
+            ready_timeout_s=START_LIMITS_S.get(name, START_S),
             stop_timeout_s=60,
             niceness=niceness,
         )

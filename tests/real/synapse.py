@@ -10,7 +10,6 @@ import hmac
 import json
 import os
 import secrets
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -22,6 +21,7 @@ import httpx2
 from bench.peer_products import installed
 
 from subclaw.config import DEFAULT_CACHE
+from subclaw.testing.serving import free_port
 
 LOCK = Path(__file__).with_name("synapse.lock")
 SERVER_NAME = "matrix.test"
@@ -127,7 +127,7 @@ def running_synapse(folder: Path, limits: Mapping[str, Any] | None = None) -> It
 
     Without them nothing is limited.
     """
-    server = Synapse(folder=folder, port=_free_port())
+    server = Synapse(folder=folder, port=free_port())
     _configure(server, limits or {})
     try:
         server.start()
@@ -176,9 +176,3 @@ def _configure(server: Synapse, limits: Mapping[str, Any]) -> None:
     (server.folder / "log.yaml").write_text(json.dumps(logging))
     command = [str(installed_synapse() / "bin" / "generate_signing_key"), "-o", str(server.folder / "signing.key")]
     subprocess.run(command, check=True, capture_output=True, timeout=START_LIMIT_S)
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

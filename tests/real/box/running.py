@@ -29,7 +29,7 @@ from subclaw.machines.qemu.processes import name_prefix
 from subclaw.store.cluster import private_address
 from subclaw.store.database import Role
 
-START_S = 90.0
+START_S = 180.0
 STOP_S = 60.0
 REPLY_S = 90.0
 VISIT_LIMIT_S = 60.0
