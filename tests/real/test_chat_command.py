@@ -19,7 +19,7 @@ from subclaw.core.channel import InboundMessage
 from subclaw.core.errors import Invalid, Unavailable
 from subclaw.home import Home, held
 from subclaw.testing.chat import MemoryChat
-from subclaw.testing.serving import serving
+from subclaw.testing.serving import free_port, serving
 
 DEADLINE_S = 30
 
@@ -35,17 +35,22 @@ def home() -> Iterator[Home]:
 @asynccontextmanager
 async def running(home: Home, chat: MemoryChat, *, port: int = 0) -> AsyncIterator[Settings]:
     """Serve the web chat, and answer each message with its own words until the block ends."""
+    before = len(chat.received)  # somebody who waited is there as soon as it is served
     app = FastAPI()
     app.include_router(web_router(intake=chat, feed=chat, title="subclaw", public_url="http://localhost"))
     async with asyncio.timeout(DEADLINE_S), serving(app, port=port) as number, asyncio.TaskGroup() as group:
-        home.port_file.write_text(str(number))
-        answering = group.create_task(answer(chat))
-        yield load_settings({"SUBCLAW_HOME": str(home.path), "SUBCLAW_PORT": str(number)})
+        settings = settings_of(home, number)
+        answering = group.create_task(answer(chat, before))
+        yield settings
         answering.cancel()
 
 
-async def answer(chat: MemoryChat) -> None:
-    answered = len(chat.received)
+def settings_of(home: Home, port: int) -> Settings:
+    home.port_file.write_text(str(port))
+    return load_settings({"SUBCLAW_HOME": str(home.path), "SUBCLAW_PORT": str(port)})
+
+
+async def answer(chat: MemoryChat, answered: int) -> None:
     while True:
         await chat.wait_received(answered + 1)
         message = chat.received[answered]
@@ -131,19 +136,37 @@ def test_what_comes_unasked_is_shown_in_a_conversation(home: Home, monkeypatch: 
 
 def test_a_restart_in_the_middle_loses_and_doubles_nothing(home: Home) -> None:
     async def scenario() -> None:
-        chat, out = MemoryChat(), paper()
-        async with running(home, chat) as settings:
+        chat, out, port = MemoryChat(), paper(), free_port()
+        async with running(home, chat, port=port) as settings:
             await say_once(settings, paper(), "before", aside=paper())
-            port = home.port()
             chat.available = False
             saying = asyncio.create_task(say_once(settings, out, "through it", aside=paper()))
-            await asyncio.sleep(0)
-        assert port
+            await chat.wait_refused()
         chat.available = True
         async with running(home, chat, port=port):
             await saying
         assert on(out) == "You said: through it\n"
         assert [message.text for message in chat.received] == ["before", "through it"]
+
+    asyncio.run(scenario())
+
+
+def test_whoever_comes_during_a_restart_waits_for_its_end(home: Home) -> None:
+    async def scenario() -> None:
+        chat, out, port, turned_away = MemoryChat(), paper(), free_port(), asyncio.Event()
+
+        def turn_away(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            turned_away.set()
+            writer.close()
+
+        settings = settings_of(home, port)
+        async with await asyncio.start_server(turn_away, "127.0.0.1", port):
+            saying = asyncio.create_task(say_once(settings, out, "anybody?", aside=paper()))
+            async with asyncio.timeout(DEADLINE_S):
+                await turned_away.wait()
+        async with running(home, chat, port=port):
+            await saying
+        assert on(out) == "You said: anybody?\n"
 
     asyncio.run(scenario())
 

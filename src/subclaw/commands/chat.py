@@ -3,11 +3,11 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -19,6 +19,8 @@ from subclaw.channels.web.client import FileToSend, Said, WebPerson, web_person
 from subclaw.config import Settings
 from subclaw.core.errors import Invalid, SubclawError, Unavailable
 from subclaw.home import Home, require_running
+
+T = TypeVar("T")
 
 REPLY_TIMEOUT_S = 600
 PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
@@ -116,14 +118,17 @@ async def _reply_to(id: str, heard: AsyncIterator[Said], aside: Console) -> str:
 
 async def _send(person: WebPerson, id: str, text: str, files: Sequence[FileToSend]) -> None:
     """Send a message until it is taken. It keeps its id, so it is one message however often it arrives."""
+    await _through_restarts(lambda: person.say(text, id=id, files=files))
+
+
+async def _through_restarts(attempt: Callable[[], Awaitable[T]]) -> T:
+    """Return what an attempt comes to; while subclaw is away, it is made again. Errors: those of the last one."""
     for pause_s in PAUSES_S:
         try:
-            await person.say(text, id=id, files=files)
+            return await attempt()
         except Unavailable:
             await asyncio.sleep(pause_s)
-        else:
-            return
-    await person.say(text, id=id, files=files)
+    return await attempt()
 
 
 async def _followed(person: WebPerson) -> AsyncGenerator[Said, None]:
@@ -160,7 +165,13 @@ async def _person(settings: Settings, name: str) -> AsyncIterator[WebPerson]:
     port = require_running(home)
     known = _read(file)
     netloc = urlsplit(public_url(settings, port)).netloc
-    async with web_person(local_url(settings, port), cookies=known["cookies"], host=netloc) as person:
+
+    def opened() -> Awaitable[WebPerson]:
+        page = web_person(local_url(settings, port), cookies=known["cookies"], host=netloc)
+        return stack.enter_async_context(page)
+
+    async with AsyncExitStack() as stack:
+        person = await _through_restarts(opened)
         person.seen = known["seen"]
         try:
             yield person

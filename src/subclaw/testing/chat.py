@@ -31,6 +31,7 @@ class MemoryChat:
         self.available = True
         self.received: list[InboundMessage] = []
         self._arrived = asyncio.Condition()
+        self._refused = asyncio.Event()
         self._conversations: dict[Address, _Conversation] = {}
         self._stored: dict[tuple[str, str], Receipt] = {}
 
@@ -59,6 +60,10 @@ class MemoryChat:
         """Wait until so many messages are stored."""
         async with self._arrived:
             await self._arrived.wait_for(lambda: len(self.received) >= count)
+
+    async def wait_refused(self) -> None:
+        """Wait until something was refused because `available` is False."""
+        await self._refused.wait()
 
     async def reply(self, address: Address, text: str, *files: OutgoingFile) -> None:
         """Let the agent say something, with files, and stop typing."""
@@ -98,4 +103,5 @@ class MemoryChat:
 
     def _check(self) -> None:
         if not self.available:
+            self._refused.set()
             raise Unavailable("Not just now.")
