@@ -18,6 +18,7 @@ import httpx2
 from subclaw.channels.discord.client import CALL_LIMIT_S, NOT_UNDERSTOOD, DiscordClient
 from subclaw.channels.discord.errors import ERRORS, meaning, not_asked, refused, refused_file
 from subclaw.channels.discord.settings import FILES_UPSTREAM
+from subclaw.channels.downloads import gathered
 from subclaw.channels.markdown import split_markdown
 from subclaw.core.channel import (
     Address,
@@ -30,7 +31,7 @@ from subclaw.core.channel import (
     SendResult,
     Sighting,
 )
-from subclaw.core.errors import Invalid, NotFound, Unavailable
+from subclaw.core.errors import NotFound, Unavailable
 from subclaw.egress.control.client import BASE_URL, gateway_client
 
 PART_LIMIT = 2000
@@ -114,7 +115,6 @@ class DiscordChannel:
 
     async def fetch(self, handle: str, limit_bytes: int) -> bytes:
         """Return a file that came with a message: its address holds for a day."""
-        content = bytearray()
         try:
             async with (
                 gateway_client(self._gateway_socket) as gateway,
@@ -124,13 +124,9 @@ class DiscordChannel:
                     raise NotFound("Discord does not have it any more.", internal=f"file: {response.status_code}")
                 if response.status_code != 200:
                     raise Unavailable("Discord did not give it.", internal=f"file: {response.status_code}")
-                async for piece in response.aiter_bytes():
-                    content += piece
-                    if len(content) > limit_bytes:
-                        raise Invalid(f"It is larger than {limit_bytes:,} bytes.")
+                return await gathered(response.aiter_bytes(), limit_bytes)
         except (httpx2.HTTPError, OSError) as error:
             raise Unavailable("Discord cannot be reached.", internal=type(error).__name__) from None
-        return bytes(content)
 
     def _place(self, to: Address) -> discord.PartialMessageable:
         return self._client.get_partial_messageable(int(to.thread or to.address))

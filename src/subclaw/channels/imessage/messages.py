@@ -5,12 +5,12 @@ https://documenter.getpostman.com/view/765844/UV5RnfwM. A chat is named by its s
 people, and its identifier: `iMessage;-;+15551234567`, `iMessage;+;chat123456789`.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from subclaw.channels.members import object_of, objects_of, read_object, text_of
 from subclaw.core.channel import Address, Attachment, InboundMessage
 from subclaw.core.errors import Invalid
 
@@ -21,32 +21,31 @@ _CHAT = re.compile(r"(iMessage|any);([-+]);([!-:<-~]{3,200})")
 _PLACE_OF_FILE = "\ufffc"
 _GROUP = re.compile(r"chat[0-9]{3,40}")
 _TIME_LIMIT_MS = 10**14
+FILES_LIMIT = 100
+"""Most files of one message that are looked at."""
 
 
 def read_report(body: bytes) -> Mapping[str, Any]:
     """Return the message that a webhook is about; empty if it is about something else. Errors: `Invalid`."""
-    try:
-        report = json.loads(body)
-    except (ValueError, RecursionError):
-        report = None
-    if not isinstance(report, dict) or not isinstance(report.get("type"), str):
+    report = read_object(body)
+    if report is None or not isinstance(report.get("type"), str):
         raise Invalid("That is no webhook of BlueBubbles'.")
-    return _object(report, "data") if report["type"] == "new-message" else {}
+    return object_of(report, "data") if report["type"] == "new-message" else {}
 
 
 def parse_message(data: Mapping[str, Any], name: str) -> InboundMessage | None:
     """Return what a person wrote to the account, or in a group and to `name`; None of anything else."""
-    message_id, chat = _text(data, "guid"), _chat(data)
+    message_id, chat = text_of(data, "guid"), _chat(data)
     if data.get("isFromMe") is not False or not _MESSAGE_ID.fullmatch(message_id) or chat is None:
         return None
     if data.get("associatedMessageGuid") or data.get("itemType", 0) != 0:  # a heart on a message, somebody who joined
         return None
     is_group = is_group_chat(chat)
-    speaker = _text(_object(data, "handle"), "address")
-    text = _text(data, "text").replace(_PLACE_OF_FILE, "").strip()
+    speaker = text_of(object_of(data, "handle"), "address")
+    text = text_of(data, "text").replace(_PLACE_OF_FILE, "").strip()
     if is_group and not is_addressed(text, name):
         return None
-    attachments = tuple(one for file in _objects(data, "attachments") if (one := _attachment(file)))
+    attachments = tuple(one for file in objects_of(data, "attachments")[:FILES_LIMIT] if (one := _attachment(file)))
     if not text and not attachments:
         return None
     return InboundMessage(
@@ -79,19 +78,19 @@ def chat_of(address: str, service: str) -> str:
 
 def _chat(data: Mapping[str, Any]) -> str | None:
     """Return who writes, or the group; None where it comes as a text message of a phone, under other rules."""
-    for chat in _objects(data, "chats"):
-        if match := _CHAT.fullmatch(_text(chat, "guid")):
+    for chat in objects_of(data, "chats"):
+        if match := _CHAT.fullmatch(text_of(chat, "guid")):
             return match[3] if (match[2] == "+") == is_group_chat(match[3]) else None
     return None
 
 
 def _attachment(file: Mapping[str, Any]) -> Attachment | None:
-    handle, size_bytes = _text(file, "guid"), file.get("totalBytes")
+    handle, size_bytes = text_of(file, "guid"), file.get("totalBytes")
     if not _FILE_ID.fullmatch(handle):
         return None
     return Attachment(
-        name=_text(file, "transferName") or "file",
-        media_type=_text(file, "mimeType"),
+        name=text_of(file, "transferName") or "file",
+        media_type=text_of(file, "mimeType"),
         size_bytes=size_bytes if isinstance(size_bytes, int) and 0 <= size_bytes < 2**63 else None,
         handle=handle,
     )
@@ -108,18 +107,3 @@ def created_at(data: Mapping[str, Any]) -> datetime | None:
 def _time(data: Mapping[str, Any]) -> datetime:
     now = datetime.now(UTC)
     return min(created_at(data) or now, now)
-
-
-def _text(given: Mapping[str, Any], name: str) -> str:
-    value = given.get(name)
-    return value if isinstance(value, str) else ""
-
-
-def _object(given: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = given.get(name)
-    return value if isinstance(value, dict) else {}
-
-
-def _objects(given: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
-    value = given.get(name)
-    return [one for one in value[:100] if isinstance(one, dict)] if isinstance(value, list) else []

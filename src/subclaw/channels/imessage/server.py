@@ -12,9 +12,10 @@ from typing import Any
 
 import httpx2
 
+from subclaw.channels.downloads import gathered
 from subclaw.channels.imessage.settings import UPSTREAM
 from subclaw.core.channel import OutboundFile
-from subclaw.core.errors import Invalid, NotFound, Unavailable
+from subclaw.core.errors import NotFound, Unavailable
 from subclaw.egress.control.client import BASE_URL, gateway_client
 from subclaw.egress.refusal import UNSENT_HEADER
 
@@ -84,21 +85,17 @@ class BlueBubbles:
         return content
 
     async def _call(self, method: str, path: str, limit_bytes: int, **body: Any) -> tuple[int, bytes]:
-        content = bytearray()
         url = f"{BASE_URL}/{UPSTREAM}/api/v1{path}"
         try:
             async with self._client.stream(method, url, **body) as response:
-                async for piece in response.aiter_bytes():
-                    content += piece
-                    if len(content) > limit_bytes:
-                        raise Invalid(f"It is larger than {limit_bytes:,} bytes.")
+                content = await gathered(response.aiter_bytes(), limit_bytes)
         except httpx2.ConnectError:
             raise NotSent("the egress gateway does not run") from None
         except (httpx2.HTTPError, OSError):
             raise BrokenOff("the connection to BlueBubbles broke off") from None
         if UNSENT_HEADER in response.headers:
             raise NotSent(f"no connection to BlueBubbles (HTTP {response.status_code})")
-        return response.status_code, bytes(content)
+        return response.status_code, content
 
 
 @asynccontextmanager

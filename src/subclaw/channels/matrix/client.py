@@ -14,6 +14,7 @@ from urllib.parse import quote
 import aiohttp
 from nio import AsyncClient, AsyncClientConfig, ErrorResponse, Response  # type: ignore[import-untyped]
 
+from subclaw.channels.downloads import gathered
 from subclaw.channels.matrix.settings import UPSTREAM
 from subclaw.core.errors import Invalid, NotFound, Unavailable
 from subclaw.core.secret import PLACEHOLDER
@@ -123,12 +124,10 @@ async def _answered(answer: aiohttp.ClientResponse) -> Any:
 
 
 async def _read(answer: aiohttp.ClientResponse) -> bytes:
-    content = bytearray()
-    async for piece in answer.content.iter_chunked(_CHUNK_BYTES):
-        content += piece
-        if len(content) > ANSWER_LIMIT_BYTES:
-            raise RefusedByServer(code="the answer is too long", status=413)
-    return bytes(content)
+    try:
+        return await gathered(answer.content.iter_chunked(_CHUNK_BYTES), ANSWER_LIMIT_BYTES)
+    except Invalid:
+        raise RefusedByServer(code="the answer is too long", status=413) from None
 
 
 def _refusal(answer: object) -> Exception:
@@ -157,7 +156,6 @@ async def upload(client: GatewayClient, content: bytes, media_type: str, name: s
 async def download(client: GatewayClient, server: str, media_id: str, limit_bytes: int) -> bytes:
     """Return a file. Errors: `Invalid` if it is larger, `NotFound`, `Unavailable`."""
     path = f"/_matrix/client/v1/media/download/{quote(server, safe=':')}/{quote(media_id, safe='')}"
-    content = bytearray()
     try:
         answer = await client.send("GET", path, None, {"Authorization": f"Bearer {PLACEHOLDER}"})
         async with answer:
@@ -165,13 +163,9 @@ async def download(client: GatewayClient, server: str, media_id: str, limit_byte
                 raise NotFound("Matrix does not have it any more.", internal=f"media: {answer.status}")
             if answer.status != 200:
                 raise Unavailable("Matrix did not give it.", internal=f"media: {answer.status}")
-            async for piece in answer.content.iter_chunked(_CHUNK_BYTES):
-                content += piece
-                if len(content) > limit_bytes:
-                    raise Invalid(f"It is larger than {limit_bytes:,} bytes.")
+            return await gathered(answer.content.iter_chunked(_CHUNK_BYTES), limit_bytes)
     except (NotSent, BrokenOff, aiohttp.ClientError, TimeoutError, OSError) as error:
         raise Unavailable("Matrix cannot be reached.", internal=str(error)) from None
-    return bytes(content)
 
 
 @asynccontextmanager

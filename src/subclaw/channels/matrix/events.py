@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from subclaw.channels.matrix.settings import CHANNEL
+from subclaw.channels.members import object_of, text_of
 from subclaw.core.channel import Address, Attachment, InboundMessage
 
 _USER = re.compile(r"@[!-9;-~]{1,200}:[A-Za-z0-9.:\[\]-]{1,230}")
@@ -70,19 +71,19 @@ def time_of(event: Mapping[str, Any]) -> datetime:
 
 def read_event(event: Mapping[str, Any], own: str) -> Said | None:
     """Return what a person said; None of anything else: what was said before and is edited, what bots say, our own."""
-    event_id, sender, content = event.get("event_id"), event.get("sender"), _object(event, "content")
+    event_id, sender, content = event.get("event_id"), event.get("sender"), object_of(event, "content")
     if not (isinstance(event_id, str) and _EVENT.fullmatch(event_id) and is_user(sender) and sender != own):
         return None
-    relation, kind = _object(content, "m.relates_to"), _text(content, "msgtype")
+    relation, kind = object_of(content, "m.relates_to"), text_of(content, "msgtype")
     is_sticker = event.get("type") == "m.sticker"
     if event.get("type") != "m.room.message" and not is_sticker:
         return None
     if "state_key" in event or relation.get("rel_type") == "m.replace":
         return None
-    answers = _text(_object(relation, "m.in_reply_to"), "event_id")
+    answers = text_of(object_of(relation, "m.in_reply_to"), "event_id")
     if relation.get("rel_type") == "m.thread" and relation.get("is_falling_back") is True:
         answers = ""
-    quoted, body = _without_quote(_text(content, "body")) if answers else ("", _text(content, "body"))
+    quoted, body = _without_quote(text_of(content, "body")) if answers else ("", text_of(content, "body"))
     attachments: tuple[Attachment, ...] = ()
     if kind in _FILES:
         attachments = _attachments(content, event_id)
@@ -90,7 +91,7 @@ def read_event(event: Mapping[str, Any], own: str) -> Said | None:
     elif kind == "m.emote":
         body = f"*{body.strip()}*" if body.strip() else ""
     elif kind == "m.location":
-        body = f"[A place on the map: {_text(content, 'geo_uri') or body}]"
+        body = f"[A place on the map: {text_of(content, 'geo_uri') or body}]"
     elif kind not in _WORDS and not is_sticker:
         return None
     return Said(
@@ -98,7 +99,7 @@ def read_event(event: Mapping[str, Any], own: str) -> Said | None:
         sender=str(sender),
         at=time_of(event),
         text=body.strip(),
-        formatted=_text(content, "formatted_body"),
+        formatted=text_of(content, "formatted_body"),
         mentions=_mentions(content),
         answers=answers if _EVENT.fullmatch(answers) else "",
         quoted=quoted,
@@ -181,14 +182,14 @@ def _attachments(content: Mapping[str, Any], event_id: str) -> tuple[Attachment,
     handle = _handle(content)
     if not handle:
         return ()
-    info = _object(content, "info")
+    info = object_of(content, "info")
     size_bytes = info.get("size")
     is_size = isinstance(size_bytes, int) and not isinstance(size_bytes, bool) and 0 <= size_bytes < 2**63
-    name = _text(content, "filename") or _text(content, "body") or "file"
+    name = text_of(content, "filename") or text_of(content, "body") or "file"
     return (
         Attachment(
             name=name,
-            media_type=_text(info, "mimetype"),
+            media_type=text_of(info, "mimetype"),
             size_bytes=size_bytes if is_size else None,
             handle=handle,
         ),
@@ -198,22 +199,12 @@ def _attachments(content: Mapping[str, Any], event_id: str) -> tuple[Attachment,
 def _handle(content: Mapping[str, Any]) -> str:
     if isinstance(content.get("url"), str):
         return content["url"] if _FILE.fullmatch(content["url"]) else ""
-    file = _object(content, "file")
+    file = object_of(content, "file")
     given = {
-        "url": _text(file, "url"),
-        "key": _text(_object(file, "key"), "k"),
-        "iv": _text(file, "iv"),
-        "hash": _text(_object(file, "hashes"), "sha256"),
+        "url": text_of(file, "url"),
+        "key": text_of(object_of(file, "key"), "k"),
+        "iv": text_of(file, "iv"),
+        "hash": text_of(object_of(file, "hashes"), "sha256"),
     }
     are_keys = all(_KEY.fullmatch(given[one]) for one in ("key", "iv", "hash"))
     return json.dumps(given) if _FILE.fullmatch(given["url"]) and are_keys else ""
-
-
-def _text(given: Mapping[str, Any], name: str) -> str:
-    value = given.get(name)
-    return value if isinstance(value, str) else ""
-
-
-def _object(given: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = given.get(name)
-    return value if isinstance(value, dict) else {}

@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode
 
 from subclaw.channels.matrix.client import CALL_LIMIT_S, BrokenOff, GatewayClient, ask_json
 from subclaw.channels.matrix.events import is_room
+from subclaw.channels.members import objects_of, text_of
 
 WAIT_S = 25
 TIMELINE_LIMIT = 100
@@ -79,7 +80,7 @@ async def fetch_gap(client: GatewayClient, room: str, gap: str, since: str) -> l
         answer = _object(await ask_json(client, "GET", path))
         chunk = _events(answer, "chunk")
         found += chunk
-        gap = _text(answer, "end") if chunk else ""
+        gap = text_of(answer, "end") if chunk else ""
     return found[::-1]
 
 
@@ -87,12 +88,12 @@ def read_sync(answer: object, own: str) -> Sync:
     """Return a sync's answer. Errors: `BrokenOff` if it is none."""
     given = _object(answer)
     rooms = _object(given.get("rooms"))
-    if not _text(given, "next_batch"):
+    if not text_of(given, "next_batch"):
         raise BrokenOff("the homeserver's answer was not understood")
     counts = given.get("device_one_time_keys_count")
     keys_left = _object(counts).get("signed_curve25519", 0) if isinstance(counts, dict) else None
     return Sync(
-        next=_text(given, "next_batch"),
+        next=text_of(given, "next_batch"),
         invitations={room: _inviter(invited, own) for room, invited in _rooms(rooms, "invite")},
         news=[_news(room, joined) for room, joined in _rooms(rooms, "join")],
         to_device=_events(_object(given.get("to_device")), "events"),
@@ -108,7 +109,7 @@ def _news(room: str, joined: Mapping[str, Any]) -> News:
         room=room,
         state=_events(_object(joined.get("state")), "events"),
         timeline=_events(timeline, "events"),
-        gap=_text(timeline, "prev_batch") if timeline.get("limited") is True else "",
+        gap=text_of(timeline, "prev_batch") if timeline.get("limited") is True else "",
         members=sum(counts) if len(counts) == len(counted) else None,
     )
 
@@ -116,7 +117,7 @@ def _news(room: str, joined: Mapping[str, Any]) -> News:
 def _inviter(invited: Mapping[str, Any], own: str) -> str:
     for event in _events(_object(invited.get("invite_state")), "events"):
         if event.get("type") == "m.room.member" and event.get("state_key") == own:
-            return _text(event, "sender")
+            return text_of(event, "sender")
     return ""
 
 
@@ -127,14 +128,11 @@ def _rooms(rooms: Mapping[str, Any], name: str) -> Iterator[tuple[str, Mapping[s
 
 
 def _events(given: Mapping[str, Any], name: str) -> list[Event]:
-    found = given.get(name)
-    events = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
-    return [one for one in events if isinstance(one.get("content"), dict) and isinstance(one.get("type"), str)]
-
-
-def _text(given: Mapping[str, Any], name: str) -> str:
-    value = given.get(name)
-    return value if isinstance(value, str) else ""
+    return [
+        one
+        for one in objects_of(given, name)
+        if isinstance(one.get("content"), dict) and isinstance(one.get("type"), str)
+    ]
 
 
 def _object(value: object) -> Mapping[str, Any]:

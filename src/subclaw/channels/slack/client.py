@@ -13,8 +13,9 @@ import aiohttp
 from slack_sdk.web.async_client import AsyncWebClient
 from yarl import URL
 
+from subclaw.channels.downloads import gathered
 from subclaw.channels.slack.settings import FILES_UPSTREAM, UPLOADS_PATH, UPLOADS_UPSTREAM, UPSTREAM
-from subclaw.core.errors import Invalid, NotFound, Unavailable
+from subclaw.core.errors import NotFound, Unavailable
 from subclaw.core.secret import PLACEHOLDER
 from subclaw.egress.control.client import BASE_URL
 from subclaw.egress.refusal import UNSENT_HEADER
@@ -93,12 +94,7 @@ class SlackClient(AsyncWebClient):
 
 async def _read(response: aiohttp.ClientResponse, limit_bytes: int) -> bytes:
     """Return the body. Errors: `Invalid` if it is longer."""
-    body = bytearray()
-    async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
-        body += chunk
-        if len(body) > limit_bytes:
-            raise Invalid(f"It is larger than {limit_bytes:,} bytes.")
-    return bytes(body)
+    return await gathered(response.content.iter_chunked(_CHUNK_BYTES), limit_bytes)
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -4,7 +4,6 @@ Facts: https://docs.slack.dev/reference/events/message, https://docs.slack.dev/r
 https://docs.slack.dev/apis/events-api (the envelope).
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from subclaw.channels.members import object_of, read_object, text_of
 from subclaw.channels.slack.settings import SlackSettings
 from subclaw.channels.slack.words import read_words
 from subclaw.core.channel import ATTACHMENTS_LIMIT, Address, Attachment, InboundMessage
@@ -45,15 +45,12 @@ class NotForUs:
 
 def parse_event(body: bytes, settings: SlackSettings) -> InboundMessage | Challenge | NotForUs:
     """Return what Slack reports: a message, if a person wrote it to the bot. Errors: `Invalid`."""
-    try:
-        told = json.loads(body)
-    except (ValueError, RecursionError):
-        told = None
-    if not isinstance(told, dict):
+    told = read_object(body)
+    if told is None:
         raise Invalid("That is no event of Slack's.")
     match told.get("type"):
         case "url_verification":
-            return Challenge(answer=_text(told, "challenge")[:1_000])
+            return Challenge(answer=text_of(told, "challenge")[:1_000])
         case "app_rate_limited":
             return NotForUs(warning="Slack leaves events out: there are more than 30,000 in an hour")
         case "event_callback":
@@ -63,20 +60,20 @@ def parse_event(body: bytes, settings: SlackSettings) -> InboundMessage | Challe
 
 
 def _parse_callback(told: Mapping[str, Any], settings: SlackSettings) -> InboundMessage | NotForUs:
-    event = _object(told, "event")
-    if _text(told, "api_app_id") != settings.app or _text(told, "team_id") != settings.team:
+    event = object_of(told, "event")
+    if text_of(told, "api_app_id") != settings.app or text_of(told, "team_id") != settings.team:
         return NotForUs(warning="an event of another app or workspace (are SLACK_APP_ID and SLACK_TEAM_ID right?)")
-    if (kind := _text(event, "type")) in _OVER:
+    if (kind := text_of(event, "type")) in _OVER:
         return NotForUs(warning=f"Slack says {kind}: it serves the app no more")
     if kind not in ("message", "app_mention") or not _is_persons(event, settings.team):
         return NotForUs()
-    bot, place, said_at = _bot(told), _text(event, "channel"), _text(event, "ts")
+    bot, place, said_at = _bot(told), text_of(event, "channel"), text_of(event, "ts")
     if not _PLACE.fullmatch(place) or not _TIMESTAMP.fullmatch(said_at) or event.get("user") == bot:
         return NotForUs()
     is_private = place.startswith("D")
     if not is_private and not _is_addressed(event, bot):
         return NotForUs()
-    said, thread = _text(event, "text"), _text(event, "thread_ts")
+    said, thread = text_of(event, "text"), text_of(event, "thread_ts")
     return InboundMessage(
         sender=Address(channel=CHANNEL, address=place, thread=thread if _TIMESTAMP.fullmatch(thread) else ""),
         # The same message may be told by two events: one of the channel's, one of the mention.
@@ -93,9 +90,9 @@ def _is_persons(event: Mapping[str, Any], team: str) -> bool:
 
     In a channel that workspaces share, people of others write too: their workspace's operator is somebody else.
     """
-    if _text(event, "subtype") not in _SAID or event.get("hidden") or "edited" in event:
+    if text_of(event, "subtype") not in _SAID or event.get("hidden") or "edited" in event:
         return False
-    if "bot_id" in event or not _PERSON.fullmatch(_text(event, "user")):
+    if "bot_id" in event or not _PERSON.fullmatch(text_of(event, "user")):
         return False
     return all(event.get(name) in (None, team) for name in ("user_team", "source_team"))
 
@@ -104,22 +101,24 @@ def _is_addressed(event: Mapping[str, Any], bot: str) -> bool:
     """Say whether what was said in a place of several is for the bot: it is named in it, or it is answered."""
     if event.get("type") == "app_mention":
         return True
-    return bool(bot) and (event.get("parent_user_id") == bot or bool(re.search(rf"<@{bot}[|>]", _text(event, "text"))))
+    return bool(bot) and (
+        event.get("parent_user_id") == bot or bool(re.search(rf"<@{bot}[|>]", text_of(event, "text")))
+    )
 
 
 def _bot(told: Mapping[str, Any]) -> str:
     """Return the bot's user, for whom the event was sent; empty if it is not said."""
     found = told.get("authorizations")
     for one in found if isinstance(found, list) else []:
-        if isinstance(one, dict) and one.get("is_bot") and _PERSON.fullmatch(_text(one, "user_id")):
-            return _text(one, "user_id")
+        if isinstance(one, dict) and one.get("is_bot") and _PERSON.fullmatch(text_of(one, "user_id")):
+            return text_of(one, "user_id")
     return ""
 
 
 def _name(event: Mapping[str, Any]) -> str:
     """Return what a person is called: the name, where Slack says it, or what it shows as the name in what we send."""
-    profile = _object(event, "user_profile")
-    names = (_text(profile, key).strip() for key in ("display_name", "real_name", "name"))
+    profile = object_of(event, "user_profile")
+    names = (text_of(profile, key).strip() for key in ("display_name", "real_name", "name"))
     return next(filter(None, names), f"<@{event['user']}>")[:_NAME_LIMIT_CHARACTERS]
 
 
@@ -129,23 +128,13 @@ def _attachments(event: Mapping[str, Any]) -> Iterator[Attachment]:
         if not isinstance(file, dict):
             continue
         # The address names Slack's host; calls go where the operator says that host is.
-        path = urlsplit(_text(file, "url_private_download") or _text(file, "url_private")).path
+        path = urlsplit(text_of(file, "url_private_download") or text_of(file, "url_private")).path
         if file.get("is_external") or not _FILE_PATH.fullmatch(path):
             continue
         size_bytes = file.get("size")
         yield Attachment(
-            name=_text(file, "name") or _text(file, "title") or "file",
-            media_type=_text(file, "mimetype"),
+            name=text_of(file, "name") or text_of(file, "title") or "file",
+            media_type=text_of(file, "mimetype"),
             size_bytes=size_bytes if isinstance(size_bytes, int) and size_bytes >= 0 else None,
             handle=path,
         )
-
-
-def _text(given: Mapping[str, Any], name: str) -> str:
-    value = given.get(name)
-    return value if isinstance(value, str) else ""
-
-
-def _object(given: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = given.get(name)
-    return value if isinstance(value, dict) else {}

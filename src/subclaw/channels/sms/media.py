@@ -10,9 +10,10 @@ from collections.abc import Mapping
 
 import httpx2
 
+from subclaw.channels.downloads import gathered
 from subclaw.channels.sms.settings import MEDIA_UPSTREAM, UPSTREAM
 from subclaw.core.channel import ATTACHMENTS_LIMIT, Attachment
-from subclaw.core.errors import Invalid, NotFound, Unavailable
+from subclaw.core.errors import NotFound, Unavailable
 from subclaw.egress.control.client import BASE_URL
 from subclaw.egress.refusal import UNSENT_HEADER
 
@@ -73,16 +74,12 @@ async def fetch_media(client: httpx2.AsyncClient, media_url: str, handle: str, l
 
 
 async def _get(client: httpx2.AsyncClient, url: str, limit_bytes: int) -> tuple[int, httpx2.Headers, bytes]:
-    content = bytearray()
     try:
         async with client.stream("GET", url) as response:
-            async for piece in response.aiter_bytes():
-                content += piece
-                if len(content) > limit_bytes:
-                    raise Invalid(f"It is larger than {limit_bytes:,} bytes.")
+            content = await gathered(response.aiter_bytes(), limit_bytes)
     except (httpx2.HTTPError, OSError) as error:
         raise Unavailable("Twilio cannot be reached.", internal=type(error).__name__) from None
-    return response.status_code, response.headers, bytes(content)
+    return response.status_code, response.headers, content
 
 
 def _ending(media_type: str) -> str:

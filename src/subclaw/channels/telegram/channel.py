@@ -18,6 +18,7 @@ from aiogram.exceptions import (
 )
 from aiogram.types import BufferedInputFile
 
+from subclaw.channels.downloads import gathered, require_at_most
 from subclaw.channels.markdown import split_markdown
 from subclaw.channels.telegram.bot import NotSent
 from subclaw.channels.telegram.errors import refused
@@ -88,17 +89,11 @@ class TelegramChannel:
 
     async def fetch(self, handle: str, limit_bytes: int) -> bytes:
         """Return a file that came with a message; Telegram gives bots those of up to 20 MB."""
-        too_large = Invalid(f"It is larger than {limit_bytes:,} bytes.")
         try:
             file = await self._bot.get_file(handle)
-            if (file.file_size or 0) > limit_bytes:
-                raise too_large
+            require_at_most(file.file_size or 0, limit_bytes)
             url = self._bot.session.api.file_url("", quote(file.file_path or ""))
-            content = bytearray()
-            async for piece in self._bot.session.stream_content(url):
-                content += piece
-                if len(content) > limit_bytes:
-                    raise too_large
+            return await gathered(self._bot.session.stream_content(url), limit_bytes)
         except TelegramBadRequest as error:
             if "too big" in error.message:
                 raise Invalid("Telegram gives bots no files of more than 20 MB.") from None
@@ -111,7 +106,6 @@ class TelegramChannel:
             raise Unavailable("Telegram does not accept the bot's token.", internal="getFile") from None
         except (NotSent, AiogramError, httpx2.HTTPError, OSError) as error:
             raise Unavailable("Telegram cannot be reached.", internal=type(error).__name__) from None
-        return bytes(content)
 
 
 async def _outcome(send: Callable[[int], Awaitable[int]], chat_id: int) -> SendResult:

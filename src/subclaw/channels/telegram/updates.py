@@ -4,13 +4,13 @@ Facts: https://core.telegram.org/bots/api#update, https://core.telegram.org/bots
 units.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from subclaw.channels.members import object_of, read_object, text_of
 from subclaw.core.channel import Address, Attachment, InboundMessage
 from subclaw.core.errors import Invalid
 
@@ -30,11 +30,8 @@ class NotForUs:
 
 def read_update(body: bytes) -> Mapping[str, Any]:
     """Return the JSON object of an update. Errors: `Invalid`."""
-    try:
-        update = json.loads(body)
-    except (ValueError, RecursionError):
-        update = None
-    if not isinstance(update, dict) or not _is_number(update.get("update_id")):
+    update = read_object(body)
+    if update is None or not _is_number(update.get("update_id")):
         raise Invalid("That is no update of Telegram's.")
     return update
 
@@ -44,7 +41,7 @@ def parse_update(update: Mapping[str, Any], bot: str) -> InboundMessage | NotFor
     message = update.get("message")
     if not isinstance(message, dict):
         return NotForUs()
-    chat, sender = _object(message, "chat"), _object(message, "from")
+    chat, sender = object_of(message, "chat"), object_of(message, "from")
     chat_id, message_id = chat.get("id"), message.get("message_id")
     if not isinstance(chat_id, int) or not _is_number(chat_id) or not _is_number(message_id):
         return NotForUs()
@@ -82,7 +79,7 @@ def is_addressed(message: Mapping[str, Any], bot: str) -> bool:
             _, _, name = word.partition("@")
             if not name or name.casefold() == bot.casefold():
                 return True
-    return _is_bot(_object(_object(message, "reply_to_message"), "from"), bot)
+    return _is_bot(object_of(object_of(message, "reply_to_message"), "from"), bot)
 
 
 def _said(message: Mapping[str, Any]) -> tuple[str, list[Any]]:
@@ -100,7 +97,7 @@ def _entities(text: str, entities: list[Any]) -> Iterator[tuple[str, str, Mappin
         match entity:
             case {"type": str(kind), "offset": int(offset), "length": int(length)} if offset >= 0 < length:
                 word = units[2 * offset : 2 * (offset + length)].decode("utf-16-le", "replace")
-                yield kind, word, _object(entity, "user")
+                yield kind, word, object_of(entity, "user")
 
 
 def _words(message: Mapping[str, Any], bot: str) -> str:
@@ -115,13 +112,13 @@ def _words(message: Mapping[str, Any], bot: str) -> str:
 
 def _other_words(message: Mapping[str, Any]) -> str:
     """Return what is said without words."""
-    place, contact = _object(message, "location"), _object(message, "contact")
+    place, contact = object_of(message, "location"), object_of(message, "contact")
     match place:
         case {"latitude": int() | float() as latitude, "longitude": int() | float() as longitude}:
             return f"[A place on the map: {latitude}, {longitude}]"
     if isinstance(contact.get("phone_number"), str):
         return f"[A contact: {_name(contact)}, {contact['phone_number']}]"
-    emoji = _object(message, "sticker").get("emoji")
+    emoji = object_of(message, "sticker").get("emoji")
     return emoji if isinstance(emoji, str) else ""
 
 
@@ -134,7 +131,7 @@ def _attachments(message: Mapping[str, Any]) -> Iterator[Attachment]:
         yield from _attachment(largest, f"photo-{message_id}.jpg", "image/jpeg")
         return
     for kind in _FILES:
-        if file := _object(message, kind):
+        if file := object_of(message, kind):
             word, ending = _ENDINGS[kind]
             yield from _attachment(file, f"{word}-{message_id}.{ending}", "")
             return  # an animation is a document too
@@ -144,29 +141,21 @@ def _attachment(file: Mapping[str, Any], name: str, media_type: str) -> Iterator
     handle, size_bytes = file.get("file_id"), file.get("file_size")
     if isinstance(handle, str) and 0 < len(handle) <= 512:
         yield Attachment(
-            name=_text(file, "file_name") or name,
-            media_type=_text(file, "mime_type") or media_type,
+            name=text_of(file, "file_name") or name,
+            media_type=text_of(file, "mime_type") or media_type,
             size_bytes=size_bytes if _is_number(size_bytes) else None,
             handle=handle,
         )
 
 
 def _name(user: Mapping[str, Any]) -> str:
-    return " ".join(filter(None, (_text(user, "first_name"), _text(user, "last_name")))) or _text(user, "username")
+    return " ".join(filter(None, (text_of(user, "first_name"), text_of(user, "last_name")))) or text_of(
+        user, "username"
+    )
 
 
 def _is_bot(user: Mapping[str, Any], bot: str) -> bool:
-    return _text(user, "username").casefold() == bot.casefold()
-
-
-def _text(given: Mapping[str, Any], name: str) -> str:
-    value = given.get(name)
-    return value if isinstance(value, str) else ""
-
-
-def _object(given: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = given.get(name)
-    return value if isinstance(value, dict) else {}
+    return text_of(user, "username").casefold() == bot.casefold()
 
 
 def _is_number(value: object) -> bool:

@@ -17,6 +17,7 @@ from pywa_async.errors import ReEngagementMessage, WhatsAppError
 from pywa_async.types.sent_update import SentMessage
 from pywa_async.types.templates import BodyText, TemplateLanguage
 
+from subclaw.channels.downloads import gathered, require_at_most
 from subclaw.channels.markdown import split_markdown
 from subclaw.channels.text import size_units
 from subclaw.channels.whatsapp.countries import is_served
@@ -27,7 +28,7 @@ from subclaw.channels.whatsapp.updates import tracker
 from subclaw.channels.whatsapp.window import is_closed, template_words
 from subclaw.core.attachment import safe_name
 from subclaw.core.channel import Address, Delivery, LastHeard, OutboundFile, OutboundMessage, SendResult, Trouble
-from subclaw.core.errors import Invalid, NotFound, Unavailable
+from subclaw.core.errors import NotFound, Unavailable
 from subclaw.core.outgoing import UPLOAD_LIMIT_BYTES
 from subclaw.egress.control.client import BASE_URL
 
@@ -172,16 +173,10 @@ class WhatsAppChannel:
 
     async def fetch(self, handle: str, limit_bytes: int) -> bytes:
         """Return a file that came with a message; WhatsApp keeps it for 30 days."""
-        too_large = Invalid(f"It is larger than {limit_bytes:,} bytes.")
         try:
             media = await self._client.get_media_url(handle)
-            if media.file_size > limit_bytes:
-                raise too_large
-            content = bytearray()
-            async for piece in self._client.stream_media(self._by_gateway(media.url)):
-                content += piece
-                if len(content) > limit_bytes:
-                    raise too_large
+            require_at_most(media.file_size, limit_bytes)
+            return await gathered(self._client.stream_media(self._by_gateway(media.url)), limit_bytes)
         except WhatsAppError as error:
             if error.status_code in (400, 404):
                 raise NotFound("WhatsApp does not have it any more.", internal=f"media: {error.code}") from None
@@ -192,7 +187,6 @@ class WhatsAppChannel:
             raise kind("WhatsApp did not give it.", internal=f"file: {status}") from None
         except (httpx.HTTPError, OSError, ValueError, KeyError, TypeError) as error:
             raise Unavailable("WhatsApp cannot be reached.", internal=type(error).__name__) from None
-        return bytes(content)
 
     def _by_gateway(self, url: str) -> str:
         """Return how a file's address is asked of the gateway. Errors: `Unavailable` if it is anywhere else."""

@@ -4,7 +4,6 @@ Facts: https://developers.facebook.com/documentation/business-messaging/whatsapp
 webhook may hold many reports, of several numbers.
 """
 
-import json
 import mimetypes
 import re
 from collections.abc import Iterator, Mapping
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from subclaw.channels.members import object_of, objects_of, read_object, text_of
 from subclaw.channels.whatsapp.errors import delivery_of, loss
 from subclaw.core.channel import Address, Attachment, Delivery, DeliveryReport, InboundMessage
 from subclaw.core.errors import Invalid
@@ -49,33 +49,30 @@ def tracker(tenant_id: TenantId, reply_id: int, part: int) -> str:
 
 def read_update(body: bytes) -> Mapping[str, Any]:
     """Return the JSON object of a webhook. Errors: `Invalid`."""
-    try:
-        update = json.loads(body)
-    except (ValueError, RecursionError):
-        update = None
-    if not isinstance(update, dict) or not isinstance(update.get("entry"), list):
+    update = read_object(body)
+    if update is None or not isinstance(update.get("entry"), list):
         raise Invalid("That is no webhook of WhatsApp's.")
     return update
 
 
 def parse_update(update: Mapping[str, Any], phone_number_id: str) -> Iterator[Report]:
     """Yield what is reported of one of the operator's numbers. What is not understood is left out."""
-    for entry in _objects(update, "entry"):
-        for change in _objects(entry, "changes"):
-            value = _object(change, "value")
+    for entry in objects_of(update, "entry"):
+        for change in objects_of(entry, "changes"):
+            value = object_of(change, "value")
             if change.get("field") == "messages" and _of_number(value, phone_number_id):
-                for message in _objects(value, "messages"):
+                for message in objects_of(value, "messages"):
                     yield from _message(message)
-                for status in _objects(value, "statuses"):
+                for status in objects_of(value, "statuses"):
                     yield from _receipt(status)
 
 
 def _of_number(value: Mapping[str, Any], phone_number_id: str) -> bool:
-    return _object(value, "metadata").get("phone_number_id") == phone_number_id
+    return object_of(value, "metadata").get("phone_number_id") == phone_number_id
 
 
 def _message(message: Mapping[str, Any]) -> Iterator[InboundMessage | Unreadable]:
-    person, message_id, kind = _person(message), _text(message, "id"), _text(message, "type")
+    person, message_id, kind = _person(message), text_of(message, "id"), text_of(message, "type")
     if not person or not _MESSAGE_ID.fullmatch(message_id) or kind in _SILENT:
         return
     if "group_id" in message:  # a group is only ever made by the business, and is none of ours
@@ -96,7 +93,7 @@ def _message(message: Mapping[str, Any]) -> Iterator[InboundMessage | Unreadable
 
 def _person(message: Mapping[str, Any]) -> str:
     """Return who wrote: WhatsApp's id of them, which stays when they hide or show their number; else their number."""
-    hidden, number = _text(message, "from_user_id"), _text(message, "from")
+    hidden, number = text_of(message, "from_user_id"), text_of(message, "from")
     if _HIDDEN.fullmatch(hidden):
         return hidden
     return number if _NUMBER.fullmatch(number) else ""
@@ -104,63 +101,63 @@ def _person(message: Mapping[str, Any]) -> str:
 
 def _time(message: Mapping[str, Any]) -> datetime:
     """Return when it was written, which may be days ago; the window counts from then."""
-    now, given = datetime.now(UTC), _text(message, "timestamp")
+    now, given = datetime.now(UTC), text_of(message, "timestamp")
     return min(datetime.fromtimestamp(int(given), UTC), now) if _TIME.fullmatch(given) else now
 
 
 def _words(message: Mapping[str, Any], kind: str) -> str:
     match kind:
         case "text":
-            return _text(_object(message, "text"), "body").strip()
+            return text_of(object_of(message, "text"), "body").strip()
         case "button":
-            return _text(_object(message, "button"), "text").strip()
+            return text_of(object_of(message, "button"), "text").strip()
         case "interactive":
-            chosen = _object(message, "interactive")
-            reply = _object(chosen, "button_reply") or _object(chosen, "list_reply")
-            return _text(reply, "title").strip()
+            chosen = object_of(message, "interactive")
+            reply = object_of(chosen, "button_reply") or object_of(chosen, "list_reply")
+            return text_of(reply, "title").strip()
         case "location":
-            return _place(_object(message, "location"))
+            return _place(object_of(message, "location"))
         case "contacts":
-            return "\n".join(_contact(contact) for contact in _objects(message, "contacts")[:10])
+            return "\n".join(_contact(contact) for contact in objects_of(message, "contacts")[:10])
         case _ if kind in _FILES:
-            return _text(_object(message, kind), "caption").strip()
+            return text_of(object_of(message, kind), "caption").strip()
     return ""
 
 
 def _place(place: Mapping[str, Any]) -> str:
     match place:
         case {"latitude": int() | float() as latitude, "longitude": int() | float() as longitude}:
-            name = _text(place, "name")
+            name = text_of(place, "name")
             return f"[A place on the map: {f'{name}, ' if name else ''}{latitude}, {longitude}]"
     return ""
 
 
 def _contact(contact: Mapping[str, Any]) -> str:
-    name = _text(_object(contact, "name"), "formatted_name")
-    numbers = [_text(phone, "phone") for phone in _objects(contact, "phones")[:5]]
+    name = text_of(object_of(contact, "name"), "formatted_name")
+    numbers = [text_of(phone, "phone") for phone in objects_of(contact, "phones")[:5]]
     return f"[A contact: {', '.join(filter(None, (name, *numbers)))}]"
 
 
 def _attachments(message: Mapping[str, Any], kind: str) -> Iterator[Attachment]:
-    file = _object(message, kind) if kind in _FILES else {}
-    handle = _text(file, "id")
+    file = object_of(message, kind) if kind in _FILES else {}
+    handle = text_of(file, "id")
     if not re.fullmatch(r"[0-9]{1,64}", handle):
         return
-    media_type = _text(file, "mime_type").partition(";")[0].strip()
+    media_type = text_of(file, "mime_type").partition(";")[0].strip()
     word = "voice" if file.get("voice") is True else kind
     ending = mimetypes.guess_extension(media_type) or ".bin"
-    name = _text(file, "filename") or f"{word}-{handle[-6:]}{ending}"
+    name = text_of(file, "filename") or f"{word}-{handle[-6:]}{ending}"
     yield Attachment(name=name, media_type=media_type, handle=handle)
 
 
 def _receipt(status: Mapping[str, Any]) -> Iterator[DeliveryReport]:
     """Yield what is told of a message of ours. What says nothing new, or is not about a reply, is left out."""
-    message_id, delivery = _text(status, "id"), delivery_of(_text(status, "status"))
-    told = _TRACKER.fullmatch(_text(status, "biz_opaque_callback_data"))
+    message_id, delivery = text_of(status, "id"), delivery_of(text_of(status, "status"))
+    told = _TRACKER.fullmatch(text_of(status, "biz_opaque_callback_data"))
     if delivery is None or told is None or not _MESSAGE_ID.fullmatch(message_id):
         return
     tenant_id, reply_id, part = map(int, told.groups())
-    errors = _objects(status, "errors")
+    errors = objects_of(status, "errors")
     yield DeliveryReport(
         tenant_id=TenantId(tenant_id),
         reply_id=reply_id,
@@ -169,18 +166,3 @@ def _receipt(status: Mapping[str, Any]) -> Iterator[DeliveryReport]:
         delivery=delivery,
         detail=loss(errors[0].get("code") if errors else None) if delivery is Delivery.FAILED else "",
     )
-
-
-def _text(given: Mapping[str, Any], name: str) -> str:
-    value = given.get(name)
-    return value if isinstance(value, str) else ""
-
-
-def _object(given: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    value = given.get(name)
-    return value if isinstance(value, dict) else {}
-
-
-def _objects(given: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
-    value = given.get(name)
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
