@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import random
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -31,9 +32,9 @@ from subclaw.core.errors import Conflict
 from subclaw.core.event import Event, ReplyQueued, TurnFinished, TurnOutcome
 from subclaw.core.tenant import TenantId
 from subclaw.store import conversations
-from subclaw.store.database import Database, DatabaseAddress, LeaseLost, Role, open_database
+from subclaw.store.database import Database, DatabaseAddress, LeaseLost, Role, connect, open_database
 from subclaw.store.dead_letters import dead_letters, drop_letter, retry_letter
-from subclaw.store.notify import worker_life
+from subclaw.store.notify import worker_life, workers_alive
 from subclaw.store.outbox import (
     Claimed,
     StoreReports,
@@ -91,13 +92,13 @@ class AskedPhone(Phone):
         return self.sightings.pop(0) if len(self.sightings) > 1 else self.sightings[0]
 
 
-async def reply(database: Database, *texts: str) -> None:
+async def reply(database: Database, *texts: str, person: str = "+1") -> None:
     """Let one person say something for each text, which is the reply to it."""
     for number, text in enumerate(texts):
         said = message(provider_id=f"{text} {number}")
-        sender = Address(channel="sms", address="+1")
+        sender = Address(channel="sms", address=person)
         inbound = InboundMessage(sender=sender, provider_id=said.provider_id, text="hi", received_at=said.received_at)
-        await conversations.receive(database, inbound, ["calm-otter"])
+        await conversations.receive(database, inbound, [f"calm-otter-{person.removeprefix('+')}"])
         lease = await claim_one(database)
         await conversations.open_turn(database, lease)
         last: Sequence[Event] = [ReplyQueued(text=text), TurnFinished(outcome=TurnOutcome.ANSWERED)]
@@ -337,6 +338,31 @@ def test_what_a_dead_sender_had_in_the_air_is_unknown_and_the_rest_is_sent(addre
         assert await claim_outbox(database, 2, 8) == ()
         with pytest.raises(LeaseLost):
             await settle_sent(database, worker_id, claimed, 0, "SM")
+
+    run(address, scenario)
+
+
+def test_a_sender_that_begins_while_the_dead_ones_are_freed_keeps_what_it_has(address: DatabaseAddress) -> None:
+    async def scenario(database: Database) -> None:
+        await reply(database, "of the dead")
+        async with worker_life(address) as (_, dead):
+            assert await claim_outbox(database, dead, 1)
+        while await workers_alive(database):
+            await asyncio.sleep(0.01)
+        async with await connect(address, Role.OWNER) as owner, AsyncExitStack() as lives:
+            async with owner.transaction():
+                await owner.execute("SELECT FROM outbox FOR UPDATE")
+                reaping = asyncio.create_task(reap_outbox(database, QUICK))
+                while not look(address, "SELECT pid FROM pg_locks WHERE NOT granted"):
+                    assert not reaping.done()
+                    await asyncio.sleep(0.01)
+                await reply(database, "of the living", person="+2")
+                _, living = await lives.enter_async_context(worker_life(address))
+                (claimed,) = await claim_outbox(database, living, 1)
+                assert await begin_part(database, living, claimed, 0, ["of the living"])
+            assert await reaping == 0
+            await settle_sent(database, living, claimed, 0, "SM1")
+        assert states(address) == ["queued", "sent"]
 
     run(address, scenario)
 
