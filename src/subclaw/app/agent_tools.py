@@ -1,15 +1,23 @@
-"""The tools of businesses' agents, as a worker has them."""
+"""The tools of businesses' agents, as a worker has them, and as a plan sees them."""
 
+import functools
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx2
 
+from subclaw.app.addresses import database_address
 from subclaw.business.outgoing import Placeholders, Requests
 from subclaw.business.tools import AgentTools, sessions_in
-from subclaw.store.database import Database
+from subclaw.config import Settings
+from subclaw.core.business import AgentPackage
+from subclaw.core.tool import ToolDefinition
+from subclaw.egress.control.client import gateway_client
+from subclaw.home import Home
+from subclaw.store.database import Database, Role, open_database
+from subclaw.store.secrets import placeholders
 from subclaw.store.tool_audit import StoreToolAudit
 
 
@@ -37,3 +45,23 @@ async def agent_tools(
         yield made
     finally:
         await made.close()
+
+
+async def examined_tools(settings: Settings, package: AgentPackage) -> Sequence[ToolDefinition]:
+    """Return what the tools of a folder are, by running its files in their closed room and asking its servers.
+
+    Errors: `Invalid`, with file, line and remedy; `Unavailable` if a server of its does not answer.
+    """
+    home = Home(settings.home)
+    async with (
+        open_database(database_address(settings), Role.APP, size=1) as database,
+        gateway_client(home.egress_socket) as gateway,
+        agent_tools(
+            database=database,
+            gateway=gateway,
+            placeholders=functools.partial(placeholders, database),
+            hidden=[home.path],
+            clock=lambda: datetime.now(UTC),
+        ) as tools,
+    ):
+        return await tools.examine(package)
