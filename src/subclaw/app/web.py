@@ -17,7 +17,7 @@ from subclaw.api.widget import widget_router
 from subclaw.app.addresses import database_address, inner_address, public_url, site_address
 from subclaw.app.api import api_inside
 from subclaw.app.channels import outside
-from subclaw.app.intake import make_intake
+from subclaw.app.intake import make_intake, sessions_intake
 from subclaw.channels.examination import examine_channels
 from subclaw.channels.kind import Inside
 from subclaw.channels.listening import keep_serving
@@ -71,8 +71,9 @@ async def run_web(settings: Settings, port: int) -> None:
     ):
         feed = StoreFeed(database, address)
         url, agent = public_url(settings, port), read_agent(home.agent_file)
+        flushed = Flush(doors).wait
         inside = Inside(
-            intake=make_intake(settings, port, doors, agent, Flush(doors).wait),
+            intake=make_intake(settings, port, doors, agent, flushed),
             feed=feed,
             reports=StoreReports(database),
             verify=functools.partial(verify, gateway),
@@ -99,7 +100,8 @@ async def run_web(settings: Settings, port: int) -> None:
         routers += _visitors(settings, port, database, tenant_at)
         routers.append(views_router(views, tenant_at))
         routers.append(widget_router())
-        api = make_api(api_inside(settings, port, agent, database, operator, feed, machines))
+        sessions = sessions_intake(settings, port, doors, agent, flushed)
+        api = make_api(api_inside(settings, port, sessions, database, operator, feed, machines))
         app = make_app(routers, check=functools.partial(database.rows, "SELECT 1"), below={API_PATH: api})
         server = _Server(app, on_shutdown=feed.end)
         async with asyncio.TaskGroup() as group:

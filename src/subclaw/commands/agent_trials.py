@@ -29,9 +29,9 @@ from subclaw.home import Home, require_running
 from subclaw.models.by_name import ModelsByName, OpenedModel
 from subclaw.models.choice import DEMO, usable_choice
 from subclaw.store.agents import version_files
-from subclaw.store.customers import session_of
+from subclaw.store.customers import conversation_of, session_of
 from subclaw.store.database import Role, open_database
-from subclaw.store.recordings import Recording, owner_of, read_recording, session_conversation
+from subclaw.store.recordings import Recording, owner_of, read_recording
 from subclaw.turns.customers import told_today
 from subclaw.turns.evals import Stage, run_cases
 from subclaw.turns.rehearsal import Rehearsal
@@ -142,7 +142,7 @@ async def _recording(settings: Settings, conversation: str) -> Recording:
         session = await session_of(database, conversation)
         if session is None:
             raise NotFound("There is no such session.")
-        number = await session_conversation(database, session.tenant_id, session.session_id)
+        number = await conversation_of(database, session.tenant_id, session.session_id)
         return await read_recording(database, session.tenant_id, number)
 
 

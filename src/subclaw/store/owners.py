@@ -26,7 +26,7 @@ _CUSTOMERS = """
     ORDER BY t.id DESC LIMIT %s
 """
 _SESSIONS = """
-    SELECT c.address, s.agent, s.version, t.customer, s.opened_at, s.conversation_id
+    SELECT c.address, s.agent, s.version, t.customer, s.channel, s.opened_at, s.conversation_id
     FROM session s JOIN conversation c ON c.id = s.conversation_id JOIN tenant t ON t.id = s.tenant_id
     WHERE s.agent = %s AND (%s::text = '' OR t.customer = %s) AND s.conversation_id < %s
     ORDER BY s.conversation_id DESC LIMIT %s
@@ -80,6 +80,7 @@ class OwnedSession:
     agent: str
     version: int
     customer: str
+    channel: str
     opened_at: datetime
     number: int
 
@@ -143,7 +144,7 @@ async def owned_sessions(
     operator: Database, agent: str, *, customer: str = "", before: int = LAST_ID, limit: int
 ) -> Sequence[OwnedSession]:
     """Return an agent's sessions, the newest first. Errors: `Unavailable`."""
-    names = ("id", "agent", "version", "customer", "opened_at", "number")
+    names = ("id", "agent", "version", "customer", "channel", "opened_at", "number")
     rows = await operator.rows(_SESSIONS, agent, customer, customer, before, limit)
     return [OwnedSession(**dict(zip(names, row, strict=True))) for row in rows]
 

@@ -46,17 +46,6 @@ async def read_recording(database: Database, tenant_id: TenantId, conversation_i
     return Recording(agent=agent, version=version, customer=customer, binding=binding, events=events, times=times)
 
 
-async def session_conversation(database: Database, tenant_id: TenantId, session_id: str) -> int:
-    """Return the conversation that a tenant's session is. Errors: `NotFound`, `Unavailable`."""
-    async with database.transaction() as connection:
-        await connection.execute("SELECT be_tenant(%s)", [tenant_id])
-        cursor = await connection.execute("SELECT conversation_id FROM session WHERE id = %s", [session_id])
-        row = await cursor.fetchone()
-    if row is None:
-        raise NotFound("There is no such session.")
-    return int(row[0])
-
-
 async def owner_of(operator: Database, conversation_id: int) -> TenantId:
     """Return whose a conversation is; the role is the operator's. Errors: `NotFound`, `Unavailable`."""
     for (tenant_id,) in await operator.rows("SELECT tenant_id FROM conversation WHERE id = %s", conversation_id):
