@@ -9,6 +9,9 @@ One module a provider: `twilio`, `telegram`, `whatsapp`, `slack`, `bluebubbles`,
   signs it and delivers it as often as the provider does;
 - `until(fake, count)`, which waits until so many messages were taken.
 
+What the fakes have in common stands in `provider` (how one is served, and waited for), `lost_answers` (how it takes a
+message and does not say so) and `webhooks` (how what it reports is delivered until it is taken).
+
 They know nothing of subclaw: any software that speaks to a provider can be tried with them. An example, what each of
 them does, and which test of subclaw's shows what stand in `docs/testing-channels.md`.
 """

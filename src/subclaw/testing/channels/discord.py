@@ -19,6 +19,9 @@ from typing import Any
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from subclaw.testing.channels.lost_answers import LOST_ANSWERS, LostAnswer, lose_answer
+from subclaw.testing.channels.provider import FakeProvider, keep, on_loopback, wait_until
+
 TEXT_LIMIT = 2000
 BODY_LIMIT_BYTES = 10 * 1024 * 1024
 NONCE_LIMIT = 25
@@ -38,14 +41,10 @@ class Behaviour(StrEnum):
     NO_CHANNEL = "no channel"
     NO_FILE = "no such file"
     FAIL = "fail"
-    FAIL_TAKEN = "fail, taken"
-    """Take the message, and answer 500."""
-    HANG_TAKEN = "hang, taken"
-    """Take the message, and never answer."""
-    DROP = "drop"
-    """Take the message, and close the connection without a word."""
-    BABBLE = "babble"
-    """Take the message, and answer with something that is not JSON."""
+    FAIL_TAKEN = LostAnswer.FAIL
+    HANG_TAKEN = LostAnswer.HANG
+    DROP = LostAnswer.DROP
+    BABBLE = LostAnswer.BABBLE
 
 
 _ERRORS = {
@@ -56,7 +55,6 @@ _ERRORS = {
     Behaviour.NO_FILE: (400, 20009, "Explicit content cannot be sent to the desired recipient(s)"),
     Behaviour.FAIL: (500, 0, "500: Internal Server Error"),
 }
-_TAKEN = frozenset({Behaviour.FAIL_TAKEN, Behaviour.HANG_TAKEN, Behaviour.DROP, Behaviour.BABBLE})
 
 
 @dataclass(kw_only=True)
@@ -69,7 +67,7 @@ class Session:
 
 
 @dataclass(kw_only=True)
-class FakeDiscord:
+class FakeDiscord(FakeProvider):
     """The state of the fake.
 
     `behaviours` holds for the messages that are to come, one each; after that it accepts. `channels` are by their id,
@@ -81,7 +79,6 @@ class FakeDiscord:
     bot_id: int = 900_000_000_000_000_001
     application_id: int = 900_000_000_000_000_002
     guild_id: int = 800_000_000_000_000_001
-    base_url: str = ""
     gateway_url: str = ""
     files_url: str = ""
     behaviours: deque[Behaviour] = field(default_factory=deque)
@@ -103,8 +100,6 @@ class FakeDiscord:
     identified: list[dict[str, Any]] = field(default_factory=list)
     resumed: list[dict[str, Any]] = field(default_factory=list)
     beats: int = 0
-    stopped: asyncio.Event = field(default_factory=asyncio.Event)
-    news: asyncio.Condition = field(default_factory=asyncio.Condition)
     numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
 
@@ -123,17 +118,12 @@ async def fake_discord(
         app.router.add_route(method, f"/api/v10{path}", partial(_call, fake, route))
     app.router.add_get("/gateway/", partial(_gateway, fake))
     app.router.add_get("/{kind:(ephemeral-)?attachments}/{path:.+}", partial(_file, fake))
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        fake.files_url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        fake.base_url, fake.gateway_url = f"{fake.files_url}/api/v10", f"{fake.files_url}/gateway"
-        yield fake
-    finally:
-        fake.stopped.set()
-        await hang_up(fake)
-        await runner.cleanup()
+    async with on_loopback(fake, app, port=port) as origin:
+        fake.base_url, fake.gateway_url, fake.files_url = f"{origin}/api/v10", f"{origin}/gateway", origin
+        try:
+            yield fake
+        finally:
+            await hang_up(fake)
 
 
 def private(fake: FakeDiscord, channel_id: int = 1001, person: str = "ann") -> dict[str, Any]:
@@ -197,14 +187,12 @@ async def ask_to_reconnect(fake: FakeDiscord) -> None:
 
 async def until_connected(fake: FakeDiscord) -> None:
     """Wait until a session has a connection."""
-    async with fake.news:
-        await fake.news.wait_for(lambda: any(session.socket is not None for session in fake.sessions.values()))
+    await wait_until(fake, lambda: any(session.socket is not None for session in fake.sessions.values()))
 
 
 async def until(fake: FakeDiscord, count: int) -> list[str]:
     """Wait until so many messages are taken; return their texts."""
-    async with fake.news:
-        await fake.news.wait_for(lambda: len(fake.sent) >= count)
+    await wait_until(fake, lambda: len(fake.sent) >= count)
     return [message["content"] for message in fake.sent]
 
 
@@ -343,9 +331,7 @@ _OF_EVENTS = ("guild_id", "member", "nonce")
 
 
 async def _typing(fake: FakeDiscord, request: web.Request) -> web.StreamResponse:
-    async with fake.news:
-        fake.typed.append(int(request.match_info["channel"]))
-        fake.news.notify_all()
+    await keep(fake, fake.typed, int(request.match_info["channel"]))
     return web.Response(status=204)
 
 
@@ -366,8 +352,8 @@ async def _create(fake: FakeDiscord, request: web.Request) -> web.StreamResponse
         return _error(400, 50035, "Invalid Form Body")
     same = [one for one in fake.said[channel_id] if nonce and given.get("enforce_nonce") and one.get("nonce") == nonce]
     message = same[0] if same else await _take(fake, channel_id, content.strip(), given, file)
-    if behaviour in _TAKEN:
-        return await _misbehave(fake, request, behaviour)
+    if behaviour in LOST_ANSWERS:
+        return await lose_answer(fake, request, behaviour, _error(500, 0, "500: Internal Server Error"))
     return _json(message, headers=pace)
 
 
@@ -416,18 +402,6 @@ def _slow_down(retry_after_s: float) -> web.Response:
     body = {"message": "You are being rate limited.", "retry_after": retry_after_s, "global": False}
     headers = {"Retry-After": str(retry_after_s), "Via": "1.1 google", "X-RateLimit-Scope": "user"}
     return _json(body, status=429, headers=headers)
-
-
-async def _misbehave(fake: FakeDiscord, request: web.Request, behaviour: Behaviour) -> web.StreamResponse:
-    match behaviour:
-        case Behaviour.HANG_TAKEN:
-            await fake.stopped.wait()
-        case Behaviour.BABBLE:
-            return web.Response(text="<html>")
-        case Behaviour.DROP:
-            if request.transport is not None:
-                request.transport.abort()
-    return _error(500, 0, "500: Internal Server Error")
 
 
 async def _file(fake: FakeDiscord, request: web.Request) -> web.StreamResponse:

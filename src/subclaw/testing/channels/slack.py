@@ -24,6 +24,9 @@ import aiohttp
 from aiohttp import web
 from slack_sdk.signature import SignatureVerifier
 
+from subclaw.testing.channels.lost_answers import LOST_ANSWERS, LostAnswer, lose_answer
+from subclaw.testing.channels.provider import FakeProvider, keep, on_loopback, wait_until
+
 TEXT_LIMIT = 40_000
 MARKDOWN_LIMIT = 12_000
 FILE_LIMIT_BYTES = 20 * 1024 * 1024
@@ -41,23 +44,14 @@ class Behaviour(StrEnum):
     ACCEPT = "accept"
     SLOW_DOWN = "slow down"
     FAIL = "fail"
-    FAIL_TAKEN = "fail, taken"
-    """Take the message, and answer 503."""
+    FAIL_TAKEN = LostAnswer.FAIL
     FATAL_TAKEN = "fatal, taken"
     """Take the message, and answer with an error that leaves open what was done."""
-    HANG_TAKEN = "hang, taken"
-    """Take the message, and never answer."""
-    DROP = "drop"
-    """Take the message, and close the connection without a word."""
-    BABBLE = "babble"
-    """Take the message, and answer with something that is not JSON."""
+    HANG_TAKEN = LostAnswer.HANG
+    DROP = LostAnswer.DROP
+    BABBLE = LostAnswer.BABBLE
     NO_LAYOUT = "no layout"
     """What the Markdown becomes is too long."""
-
-
-_TAKEN = frozenset(
-    {Behaviour.FAIL_TAKEN, Behaviour.FATAL_TAKEN, Behaviour.HANG_TAKEN, Behaviour.DROP, Behaviour.BABBLE}
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +91,7 @@ class Delivered:
 
 
 @dataclass(kw_only=True)
-class FakeSlack:
+class FakeSlack(FakeProvider):
     """The state of the fake.
 
     `behaviours` are by method, for the calls that are to come, one each; after that it accepts. `errors` are by place:
@@ -110,7 +104,6 @@ class FakeSlack:
     signing_secret: str
     team: str = TEAM
     scopes: str = SCOPES
-    base_url: str = ""
     behaviours: dict[str, deque[Behaviour]] = field(default_factory=dict)
     errors: dict[str, str] = field(default_factory=dict)
     retry_after_s: int = 1
@@ -124,8 +117,6 @@ class FakeSlack:
     events_to: str = ""
     again_s: tuple[float, ...] = (0.0, 0.05, 0.2)
     deliveries: list[Delivered] = field(default_factory=list)
-    stopped: asyncio.Event = field(default_factory=asyncio.Event)
-    news: asyncio.Condition = field(default_factory=asyncio.Condition)
     numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
 
@@ -141,15 +132,9 @@ async def fake_slack(*, token: str, signing_secret: str, port: int = 0) -> Async
     app.router.add_route("*", "/api/{method}", partial(_call, fake))
     app.router.add_get("/files-pri/{path:.+}", partial(_file, fake))
     app.router.add_post("/upload/v1/{file}", partial(_upload, fake))
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        fake.base_url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    async with on_loopback(fake, app, port=port) as origin:
+        fake.base_url = origin
         yield fake
-    finally:
-        fake.stopped.set()
-        await runner.cleanup()
 
 
 def behave(fake: FakeSlack, *behaviours: Behaviour, method: str = "chat.postMessage") -> None:
@@ -159,8 +144,7 @@ def behave(fake: FakeSlack, *behaviours: Behaviour, method: str = "chat.postMess
 
 async def until(fake: FakeSlack, count: int) -> list[str]:
     """Wait until so many messages are taken; return their texts."""
-    async with fake.news:
-        await fake.news.wait_for(lambda: len(fake.messages) >= count)
+    await wait_until(fake, lambda: len(fake.messages) >= count)
     return [message.text for message in fake.messages]
 
 
@@ -271,21 +255,12 @@ async def _call(fake: FakeSlack, request: web.Request) -> web.StreamResponse:
         case Behaviour.NO_LAYOUT:
             return _error("msg_blocks_too_long")
     answer = await _METHODS[method](fake, {**request.query, **given})
-    return await _misbehave(fake, request, behaviour) if behaviour in _TAKEN else answer
-
-
-async def _misbehave(fake: FakeSlack, request: web.Request, behaviour: Behaviour) -> web.StreamResponse:
-    match behaviour:
-        case Behaviour.FATAL_TAKEN:
-            return _error("fatal_error")
-        case Behaviour.HANG_TAKEN:
-            await fake.stopped.wait()
-        case Behaviour.BABBLE:
-            return web.Response(text="<html>")
-        case Behaviour.DROP:
-            if request.transport is not None:
-                request.transport.abort()
-    return web.Response(status=503, text="<html>", content_type="text/html")
+    if behaviour is Behaviour.FATAL_TAKEN:
+        return _error("fatal_error")
+    if behaviour in LOST_ANSWERS:
+        failure = web.Response(status=503, text="<html>", content_type="text/html")
+        return await lose_answer(fake, request, behaviour, failure)
+    return answer
 
 
 async def _auth_test(fake: FakeSlack, given: Arguments) -> web.StreamResponse:
@@ -315,14 +290,8 @@ async def _post_message(fake: FakeSlack, given: Arguments) -> web.StreamResponse
         thread=str(given.get("thread_ts") or ""),
         sent=given,
     )
-    await _take(fake, message)
+    await keep(fake, fake.messages, message)
     return web.json_response({"ok": True, "channel": place, "ts": ts, "message": _listed(message, metadata=False)})
-
-
-async def _take(fake: FakeSlack, message: TakenMessage) -> None:
-    async with fake.news:
-        fake.messages.append(message)
-        fake.news.notify_all()
 
 
 async def _get_upload_url(fake: FakeSlack, given: Arguments) -> web.StreamResponse:
@@ -355,7 +324,7 @@ async def _complete_upload(fake: FakeSlack, given: Arguments) -> web.StreamRespo
     file.title = asked["title"]
     ts, thread = f"{int(time.time())}.{next(fake.numbers):06d}", str(given.get("thread_ts") or "")
     message = TakenMessage(ts=ts, place=place, text="", formatted=False, thread=thread, sent=given, file=file)
-    await _take(fake, message)
+    await keep(fake, fake.messages, message)
     return web.json_response({"ok": True, "files": [{"id": file.id, "title": file.title}]})
 
 
@@ -390,9 +359,7 @@ def _listed(message: TakenMessage, *, metadata: bool) -> dict[str, Any]:
 async def _set_status(fake: FakeSlack, given: Arguments) -> web.StreamResponse:
     if not given.get("thread_ts"):
         return _error("invalid_thread_ts")
-    async with fake.news:
-        fake.statuses.append((given["channel_id"], given["thread_ts"], given["status"]))
-        fake.news.notify_all()
+    await keep(fake, fake.statuses, (given["channel_id"], given["thread_ts"], given["status"]))
     return web.json_response({"ok": True})
 
 
