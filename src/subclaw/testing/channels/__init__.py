@@ -1,6 +1,7 @@
 """Local servers that stand for the providers of channels, faithful in signatures, retries, limits and errors.
 
-One module a provider: `twilio`, `telegram`, `whatsapp`, `slack`, `bluebubbles`, and what is added beside them. Each has
+One module a provider, or a folder with the same names in its `__init__`: `twilio`, `telegram`, `whatsapp`, `slack`,
+`discord`, `bluebubbles`, `smtp`, and what is added beside them. Each has, as far as its provider does,
 
 - `fake_<provider>(…)`, an asynchronous context manager that serves on a port of loopback and yields the state of the
   fake: the `base_url` to which the software under test is pointed, what it took (`messages`), what it is to do next;
