@@ -3,12 +3,11 @@
 from subclaw.core.errors import Invalid
 from subclaw.core.machine import PortTrial
 from subclaw.core.service_words import no_answer_words, not_listening_words
+from subclaw.core.site_health import Outcome, outcome_of
 from subclaw.routes.hostname import site_hostname
 
 PREFIX = "preview--"
 """No site's name has two hyphens in a row."""
-
-_SERVER_ERROR = 500
 
 
 def preview_hostname(name: str, domain: str) -> str:
@@ -20,5 +19,5 @@ def require_answer(trial: PortTrial, port: int, hostname: str) -> None:
     """Check what came of a trial. Errors: `Invalid`, in words for the model, for a server that cannot be shown."""
     if not trial.is_listening:
         raise Invalid(not_listening_words(port))
-    if trial.status is None or trial.status >= _SERVER_ERROR:
+    if outcome_of(trial.status) is not Outcome.SERVED:
         raise Invalid(no_answer_words(port, hostname, trial.status))
