@@ -176,7 +176,7 @@ def test_who_is_refused() -> None:
         now_s = 0.0
         machine = Sleeper()
         machine.go.set()
-        gate = Gate(machine, VisitLimits(wakes_per_hour=2, requests_per_s=1.0, burst=3), lambda: now_s)
+        gate = Gate(machine, VisitLimits(wakes_per_hour=2, requests_per_s=1, burst=3), lambda: now_s)
         assert await gate.admit(ONE, visit("Googlebot/2.1", "robot")) is Refusal.ROBOT
         assert machine.wakes == 0
         for number in range(2):
