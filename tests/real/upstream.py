@@ -35,8 +35,11 @@ class Upstream:
 
     async def _page(self, request: Request) -> Response:
         told = {"name": self.name, "path": request.url.path, **dict(request.headers)}
-        dates = {"Last-Modified": request.headers.get("if-modified-since", "never")} if told["path"] == "/dated" else {}
-        return JSONResponse(told, 403 if self.refuses else 200, dates)
+        headers = {
+            "/dated": {"Last-Modified": request.headers.get("if-modified-since", "never")},
+            "/strict": {"Strict-Transport-Security": "max-age=1"},
+        }
+        return JSONResponse(told, 403 if self.refuses else 200, headers.get(told["path"], {}))
 
     async def _post(self, request: Request) -> Response:
         self.posts += 1
