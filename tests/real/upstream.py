@@ -23,6 +23,7 @@ class Upstream:
         self.next_event: asyncio.Queue[str] = asyncio.Queue(maxsize=10)
         self.stream_left = asyncio.Event()
         self.posts = 0
+        self.requests = 0
         self.refuses = False
         self.app = Starlette(
             routes=[
@@ -73,7 +74,12 @@ class _Server(uvicorn.Server):
 async def upstream(socket: Path, name: str) -> AsyncIterator[Upstream]:
     """Serve at a unix socket that everybody may use."""
     serving = Upstream(name)
-    async with served(socket, serving.app):
+
+    async def counted(scope: Any, receive: Any, send: Any) -> None:
+        serving.requests += 1
+        await serving.app(scope, receive, send)
+
+    async with served(socket, counted):
         yield serving
 
 

@@ -36,7 +36,9 @@ from subclaw.home import Home
 from subclaw.machines.host_client import HostClient
 from subclaw.pages.files import files_router
 from subclaw.routes.certificates import HOST_LIMIT, CertificateGate, Question, certificates_app
+from subclaw.routes.preview import PREFIX
 from subclaw.routes.process import local_address
+from subclaw.routes.publisher import SiteAddress
 from subclaw.routes.unpublished import unpublished_router
 from subclaw.sockets import bind_unix
 from subclaw.store.access import StoreAccess
@@ -96,7 +98,7 @@ async def run_web(settings: Settings, port: int) -> None:
         routers.append(unpublished_router(named, site_address(settings, port)))
         routers.append(accounts_router(TITLE, database, functools.partial(connect_account, gateway)))
         routers.append(files_router(functools.partial(open_file, database)))
-        tenant_at, views = _tenant_at(settings, port, database), ViewCounter(database)
+        tenant_at, views = tenants_at(site_address(settings, port), database), ViewCounter(database)
         routers += _visitors(settings, port, database, tenant_at)
         routers.append(views_router(views, tenant_at))
         routers.append(widget_router())
@@ -143,13 +145,13 @@ async def _answer_certificates(settings: Settings, database: Database) -> None:
     await server.serve(sockets=[bind_unix(home.certificates_socket)])
 
 
-def _tenant_at(settings: Settings, port: int, database: Database) -> TenantAt:
-    sites = site_address(settings, port)
+def tenants_at(sites: SiteAddress, database: Database) -> TenantAt:
+    """Return what says whose site a hostname is; a preview is of the site that it is one of."""
 
     async def tenant_at(hostname: str) -> TenantId | None:
         name, _, domain = hostname.partition(".")
         if domain == sites.domain:
-            return await tenant_of_name(database, name)
+            return await tenant_of_name(database, name.removeprefix(PREFIX))
         return await tenant_of_domain(database, hostname)
 
     return tenant_at
