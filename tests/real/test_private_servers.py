@@ -54,7 +54,7 @@ async def scene(address: DatabaseAddress) -> AsyncIterator[Scene]:
     async with asyncio.timeout(VISIT_S), open_database(address, Role.APP) as database, running_caddy() as caddy:
         await say(database, WEB, "hello")
         ((tenant_id,),) = owner_rows(address, "UPDATE tenant SET name = 'ann' RETURNING id")
-        link = await made_private(database, TenantId(tenant_id))
+        link = await made_private(database, TenantId(int(str(tenant_id))))
         at = tenants_at(SiteAddress(domain="localhost", port=caddy.settings.port), database)
         visiting = Visiting(database=database, tenant_at=at, title="subclaw")
 
