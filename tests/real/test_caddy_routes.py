@@ -22,8 +22,9 @@ from subclaw.core.route import Route
 from subclaw.core.site import DynamicSite, Site, SiteChanges, SiteContent, StaticSite
 from subclaw.core.tenant import TenantId
 from subclaw.routes.config import UNPUBLISHED_PATH
+from subclaw.routes.following import keep_routes
 from subclaw.routes.preview import PREVIEW_S
-from subclaw.routes.publisher import SiteAddress, SitePublisher, keep_routes
+from subclaw.routes.publisher import SiteAddress, SitePublisher
 from subclaw.routes.releases import Releases
 from subclaw.routes.sites import PRIVATE_PATH
 
@@ -497,7 +498,7 @@ def test_routes_are_made_anew_from_the_rows_at_the_start_and_whenever_they_diffe
             rows.names[TenantId(3)] = "carol"
             rows.contents[TenantId(3)] = StaticSite(release="0" * 64)
             await caddy.routes.replace_all([Route(hostname="stale.localhost", folder=folder_with(caddy, "x"))])
-            keeper = group.create_task(keep_routes(publisher, interval_s=0.02))
+            keeper = group.create_task(keep_routes(publisher, asyncio.Event(), tick_s=0.02))
             await caddy.shows("ann.localhost", "hi")
             await caddy.shows("bob.localhost", '"name":"bob"')
             await caddy.shows("stale.localhost", "Nothing here yet", status=404)

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,13 +19,14 @@ from subclaw.core.errors import Conflict, Denied, Exhausted, Invalid, NotFound, 
 from subclaw.core.machine import PortTrial
 from subclaw.core.tenant import TenantId
 from subclaw.routes.domains import DOMAINS_LIMIT, WANTED_FOR, SiteDomains
+from subclaw.routes.following import TICK_S, follow_routes
 from subclaw.routes.publisher import SiteAddress, SitePublisher
 from subclaw.routes.records import DnsRecords
 from subclaw.routes.releases import Releases
 from subclaw.store.certificates import Verdict, allow_certificate
 from subclaw.store.database import Database, DatabaseAddress, Role, open_database
 from subclaw.store.domains import StoreDomains, allow, listed, refuse
-from subclaw.store.sites import StoreSites
+from subclaw.store.sites import StoreSites, put_back, take_down
 from subclaw.store.suspension import suspend
 
 HERE = "127.0.0.1"
@@ -241,6 +243,26 @@ def test_who_is_suspended_takes_no_domain_and_shows_nothing_on_theirs(address: D
             with pytest.raises(Denied):
                 await it.domains.act(ada, ["more.example"])
             assert len(await listed(it.operator, limit=10)) == 1
+
+    asyncio.run(scenario())
+
+
+def test_the_router_follows_the_rows_by_notifications(address: DatabaseAddress) -> None:
+    async def scenario() -> None:
+        async with scene(address) as it, asyncio.TaskGroup() as group:
+            await it.own(it.tenants[0], "shop.example")
+            follower = group.create_task(follow_routes(it.publisher, it.address))
+            started_s = time.monotonic()
+            await suspend(it.operator, "bob", "")
+            await it.caddy.shows("bob.sites.example", status=503)
+            await refuse(it.operator, "shop.example")
+            await it.caddy.shows("shop.example", status=404)
+            await take_down(it.operator, "ada")
+            await it.caddy.shows("ada.sites.example", status=503)
+            await put_back(it.operator, "ada")
+            await it.caddy.shows("ada.sites.example", "ada")
+            assert time.monotonic() - started_s < TICK_S, "no tick was waited for"
+            follower.cancel()
 
     asyncio.run(scenario())
 

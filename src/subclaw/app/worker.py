@@ -31,9 +31,10 @@ from subclaw.machines.host_client import HostClient
 from subclaw.models.by_name import ModelsByName
 from subclaw.routes.domains import SiteDomains, keep_domains
 from subclaw.routes.folders import FolderRoutes
+from subclaw.routes.following import follow_routes
 from subclaw.routes.hostname import site_hostname, site_url
 from subclaw.routes.newcomers import keep_newcomers
-from subclaw.routes.publisher import SitePublisher, keep_routes
+from subclaw.routes.publisher import SitePublisher
 from subclaw.routes.records import DnsRecords
 from subclaw.routes.releases import Releases
 from subclaw.schedules.reminders import keep_time
@@ -184,7 +185,7 @@ async def run_worker(settings: Settings, port: int) -> None:
             group.create_task(keep_listening(settings.channels, ways, address))
             group.create_task(keep_time(database, address, read_in_place=READ_IN_PLACE))
             group.create_task(keep_deadlines(database, read_in_place=READ_IN_PLACE))
-            group.create_task(keep_routes(publisher))
+            group.create_task(follow_routes(publisher, address))
             group.create_task(keep_domains(domains, read_in_place=READ_IN_PLACE))
             ahead = machines if agent.onboarding.prepare_machine else None
             group.create_task(keep_newcomers(database, address, machines=ahead, move=publisher.move))

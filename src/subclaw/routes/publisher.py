@@ -1,7 +1,7 @@
 """Publishing: a tenant's folder or port becomes what visitors of its hostname get.
 
 Always in this order: the release is on disk, the row says so, the router follows. Killed between any two of these, the
-rows say what should be there, and `keep_routes` makes it so.
+rows say what should be there, and `following.py` makes it so.
 """
 
 import asyncio
@@ -267,25 +267,3 @@ class SitePublisher:
         except SubclawError as error:
             _log.error("tenant %d: its site has no route: %s", site.tenant_id, error.internal)
             return ()
-
-
-async def keep_routes(publisher: SitePublisher, *, interval_s: float = 0.5) -> None:
-    """Make the router serve what the rows say, now and whenever they differ, for as long as the caller lets it.
-
-    Looking costs one small query. While the database is away nothing is done but to look again.
-    """
-    is_whole = is_away = False
-    while True:
-        try:
-            await publisher.end_previews()
-            if is_whole:
-                await publisher.follow_rows()
-            else:
-                _log.info("%d routes were made", await publisher.restore_routes())
-                is_whole = True
-            is_away = False
-        except SubclawError as error:
-            if not is_away:
-                _log.warning("the routes of sites cannot be kept now: %s", error.internal)
-            is_away = True
-        await asyncio.sleep(interval_s)

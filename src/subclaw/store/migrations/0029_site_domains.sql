@@ -50,6 +50,7 @@ GRANT SELECT ON site_domain, refused_domain, site_generation TO subclaw_operator
 
 CREATE FUNCTION next_site_generation(p_whole boolean) RETURNS bigint LANGUAGE sql SECURITY DEFINER
 SET search_path = public, pg_temp AS $$
+    SELECT pg_notify('subclaw_sites', '');
     UPDATE site_generation g SET generation = g.generation + 1,
         whole = CASE WHEN p_whole THEN g.generation + 1 ELSE g.whole END
     RETURNING g.generation
