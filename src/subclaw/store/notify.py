@@ -24,7 +24,6 @@ class Topic(StrEnum):
     EGRESS = "subclaw_egress"
     ONBOARDING = "subclaw_onboarding"
     WEBHOOK = "subclaw_webhook"
-    SITES = "subclaw_sites"
 
 
 async def listen(connection: Connection, *topics: Topic) -> None:
