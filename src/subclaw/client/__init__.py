@@ -18,6 +18,7 @@ from subclaw.client.values import (
     Link,
     Receipt,
     Schedule,
+    ScheduleSet,
     Session,
     Token,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "Link",
     "Receipt",
     "Schedule",
+    "ScheduleSet",
     "Session",
     "Token",
     "Unreachable",

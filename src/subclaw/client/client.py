@@ -5,6 +5,7 @@ import json
 import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 from urllib.parse import quote
@@ -24,6 +25,7 @@ from subclaw.client.values import (
     Link,
     Receipt,
     Schedule,
+    ScheduleSet,
     Session,
     Token,
 )
@@ -159,8 +161,26 @@ class Client:
         await self._calls.call("POST", f"approvals/{approval}", body={"approve": approve})
 
     def schedules(self, *, agent: str | None = None) -> AsyncGenerator[Schedule, None]:
-        """Yield what agents have set for later, the newest first."""
+        """Yield what is set for later, the newest first."""
         return self._pages(Schedule, "schedules", agent=agent)
+
+    async def set_schedule(
+        self,
+        session: str,
+        text: str,
+        *,
+        at: datetime,
+        mode: Literal["message", "agent_turn"] = "message",
+        repeat: str = "",
+        time_zone: str = "UTC",
+    ) -> ScheduleSet:
+        """Have something said in a session later, or the agent wake and act on it; `repeat` is an RRULE."""
+        body = {"session": session, "text": text, "at": at.isoformat(), "mode": mode, "repeat": repeat}
+        return _read(ScheduleSet, await self._calls.call("POST", "schedules", body={**body, "time_zone": time_zone}))
+
+    async def cancel_schedule(self, schedule: int) -> None:
+        """See to it that something does not happen."""
+        await self._calls.call("DELETE", f"schedules/{schedule}")
 
     def customers(self, *, agent: str | None = None, customer: str | None = None) -> AsyncGenerator[Customer, None]:
         """Yield customers, the newest first."""

@@ -104,8 +104,16 @@ class Approval:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ScheduleSet:
+    """Something that was set for later, and when it is due first."""
+
+    id: int
+    due_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """Something that an agent has set for later."""
+    """Something that is set for later."""
 
     id: int
     agent: str

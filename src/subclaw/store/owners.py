@@ -40,7 +40,8 @@ _APPROVALS = """
     ORDER BY p.id DESC LIMIT %s
 """
 _SCHEDULES = """
-    SELECT s.id, t.agent, t.customer, s.mode, s.state, s.due_at, s.time_zone, coalesce(s.repeat, ''), s.times, s.missed
+    SELECT s.id, s.tenant_id, t.agent, t.customer, s.mode, s.state, s.due_at, s.time_zone, coalesce(s.repeat, ''),
+           s.times, s.missed
     FROM schedule s JOIN tenant t ON t.id = s.tenant_id
     WHERE t.agent IS NOT NULL AND (cardinality(%s::text[]) = 0 OR t.agent = ANY (%s::text[]))
         AND (%s::text = '' OR t.agent = %s) AND s.id < %s
@@ -104,9 +105,10 @@ class OwnedApproval:
 
 @dataclass(frozen=True, kw_only=True)
 class OwnedSchedule:
-    """A schedule that an agent has set for a customer."""
+    """A schedule that is set for a customer."""
 
     id: int
+    tenant_id: TenantId
     agent: str
     customer: str
     mode: str
@@ -168,7 +170,7 @@ async def owned_schedules(
     operator: Database, agents: Collection[str], *, agent: str = "", before: int = LAST_ID, limit: int
 ) -> Sequence[OwnedSchedule]:
     """Return schedules, the newest first. Errors: `Unavailable`."""
-    names = "id agent customer mode state due_at time_zone repeat times missed".split()
+    names = "id tenant_id agent customer mode state due_at time_zone repeat times missed".split()
     values = list(agents), list(agents), agent, agent, before, limit
     return [OwnedSchedule(**dict(zip(names, row, strict=True))) for row in await operator.rows(_SCHEDULES, *values)]
 
