@@ -21,7 +21,15 @@ def domains_list(
 
 @domains.command("remove")
 def domains_remove(hostname: Annotated[str, typer.Argument(help="The hostname.")]) -> None:
-    """Take a hostname from its tenant; its site stays at its other addresses."""
+    """Take a hostname, and all below it, from whoever has it; nobody gets it again until it is allowed."""
     from subclaw.commands.domains import remove_domain
 
     run(remove_domain(settings(), console, hostname))
+
+
+@domains.command("allow")
+def domains_allow(hostname: Annotated[str, typer.Argument(help="The hostname.")]) -> None:
+    """Let tenants have a hostname again that was removed. It leads nowhere until one takes it anew."""
+    from subclaw.commands.domains import allow_domain
+
+    run(allow_domain(settings(), console, hostname))

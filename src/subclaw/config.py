@@ -12,6 +12,7 @@ from subclaw.channels.kind import ChannelSetUp
 from subclaw.core.errors import Invalid
 from subclaw.core.mail_relay import MailRelay
 from subclaw.core.upstream import Injection, Upstream, read_base_url
+from subclaw.core.waking import VisitLimits
 from subclaw.models.choice import DEFAULT_MODELS, DEMO, ModelChoice, parse_choice
 
 DEFAULT_HOME = Path("/var/lib/subclaw")
@@ -27,6 +28,9 @@ POOL_LIMIT = 64
 
 EGRESS_PROCESSES_LIMIT = 64
 """The most processes of the egress gateway; more than there are processors are of no use."""
+
+WAKES_LIMIT, VISITS_LIMIT = 3_600, 100_000
+"""What limits of visits may be set to: wakes in an hour, and requests."""
 
 MODEL_KEY_VARIABLES = {
     "OPENAI_API_KEY": "openai.key",
@@ -55,6 +59,9 @@ _PLAIN_VARIABLES = (
     "SUBCLAW_PUBLIC_URL",
     "SUBCLAW_MODEL",
     "SUBCLAW_POOL",
+    "SUBCLAW_WAKES_PER_HOUR",
+    "SUBCLAW_VISITS_PER_SECOND",
+    "SUBCLAW_VISITS_AT_ONCE",
     "SUBCLAW_EGRESS_PROCESSES",
     "SUBCLAW_AUTHORITIES",
     "SUBCLAW_NAME_SERVERS",
@@ -86,7 +93,8 @@ class Settings:
 
     `domain` is the control plane's hostname; tenants' sites lie below `sites_domain`, which is apart from it. Without
     `https` both are served by plain HTTP, at `port`; with it, that is a port of this host alone.
-    `port` is None until one is chosen; `pool_size` machines are kept waiting. `authorities` is a file of certificate
+    `port` is None until one is chosen; `pool_size` machines are kept waiting, and visitors wake and ask
+    them within `visit_limits`. `authorities` is a file of certificate
     authorities that the gateway believes beside the system's, `name_servers` (`10.0.0.53:53`) are asked instead of the
     host's. `environment` is for child processes, keyless.
     """
@@ -101,6 +109,7 @@ class Settings:
     public_url: str | None
     database_url: str | None
     pool_size: int
+    visit_limits: VisitLimits
     egress_processes: int
     authorities: Path | None
     name_servers: tuple[str, ...]
@@ -130,6 +139,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
         public_url=read_base_url(given, "SUBCLAW_PUBLIC_URL", ""),
         database_url=_database_url(given["DATABASE_URL"]) if "DATABASE_URL" in given else None,
         pool_size=_number("SUBCLAW_POOL", given.get("SUBCLAW_POOL", "0"), 0, POOL_LIMIT),
+        visit_limits=_visit_limits(given),
         egress_processes=_number(
             "SUBCLAW_EGRESS_PROCESSES",
             given.get("SUBCLAW_EGRESS_PROCESSES", str(min(os.cpu_count() or 1, EGRESS_PROCESSES_LIMIT))),
@@ -200,6 +210,19 @@ def _number(name: str, text: str, least: int, most: int) -> int:
     if not (text.isascii() and text.isdecimal()) or not least <= int(text) <= most:
         raise Invalid(f"{name} is {text!r}; it must be a number from {least} to {most}.")
     return int(text)
+
+
+def _visit_limits(given: Mapping[str, str]) -> VisitLimits:
+    usual = VisitLimits()
+
+    def limit(name: str, otherwise: int, most: int) -> int:
+        return _number(name, given.get(name, str(otherwise)), 1, most)
+
+    return VisitLimits(
+        wakes_per_hour=limit("SUBCLAW_WAKES_PER_HOUR", usual.wakes_per_hour, WAKES_LIMIT),
+        requests_per_s=limit("SUBCLAW_VISITS_PER_SECOND", usual.requests_per_s, VISITS_LIMIT),
+        burst=limit("SUBCLAW_VISITS_AT_ONCE", usual.burst, VISITS_LIMIT),
+    )
 
 
 def _name_servers(text: str) -> tuple[str, ...]:

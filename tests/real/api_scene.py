@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -29,6 +29,7 @@ from subclaw.store.feed import StoreFeed
 from subclaw.testing.models import Answer, ScriptedModel, words
 from subclaw.testing.serving import serving
 from subclaw.tools.toolbox import BuiltInToolbox, Tool
+from subclaw.turns.accounts import AccountLinks
 from subclaw.turns.approvals import keep_deadlines
 from subclaw.turns.intake import StoreIntake
 from subclaw.turns.run import Turns
@@ -40,7 +41,10 @@ SEAL_TO = bytes(PrivateKey.generate().public_key)
 
 @dataclass(kw_only=True)
 class Scene:
-    """The API, served at `url`. `destroyed` are the tenants whose machines were destroyed."""
+    """The API, served at `url`. `destroyed` are the tenants whose machines were destroyed.
+
+    `files` are what tenants' machines have, as pieces of a tar.
+    """
 
     address: DatabaseAddress
     database: Database
@@ -49,6 +53,7 @@ class Scene:
     url: str
     model: ScriptedModel
     destroyed: list[TenantId] = field(default_factory=list)
+    files: dict[TenantId, Sequence[bytes]] = field(default_factory=dict)
 
     async def key(
         self, *scopes: Scope, agents: Sequence[str] = (), per_minute: int = 100_000, life: timedelta | None = None
@@ -132,6 +137,8 @@ async def scene(
     ):
         feed = StoreFeed(database, address)
         destroyed: list[TenantId] = []
+        files: dict[TenantId, Sequence[bytes]] = {}
+        links = AccountLinks(database=database, public_key=seal_to, site_url=lambda name: "http://localhost/")
 
         async def destroy(tenant_id: TenantId) -> bool:
             destroyed.append(tenant_id)
@@ -149,6 +156,8 @@ async def scene(
             seal_to=seal_to,
             receipts=SigningKey.generate(),
             destroy_machine=destroy,
+            machine_files=lambda tenant_id: _files(files.get(tenant_id, ())),
+            start_account=links.start,
             remove_files=no_files,
             streams_limit=streams_limit,
         )
@@ -167,12 +176,17 @@ async def scene(
             async with serving(app) as port:
                 url = f"http://127.0.0.1:{port}"
                 made = Scene(address=address, database=database, operator=operator, app=app, url=url, model=model)
-                made.destroyed = destroyed
+                made.destroyed, made.files = destroyed, files
                 yield made
                 feed.end()
         finally:
             for task in background:
                 task.cancel()
+
+
+async def _files(pieces: Sequence[bytes]) -> AsyncGenerator[bytes, None]:
+    for piece in pieces:
+        yield piece
 
 
 def _turns(database: Database, model: ScriptedModel, agent: AgentSettings) -> Turns:
@@ -195,7 +209,8 @@ def _apply_agents(address: DatabaseAddress) -> None:
         for agent in ("support", "sales"):
             owner.execute("INSERT INTO agent (id) VALUES (%s)", [agent])
             owner.execute(
-                "INSERT INTO agent_version (agent, number, digest, paths, contents) VALUES (%s, 1, %s, '{}', '{}')",
+                "INSERT INTO agent_version (agent, number, digest, paths, contents, channels)"
+                " VALUES (%s, 1, %s, '{}', '{}', '{api,widget}')",
                 [agent, agent],
             )
             owner.execute("UPDATE agent SET live = 1 WHERE id = %s", [agent])

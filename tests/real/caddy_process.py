@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,11 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+    lines: Sequence[tuple[str, str]] = ()
+
+    def every(self, name: str) -> list[str]:
+        """Return what each header of a name says, if it came more than once."""
+        return [value for other, value in self.lines if other == name]
 
     @property
     def text(self) -> str:
@@ -149,8 +154,8 @@ def parse_answer(method: str, raw: bytes) -> Answer:
     while isinstance(event := connection.next_event(), h11.Data):
         body += event.data
     assert isinstance(event, h11.EndOfMessage)
-    headers = {name.decode(): value.decode() for name, value in response.headers}
-    return Answer(status=response.status_code, headers=headers, body=bytes(body))
+    lines = [(name.decode(), value.decode()) for name, value in response.headers]
+    return Answer(status=response.status_code, headers=dict(lines), body=bytes(body), lines=lines)
 
 
 def log_lines(caddy: RunningCaddy) -> list[dict[str, Any]]:

@@ -87,6 +87,21 @@ def test_the_example_is_planned_and_applied_and_then_nothing_would_change(settin
     assert states(settings) == {1: "live"}
 
 
+def test_a_plan_sees_what_only_the_tools_themselves_tell(settings: Settings) -> None:
+    folder = Path("agents/shop")
+    (folder / "tools/more.py").write_text('def more() -> str:\n    """More."""\n    return ""\n\n\nLIMIT = 1 / 0\n')
+    with pytest.raises(Invalid, match=r"^agents/shop/tools/more.py:6: It fails when it is read: ZeroDivisionError"):
+        plan(settings)
+    (folder / "tools/more.py").unlink()
+    (folder / "policy.toml").write_text('# refunds\n[tools.refund]\neffect = "approve"\n')
+    with pytest.raises(
+        Invalid, match=r"^agents/shop/policy.toml:2: There is no tool 'refund'. There are: order_status"
+    ):
+        apply(settings)
+    with pytest.raises(NotFound):
+        states(settings)
+
+
 def test_a_plan_is_a_diff_against_what_is_live(settings: Settings) -> None:
     apply(settings)
     instruct("Be brief.\n")

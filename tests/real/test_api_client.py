@@ -9,6 +9,7 @@ from tests.real.api_scene import DEADLINE_S, Scene, play
 
 from subclaw.client import ApiError, Client, Event, Unreachable
 from subclaw.core.api_key import Scope
+from subclaw.core.tenant import TenantId
 from subclaw.store.database import DatabaseAddress
 from subclaw.testing.models import calls, words
 
@@ -18,7 +19,7 @@ def test_a_customer_is_served_from_the_first_word_to_the_erasure(address: Databa
         async with Client(scene.url, await scene.key()) as client:
             assert [agent.id async for agent in client.agents()] == ["sales", "support"]
             assert (await client.agent("support")).version == 1
-            session = await client.open_session("support", customer="anna", binding={"id": 1})
+            session = await client.open_session("support", customer="anna", binding={"id": 1}, channel="widget")
             assert await client.ask(session.id, "Hi") == "One."
             assert await client.ask(session.id, "And?") == "Two."
             assert (await client.session(session.id)).customer == "anna"
@@ -28,6 +29,10 @@ def test_a_customer_is_served_from_the_first_word_to_the_erasure(address: Databa
             assert token.token not in repr(token)
             assert [one async for one in client.schedules()] == []
             (customer,) = [one async for one in client.customers(agent="support")]
+            with pytest.raises(ApiError, match="no machine"):
+                await anext(client.files(customer.id))
+            scene.files[TenantId(customer.id)] = [b"one", b"two"]
+            assert b"".join([piece async for piece in client.files(customer.id)]) == b"onetwo"
             exported = [line async for line in client.export(customer.id)]
             assert exported[-1] == {"end": True}
             receipt = await client.erase(customer.id)

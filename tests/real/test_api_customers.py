@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
@@ -11,6 +12,7 @@ from tests.real.api_scene import DEADLINE_S, Scene, open_session, play, until_re
 
 from subclaw.core.api_key import Scope
 from subclaw.core.receipt import is_genuine
+from subclaw.schedules.reminders import keep_time
 from subclaw.store.database import DatabaseAddress, Role
 from subclaw.testing.models import calls, words
 
@@ -150,6 +152,40 @@ def test_schedules_are_listed_without_their_words(address: DatabaseAddress) -> N
             )
             assert "canary" not in str(found)
             assert (await client.get("/schedules", params={"agent": "sales"})).json()["data"] == []
+
+    play(scenario, address)
+
+
+def test_an_owner_sets_something_for_later_and_cancels_it(address: DatabaseAddress) -> None:
+    async def scenario(scene: Scene) -> None:
+        async with scene.client() as client, asyncio.TaskGroup() as group:
+            keeping = group.create_task(keep_time(scene.database, scene.address, read_in_place=("api",)))
+            session = await open_session(client)
+            soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+            said = {"session": session, "text": "Did it arrive?", "at": soon}
+            first = await client.post("/schedules", json=said, headers={"Idempotency-Key": "later-1"})
+            assert first.status_code == 201, first.text
+            again = await client.post("/schedules", json=said, headers={"Idempotency-Key": "later-1"})
+            assert again.json() == first.json()
+            weekly = {**said, "repeat": "FREQ=WEEKLY", "time_zone": "Europe/Berlin", "mode": "agent_turn"}
+            other = (await client.post("/schedules", json={**weekly, "at": "2026-01-01T09:00:00Z"})).json()
+            assert datetime.fromisoformat(other["due_at"]) > datetime.now(UTC)
+            assert (await client.delete(f"/schedules/{other['id']}")).status_code == 204
+            events = await until_replied(client, session)
+            assert [event["text"] for event in events if event["type"] == "reply"] == ["Did it arrive?"]
+            states = {one["id"]: one["state"] for one in (await client.get("/schedules")).json()["data"]}
+            assert states == {first.json()["id"]: "fired", other["id"]: "cancelled"}
+            for wrong in (
+                {"at": "2020-01-01T00:00:00Z"},
+                {"at": "2030-01-01T00:00:00"},
+                {"repeat": "often"},
+                {"time_zone": "Mars"},
+            ):
+                assert (await client.post("/schedules", json={**said, **wrong})).status_code in (400, 422), wrong
+            async with scene.client(await scene.key(agents=["sales"])) as sales:
+                assert (await sales.delete(f"/schedules/{other['id']}")).status_code == 404
+                assert (await sales.post("/schedules", json=said)).status_code == 404
+            keeping.cancel()
 
     play(scenario, address)
 

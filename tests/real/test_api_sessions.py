@@ -174,7 +174,8 @@ def test_a_session_token_is_for_its_session_and_ends_with_its_key(address: Datab
     async def scenario(scene: Scene) -> None:
         key = await scene.key()
         async with scene.client(key) as client:
-            session, other = await open_session(client), await open_session(client, "ben")
+            session = await open_session(client, channel="widget")
+            other = await open_session(client, "ben", channel="widget")
             made = (await client.post(f"/sessions/{session}/tokens", json={"life_s": 60})).json()
         (known,) = await listed(scene.operator, limit=10)
         later = datetime.now(UTC) + timedelta(minutes=1)
@@ -199,6 +200,22 @@ def test_a_session_token_is_for_its_session_and_ends_with_its_key(address: Datab
             assert bytes(signing_key(key)) not in {row[0] for row in owner.execute("SELECT verify_key FROM api_key")}
 
     play(scenario, address, [words("one"), words("two")])
+
+
+def test_no_browser_talks_in_a_session_that_is_not_for_the_widget(address: DatabaseAddress) -> None:
+    async def scenario(scene: Scene) -> None:
+        key = await scene.key()
+        async with scene.client(key) as client:
+            session = await open_session(client)
+            refused = await client.post(f"/sessions/{session}/tokens", json={})
+            assert (refused.status_code, "not opened with" in refused.json()["detail"]) == (403, True)
+        (known,) = await listed(scene.operator, limit=10)
+        later = datetime.now(UTC) + timedelta(minutes=1)
+        signed = sign_token(SessionToken(key_id=known.id, session=session, expires_at=later), key)
+        async with scene.client(signed) as browser:
+            assert (await browser.get(f"/sessions/{session}/events")).status_code == 403
+
+    play(scenario, address)
 
 
 def test_the_same_call_is_performed_once(address: DatabaseAddress) -> None:

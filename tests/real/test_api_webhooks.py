@@ -3,7 +3,7 @@
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,17 +16,19 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from tests.real.api_scene import DEADLINE_S, Scene, open_session, scene, until_replied
 
 from subclaw.api.webhooks import deliver_webhooks
+from subclaw.core.policy import Rule
 from subclaw.core.webhook import WebhookEvent
 from subclaw.egress.control.client import gateway_client
 from subclaw.egress.keys import ensure_key, read_public_key
-from subclaw.store.database import DatabaseAddress, Role
+from subclaw.store.account_book import StoreAccountBook
+from subclaw.store.database import DatabaseAddress, Role, open_database
+from subclaw.store.egress_rules import add_rule
 from subclaw.testing.egress import run, running_gateway
 from subclaw.testing.egress_machine import trusting, upstream_authority
 from subclaw.testing.models import ScriptedModel, words
 from subclaw.testing.upstream import Connection, FakeUpstream, Seen, http_upstream, simple
 
 HOST = "shop.test"
-PINNED = {HOST: ["127.0.0.1"]}
 
 
 @dataclass(kw_only=True)
@@ -65,7 +67,7 @@ def play(
     address: DatabaseAddress,
     folder: Path,
     statuses: Sequence[str] = ("204 No Content",),
-    pinned: Mapping[str, Sequence[str]] = PINNED,
+    pinned: Sequence[str] = ("127.0.0.1",),
 ) -> None:
     async def main() -> None:
         async with hooked(address, folder, list(statuses), pinned) as made:
@@ -76,7 +78,7 @@ def play(
 
 @asynccontextmanager
 async def hooked(
-    address: DatabaseAddress, folder: Path, statuses: list[str], pinned: Mapping[str, Sequence[str]]
+    address: DatabaseAddress, folder: Path, statuses: list[str], pinned: Sequence[str]
 ) -> AsyncIterator[Hooked]:
     async def answer(seen: Seen, connection: Connection) -> None:
         await connection.write(simple(b"", status=statuses.pop(0) if len(statuses) > 1 else statuses[0]))
@@ -85,12 +87,16 @@ async def hooked(
     authority, model = upstream_authority(), ScriptedModel([words("hello")])
     async with (
         http_upstream(answer, tls=authority.context(HOST)) as shop,
-        running_gateway(folder, (), {}, ssl_context=trusting(authority), webhook_addresses=pinned) as socket,
+        open_database(address, Role.EGRESS, size=1) as egress,
+        running_gateway(folder, (), {}, ssl_context=trusting(authority), accounts=StoreAccountBook(egress)) as socket,
         gateway_client(socket) as gateway,
         scene(address, model, seal_to=read_public_key(folder)) as opened,
         opened.client() as client,
         asyncio.TaskGroup() as group,
     ):
+        if pinned:
+            rule = Rule(host=HOST, ports=(shop.port,), addresses=tuple(pinned))
+            await add_rule(opened.operator, rule, tenant_id=None, created_by="operator")
         delivering = group.create_task(deliver_webhooks(opened.database, address, gateway))
         yield Hooked(scene=opened, client=client, shop=shop, url=f"https://{HOST}:{shop.port}/hooks?shop=1")
         delivering.cancel()
@@ -222,4 +228,4 @@ def test_an_address_of_the_operators_own_is_not_reached(address: DatabaseAddress
         assert made.shop.connections == []
         assert "must not be reached" in failed["detail"]
 
-    play(scenario, address, tmp_path, pinned={})
+    play(scenario, address, tmp_path, pinned=())

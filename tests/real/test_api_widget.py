@@ -80,7 +80,7 @@ async def opened(address: DatabaseAddress) -> AsyncIterator[Shop]:
     ):
         key = await made.key()
         async with made.client(key) as client:
-            session = await open_session(client)
+            session = await open_session(client, channel="widget")
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         shop = Shop(scene=made, browser=browser, key=key, session=session)
         async with serving(shop_app(shop)) as shop.port:

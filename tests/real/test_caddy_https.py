@@ -9,16 +9,17 @@ from pathlib import Path
 
 import pytest
 from tests.name_server import NameServer, name_server
-from tests.real.caddy_process import RunningCaddy, get, parse_answer, running_caddy
+from tests.real.caddy_process import Answer, RunningCaddy, get, parse_answer, running_caddy
 from tests.real.pebble import Pebble, running_pebble
 from tests.real.upstream import served, upstream
 
 from subclaw.core.route import Route
 from subclaw.routes.certificates import CertificateGate, Question, certificates_app
-from subclaw.routes.https import CaddyHttps
+from subclaw.routes.https import STRICT_S, CaddyHttps
 from subclaw.store.certificates import Verdict
 from subclaw.testing.serving import free_port
 
+STRICT = f"max-age={STRICT_S}"
 KNOWN = {"ann.sites.example", "shop.example"}
 
 
@@ -33,6 +34,11 @@ class Scene:
 
     async def visit(self, hostname: str, target: str = "/") -> tuple[str, str]:
         """Return what a hostname shows over TLS, and the serial number of its certificate."""
+        answer, serial = await self.answered(hostname, target)
+        return answer.text, serial
+
+    async def answered(self, hostname: str, target: str = "/") -> tuple[Answer, str]:
+        """Return what a hostname answers over TLS, and the serial number of its certificate."""
         assert self.caddy.settings.https
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", self.caddy.settings.https.port, ssl=self.trusted, server_hostname=hostname
@@ -43,13 +49,13 @@ class Scene:
                 answer = parse_answer("GET", await reader.read())
             certificate = writer.get_extra_info("ssl_object").getpeercert()
             assert ("DNS", hostname) in certificate["subjectAltName"]
-            return answer.text, certificate["serialNumber"]
+            return answer, certificate["serialNumber"]
         finally:
             writer.close()
 
 
 @asynccontextmanager
-async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+async def scene(tmp_path: Path, *, is_strict: bool = False) -> AsyncIterator[Scene]:
     https_port, http_port = free_port(), free_port()
     async with AsyncExitStack() as stack:
         names = await stack.enter_async_context(name_server())
@@ -66,6 +72,7 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
                 authority=authority,
                 port=https_port,
                 http_port=http_port,
+                is_strict=is_strict,
             )
 
         caddy = await stack.enter_async_context(
@@ -144,6 +151,33 @@ def test_plain_http_leads_to_https_and_tells_nothing_else(tmp_path: Path) -> Non
                 shown, _ = await it.visit("agents.example", target)
                 assert "Nothing here yet" in shown, "only the router itself may ask"
             assert [question.hostname for question in it.questions] == ["agents.example"]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("is_strict", [True, False])
+def test_browsers_are_held_to_tls_by_every_answer_or_by_none(tmp_path: Path, is_strict: bool) -> None:
+    async def scenario() -> None:
+        async with asyncio.timeout(60), scene(tmp_path, is_strict=is_strict) as it:
+            https, door = it.caddy.settings.https, it.caddy.settings.doors / "1-80.sock"
+            assert https
+            await it.caddy.routes.put(Route(hostname="ann.sites.example", folder=page(it.caddy, "ann")))
+            await it.caddy.routes.put(Route(hostname="shop.example", door=f"unix/{door}"))
+            expected = [STRICT] if is_strict else []
+            async with upstream(door, "shop"):
+                for hostname, target, status in (
+                    ("ann.sites.example", "/", 200),
+                    ("ann.sites.example", "/missing", 404),
+                    ("agents.example", "/", 200),
+                    ("shop.example", "/", 200),
+                ):
+                    answer, _ = await it.answered(hostname, target)
+                    assert (answer.status, answer.every("strict-transport-security")) == (status, expected)
+                (own,) = (await it.answered("shop.example", "/strict"))[0].every("strict-transport-security")
+                assert own == (STRICT if is_strict else "max-age=1"), "the operator's word, not a server's"
+            plain = await get(https.http_port, "ann.sites.example")
+            inner = await it.caddy.get("agents.example")
+            assert plain.every("strict-transport-security") == inner.every("strict-transport-security") == []
 
     asyncio.run(scenario())
 

@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import json
 import shutil
-from collections.abc import AsyncIterator, Iterator, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
 import h11
@@ -15,13 +16,15 @@ from tests.real.upstream import upstream
 from tests.tars import stream, tar_of
 from websockets.asyncio.client import connect
 
-from subclaw.core.errors import Invalid, NotFound
+from subclaw.core.errors import Denied, Invalid, NotFound
 from subclaw.core.machine import PortTrial
 from subclaw.core.route import Route
 from subclaw.core.site import DynamicSite, Site, SiteChanges, SiteContent, StaticSite
 from subclaw.core.tenant import TenantId
 from subclaw.routes.config import UNPUBLISHED_PATH
-from subclaw.routes.publisher import SiteAddress, SitePublisher, keep_routes
+from subclaw.routes.following import keep_routes
+from subclaw.routes.preview import PREVIEW_S
+from subclaw.routes.publisher import SiteAddress, SitePublisher
 from subclaw.routes.releases import Releases
 from subclaw.routes.sites import PRIVATE_PATH
 
@@ -259,9 +262,12 @@ class Rows:
         self.names = names
         self.contents: dict[TenantId, SiteContent] = {}
         self.suspended: set[TenantId] = set()
+        self.private: set[TenantId] = set()
         self.answering: set[tuple[TenantId, int]] = set()
 
     async def name_of(self, tenant_id: TenantId) -> str:
+        if tenant_id in self.suspended:
+            raise Denied("It is suspended.")
         return self.names[tenant_id]
 
     async def publish(self, tenant_id: TenantId, content: SiteContent, *, files: int = 0, size_bytes: int = 0) -> None:
@@ -269,7 +275,13 @@ class Rows:
 
     def sites(self) -> Sequence[Site]:
         return [
-            Site(tenant_id=t, name=self.names[t], content=c, is_paused=t in self.suspended)
+            Site(
+                tenant_id=t,
+                name=self.names[t],
+                content=c,
+                is_paused=t in self.suspended,
+                is_private=t in self.private,
+            )
             for t, c in self.contents.items()
         ]
 
@@ -303,7 +315,9 @@ class OneDoor:
 
 
 @contextlib.asynccontextmanager
-async def publishing(caddy: RunningCaddy) -> AsyncIterator[tuple[SitePublisher, Rows]]:
+async def publishing(
+    caddy: RunningCaddy, clock: Callable[[], float] = time.monotonic
+) -> AsyncIterator[tuple[SitePublisher, Rows]]:
     rows = Rows({ANN: "ann", BOB: "bob"})
     publisher = SitePublisher(
         releases=Releases(caddy.folder / "releases"),
@@ -311,6 +325,7 @@ async def publishing(caddy: RunningCaddy) -> AsyncIterator[tuple[SitePublisher, 
         sites=rows,
         doors=OneDoor(caddy.settings.doors / "2-8000.sock"),
         address=SiteAddress(domain="localhost", port=caddy.settings.port),
+        clock=clock,
     )
     async with upstream(caddy.settings.doors / "2-8000.sock", "bob"):
         yield publisher, rows
@@ -365,6 +380,60 @@ def test_a_port_is_tried_on_the_preview_and_shown_only_if_it_answers() -> None:
             assert rows.answering == {(BOB, 8000)}
             await caddy.shows("bob.localhost", '"name":"bob"')
             await caddy.shows(preview, "Nothing here yet", status=404)
+
+    asyncio.run(scenario())
+
+
+def test_a_preview_lasts_an_hour_and_is_as_private_as_its_site() -> None:
+    async def scenario() -> None:
+        now_s = 0.0
+        async with running_caddy() as caddy, publishing(caddy, lambda: now_s) as (publisher, rows):
+            preview, door = "preview--bob.localhost", publisher._doors
+            await publisher.publish_folder(BOB, stream(tar_of({"index.html": b"static"})))
+            assert isinstance(door, OneDoor)
+            door.trial = PortTrial(is_listening=False)
+            with pytest.raises(Invalid):
+                await publisher.publish_port(BOB, 8000)
+            now_s = PREVIEW_S - 1
+            for _ in range(2):
+                await publisher.end_previews()
+                await caddy.shows(preview, '"name":"bob"')
+                await publisher.restore_routes()
+            async with upstream(caddy.settings.control_socket, "control") as control:
+                control.refuses = True
+                rows.private = {BOB}
+                await publisher.show(BOB)
+                await caddy.shows(preview, PRIVATE_PATH, status=403)
+                rows.private = set()
+                await publisher.show(BOB)
+                await caddy.shows(preview, '"name":"bob"')
+            now_s = PREVIEW_S
+            await publisher.end_previews()
+            await caddy.shows(preview, "Nothing here yet", status=404)
+            await publisher.restore_routes()
+            await caddy.shows(preview, "Nothing here yet", status=404)
+            await caddy.shows("bob.localhost", "static")
+
+    asyncio.run(scenario())
+
+
+def test_a_site_that_is_taken_down_while_its_port_is_tried_has_no_preview() -> None:
+    async def scenario() -> None:
+        async with running_caddy() as caddy, publishing(caddy) as (publisher, rows):
+            await publisher.publish_folder(BOB, stream(tar_of({"index.html": b"static"})))
+            door = publisher._doors
+            assert isinstance(door, OneDoor)
+
+            async def forward(tenant_id: TenantId, port: int) -> str:
+                rows.suspended = {BOB}
+                await publisher.show(BOB)
+                return await OneDoor.forward(door, tenant_id, port)
+
+            door.forward = forward  # type: ignore[method-assign]
+            with pytest.raises(Denied):
+                await publisher.publish_port(BOB, 8000)
+            assert door.tried == []
+            await caddy.shows("preview--bob.localhost", "Nothing here yet", status=404)
 
     asyncio.run(scenario())
 
@@ -429,7 +498,7 @@ def test_routes_are_made_anew_from_the_rows_at_the_start_and_whenever_they_diffe
             rows.names[TenantId(3)] = "carol"
             rows.contents[TenantId(3)] = StaticSite(release="0" * 64)
             await caddy.routes.replace_all([Route(hostname="stale.localhost", folder=folder_with(caddy, "x"))])
-            keeper = group.create_task(keep_routes(publisher, interval_s=0.02))
+            keeper = group.create_task(keep_routes(publisher, asyncio.Event(), tick_s=0.02))
             await caddy.shows("ann.localhost", "hi")
             await caddy.shows("bob.localhost", '"name":"bob"')
             await caddy.shows("stale.localhost", "Nothing here yet", status=404)

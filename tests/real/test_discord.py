@@ -32,7 +32,6 @@ from subclaw.core.model import ModelReply, Prompt
 from subclaw.core.secret import PLACEHOLDER
 from subclaw.core.tenant import TenantId
 from subclaw.store.database import DatabaseAddress
-from subclaw.testing.channels import discord as testing
 from subclaw.testing.channels.discord import (
     Behaviour,
     FakeDiscord,
@@ -45,6 +44,7 @@ from subclaw.testing.channels.discord import (
     until_connected,
     written,
 )
+from subclaw.testing.channels.discord import gateway as fake_gateway
 from subclaw.testing.egress import run
 from subclaw.testing.models import words
 
@@ -387,7 +387,7 @@ def test_why_nobody_listens(address: DatabaseAddress, tmp_path: Path, caplog: py
                 await listen(scene.outside)
             fake.sessions_left, began = 900, len(fake.identified)
             with pytest.MonkeyPatch.context() as patched:
-                patched.setattr(testing, "PRIVILEGED_INTENTS", 1)
+                patched.setattr(fake_gateway, "PRIVILEGED_INTENTS", 1)
                 with pytest.raises(Unavailable, match="its intents"):
                     await listen(scene.outside)
             assert len(fake.identified) == began

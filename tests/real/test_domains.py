@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,17 +15,19 @@ from tests.real.caddy_process import RunningCaddy, running_caddy
 from tests.real.test_onboarding import Scene
 from tests.tars import stream, tar_of
 
-from subclaw.core.errors import Conflict, Exhausted, Invalid, NotFound, Unavailable
+from subclaw.core.errors import Conflict, Denied, Exhausted, Invalid, NotFound, Unavailable
 from subclaw.core.machine import PortTrial
 from subclaw.core.tenant import TenantId
-from subclaw.routes.domains import DOMAINS_LIMIT, SiteDomains
+from subclaw.routes.domains import DOMAINS_LIMIT, WANTED_FOR, SiteDomains
+from subclaw.routes.following import TICK_S, follow_routes
 from subclaw.routes.publisher import SiteAddress, SitePublisher
 from subclaw.routes.records import DnsRecords
 from subclaw.routes.releases import Releases
 from subclaw.store.certificates import Verdict, allow_certificate
 from subclaw.store.database import Database, DatabaseAddress, Role, open_database
-from subclaw.store.domains import StoreDomains, listed, take_away
-from subclaw.store.sites import StoreSites
+from subclaw.store.domains import StoreDomains, allow, listed, refuse
+from subclaw.store.sites import StoreSites, put_back, take_down
+from subclaw.store.suspension import suspend
 
 HERE = "127.0.0.1"
 
@@ -198,7 +201,7 @@ async def told(it: Domains, tenant: TenantId) -> str:
     return "".join(text for (text,) in found)
 
 
-def test_the_operator_lists_domains_and_takes_them_away(address: DatabaseAddress) -> None:
+def test_what_the_operator_takes_away_stays_away(address: DatabaseAddress) -> None:
     async def scenario() -> None:
         async with scene(address) as it:
             ada, _ = it.tenants
@@ -206,10 +209,60 @@ def test_the_operator_lists_domains_and_takes_them_away(address: DatabaseAddress
             (domain,) = await listed(it.operator, limit=10)
             assert (domain.hostname, domain.tenant_name) == ("shop.example", "ada")
             assert domain.verified_at
-            assert await take_away(it.operator, "shop.example") == 1
+            await it.own(ada, "www.shop.example")
+            await it.token(ada, "myshop.example")
+            assert await refuse(it.operator, "shop.example") == 2
             await it.publisher.follow_rows()
-            assert (await it.caddy.get("shop.example")).status == 404
-            assert await take_away(it.operator, "shop.example") == 0
+            for hostname in ("shop.example", "www.shop.example"):
+                assert (await it.caddy.get(hostname)).status == 404
+                for tenant in it.tenants:
+                    with pytest.raises(Denied, match="does not serve"):
+                        await it.domains.act(tenant, [hostname])
+            assert [(one.hostname, one.is_refused) for one in await listed(it.operator, limit=10)] == [
+                ("myshop.example", False), ("shop.example", True),
+            ]  # fmt: skip
+            store = StoreDomains(it.database)
+            await store.want(ada, "shop.example", "0" * 32, limit=DOMAINS_LIMIT, within=WANTED_FOR)
+            assert not await store.hold(ada, "shop.example"), "nor by a race"
+            assert await refuse(it.operator, "shop.example") == 1
+            assert await allow(it.operator, "shop.example")
+            assert not await allow(it.operator, "shop.example")
+            assert "leads to your site from now on" in await it.own(ada, "shop.example")
+
+    asyncio.run(scenario())
+
+
+def test_who_is_suspended_takes_no_domain_and_shows_nothing_on_theirs(address: DatabaseAddress) -> None:
+    async def scenario() -> None:
+        async with scene(address) as it:
+            ada, _ = it.tenants
+            await it.own(ada, "shop.example")
+            await suspend(it.operator, "ada", "")
+            await it.publisher.follow_rows()
+            await it.caddy.shows("shop.example", status=503)
+            with pytest.raises(Denied):
+                await it.domains.act(ada, ["more.example"])
+            assert len(await listed(it.operator, limit=10)) == 1
+
+    asyncio.run(scenario())
+
+
+def test_the_router_follows_the_rows_by_notifications(address: DatabaseAddress) -> None:
+    async def scenario() -> None:
+        async with scene(address) as it, asyncio.TaskGroup() as group:
+            await it.own(it.tenants[0], "shop.example")
+            follower = group.create_task(follow_routes(it.publisher, it.address))
+            started_s = time.monotonic()
+            await suspend(it.operator, "bob", "")
+            await it.caddy.shows("bob.sites.example", status=503)
+            await refuse(it.operator, "shop.example")
+            await it.caddy.shows("shop.example", status=404)
+            await take_down(it.operator, "ada")
+            await it.caddy.shows("ada.sites.example", status=503)
+            await put_back(it.operator, "ada")
+            await it.caddy.shows("ada.sites.example", "ada")
+            assert time.monotonic() - started_s < TICK_S, "no tick was waited for"
+            follower.cancel()
 
     asyncio.run(scenario())
 

@@ -7,6 +7,7 @@ from tests.real.identity_scene import heard, run
 from tests.real.test_site_history import ONE, act, ann, publish, served
 
 from subclaw.core.site import DynamicSite
+from subclaw.core.site_health import Trouble
 from subclaw.core.tenant import TenantId
 from subclaw.store.database import Database, DatabaseAddress, Role, open_database
 from subclaw.store.machines import StoreMachineLedger
@@ -16,10 +17,10 @@ from subclaw.store.suspension import suspend
 OLD, NEW = DynamicSite(port=8000), DynamicSite(port=9000)
 
 
-async def stopped(address: DatabaseAddress, tenant_id: TenantId, port: int) -> None:
-    """Say as a host that a port answers no more."""
+async def stopped(address: DatabaseAddress, tenant_id: TenantId, port: int, trouble: Trouble = Trouble.STOPPED) -> None:
+    """Say as a host that a port does not serve its visitors."""
     async with open_database(address, Role.HOST, size=1) as database:
-        await StoreMachineLedger(database, "host-tests").stopped_answering(tenant_id, port)
+        await StoreMachineLedger(database, "host-tests").port_troubled(tenant_id, port, trouble)
 
 
 def told_of_port(address: DatabaseAddress) -> list[str]:
@@ -72,6 +73,38 @@ def test_where_there_is_nothing_else_the_agent_is_told_once(address: DatabaseAdd
         assert "/etc/subclaw/services.json" in words
 
     run(scenario, address)
+
+
+def test_of_errors_alone_the_agent_is_told_once_a_day_and_the_site_stays(address: DatabaseAddress) -> None:
+    async def scenario(database: Database) -> None:
+        tenant = await ann(database, address)
+        await publish(database, tenant, ONE, OLD)
+        await asyncio.gather(*(stopped(address, tenant, 8000, Trouble.ERRORS) for _ in range(3)))
+        await stopped(address, tenant, 9000, Trouble.ERRORS)
+        assert await served(address, tenant) == OLD
+        assert told_of_errors(address) == ["port 8000"], "9000 is not what is served"
+        await StoreSites(database, database).port_answers(tenant, 8000)
+        await stopped(address, tenant, 8000, Trouble.ERRORS)
+        assert len(told_of_errors(address)) == 2, "it was published anew"
+
+    run(scenario, address)
+
+
+def test_a_server_that_never_served_anybody_is_shown_no_more(address: DatabaseAddress) -> None:
+    async def scenario(database: Database) -> None:
+        tenant = await ann(database, address)
+        await publish(database, tenant, ONE, OLD)
+        await stopped(address, tenant, 8000, Trouble.NEVER_SERVED)
+        assert await served(address, tenant) == ONE
+        (words,) = [text for _, text in heard(address) if "since it was published" in text]
+        assert "Version 1 of the site is shown again" in words
+
+    run(scenario, address)
+
+
+def told_of_errors(address: DatabaseAddress) -> list[str]:
+    """Return of which ports an agent was told that they answer with errors for a while."""
+    return [text[text.index("port") :][:9] for _, text in heard(address) if "the last visitors of your site" in text]
 
 
 def test_the_time_for_visits_is_the_plans_and_none_for_who_is_suspended(address: DatabaseAddress) -> None:

@@ -57,6 +57,7 @@ OF_WORKERS = (
     "count_agent_calls",
     "end_api_call",
     "erase_customer",
+    "domain_is_refused",
     "expired_approvals",
     "export_customer",
     "file_piece",
@@ -113,14 +114,15 @@ OF_TRIGGERS = (
 """What is charged is counted for others too; nobody may call these."""
 
 OF_OPERATORS = (
+    "allow_domain",
     "decide_access",
     "drop_outbox",
+    "refuse_domain",
     "remove_oauth_provider",
     "resume_tenant",
     "retry_outbox",
     "set_oauth_provider",
     "suspend_tenant",
-    "take_domain",
     "take_site_down",
 )
 """What the operator may do to rows of which it sees figures and states alone, or no seal."""
@@ -142,6 +144,7 @@ OF_HOSTS = (
     "keep_house_checkpoint",
     "roll_back_house",
     "visits_left",
+    "port_errs",
     "port_failed",
 )
 """A host keeps machines of many tenants, and has no right to any table: these are all that it may do."""

@@ -120,6 +120,13 @@ def babbles() -> str:
 
 def looks_around() -> dict[str, object]:
     """Look for what is not there."""
+    def opened(path, mode):
+        try:
+            open(path, mode).close()
+        except OSError as error:
+            return type(error).__name__
+        return "opened"
+
     def listed(path):
         try:
             return os.listdir(path)
@@ -138,6 +145,8 @@ def looks_around() -> dict[str, object]:
         "run": listed("/run"),
         "tmp": listed("/tmp"),
         "state": listed("/var/tmp/STATE"),
+        "shadow": opened("/etc/shadow", "r"),
+        "programs": opened("/usr/local/bin/new", "w"),
         "loopback": reach(("127.0.0.1", 22)),
         "outside": reach(("192.0.2.1", 80)),
         "processes": len([each for each in listed("/proc") if each.isdecimal()]),
@@ -294,6 +303,8 @@ def look_around(state: Path) -> None:
         assert found["state"] == []
         assert found["run"] == []
         assert found["tmp"] == []
+        assert found["shadow"] == "PermissionError"
+        assert found["programs"] == "PermissionError"
         assert found["loopback"] != "reached"
         assert found["outside"] != "reached"
         assert found["processes"] < 5

@@ -4,6 +4,7 @@ import asyncio
 import io
 import re
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx2
@@ -23,6 +24,7 @@ from subclaw.core.tenant import TenantId
 from subclaw.core.visit import CALLS_AN_HOUR, FORMS_AN_HOUR, TOLD_AN_HOUR
 from subclaw.store import conversations
 from subclaw.store.database import Database, DatabaseAddress, Role, open_database
+from subclaw.store.heard import heard_lately
 from subclaw.store.visitors import tenant_of_name
 from subclaw.testing.serving import serving
 from subclaw.tools.site import SiteAction
@@ -152,6 +154,23 @@ def test_the_agents_next_turn_is_about_it_and_nobody_takes_it_for_the_person(add
         opened = await conversations.open_turn(scene.database, await claim_one(scene.database))
         said = [event for event in opened.events if isinstance(event, MessageReceived)]
         assert [(one.speaker, one.text == "stop") for one in said] == [("", False), ("form contact", False)]
+
+    play(address, steps)
+
+
+def test_what_visitors_leave_disturbs_no_turn_and_is_nothing_that_was_heard_in_a_channel(
+    address: DatabaseAddress,
+) -> None:
+    async def steps(scene: Scene) -> None:
+        lease = await claim_one(scene.database)
+        await conversations.open_turn(scene.database, lease)
+        await scene.post("/_/form/contact", data={"text": "hi"})
+        assert len(scene.came()) == 1
+        assert await conversations.waiting_messages(scene.database, lease) == ()
+        ((_, heard),) = await heard_lately(scene.database, "web", datetime.now(UTC) - timedelta(hours=1), 10)
+        assert not heard.provider_id.startswith("site:")
+        await say(scene.database, WEB, "and then?")
+        assert await conversations.waiting_messages(scene.database, lease) == ("and then?",)
 
     play(address, steps)
 

@@ -214,3 +214,25 @@ def test_a_site_that_stops_answering_becomes_what_it_was_before(host: Host, addr
                     assert (await scene.visit()).status == 503
 
     asyncio.run(scenario())
+
+
+def test_a_site_that_has_nothing_but_errors_since_it_was_published_becomes_what_it_was(
+    host: Host, address: DatabaseAddress
+) -> None:
+    async def scenario() -> None:
+        static = StaticSite(release="1" * 64)
+        async with (
+            site(host, 4) as scene,
+            open_database(address, Role.APP, size=1) as database,
+            open_database(address, Role.OPERATOR, size=1) as operator,
+        ):
+            sites = StoreSites(database, operator)
+            for content in (static, DynamicSite(port=PORT)):
+                await sites.publish(TenantId(4), content)
+            await scene.client.try_port(scene.tenant_id, PORT, HOSTNAME)
+            async with asyncio.timeout(60):
+                while (now := await sites.site_of(TenantId(4))) is None or now.content != static:
+                    assert (await scene.visit("/error")).text == "broken"
+                    await asyncio.sleep(0.2)
+
+    asyncio.run(scenario())

@@ -23,6 +23,7 @@ class Upstream:
         self.next_event: asyncio.Queue[str] = asyncio.Queue(maxsize=10)
         self.stream_left = asyncio.Event()
         self.posts = 0
+        self.requests = 0
         self.refuses = False
         self.app = Starlette(
             routes=[
@@ -35,8 +36,11 @@ class Upstream:
 
     async def _page(self, request: Request) -> Response:
         told = {"name": self.name, "path": request.url.path, **dict(request.headers)}
-        dates = {"Last-Modified": request.headers.get("if-modified-since", "never")} if told["path"] == "/dated" else {}
-        return JSONResponse(told, 403 if self.refuses else 200, dates)
+        headers = {
+            "/dated": {"Last-Modified": request.headers.get("if-modified-since", "never")},
+            "/strict": {"Strict-Transport-Security": "max-age=1"},
+        }
+        return JSONResponse(told, 403 if self.refuses else 200, headers.get(told["path"], {}))
 
     async def _post(self, request: Request) -> Response:
         self.posts += 1
@@ -70,7 +74,12 @@ class _Server(uvicorn.Server):
 async def upstream(socket: Path, name: str) -> AsyncIterator[Upstream]:
     """Serve at a unix socket that everybody may use."""
     serving = Upstream(name)
-    async with served(socket, serving.app):
+
+    async def counted(scope: Any, receive: Any, send: Any) -> None:
+        serving.requests += 1
+        await serving.app(scope, receive, send)
+
+    async with served(socket, counted):
         yield serving
 
 

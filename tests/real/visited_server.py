@@ -31,6 +31,8 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
             page(writer, f"{size} bytes, {posts} posts")
         elif path == "/end":
             os._exit(7)
+        elif path == "/error":
+            page(writer, "broken", "500 Broken")
         else:
             page(writer, f"hello from {os.getpid()}")
         await writer.drain()
@@ -38,9 +40,9 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
         writer.close()
 
 
-def page(writer: asyncio.StreamWriter, text: str) -> None:
+def page(writer: asyncio.StreamWriter, text: str, status: str = "200 OK") -> None:
     """Answer with a page."""
-    writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(text)}\r\nConnection: close\r\n\r\n{text}".encode())
+    writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(text)}\r\nConnection: close\r\n\r\n{text}".encode())
 
 
 async def speak(writer: asyncio.StreamWriter, key: str) -> None:

@@ -10,7 +10,17 @@ import pytest
 
 from subclaw.config import LETS_ENCRYPT, Https, load_settings, process_environment
 from subclaw.core.errors import Invalid
+from subclaw.core.waking import VisitLimits
 from subclaw.home import Home
+
+
+def test_limits_of_visits_reach_the_host_which_is_a_child() -> None:
+    assert load_settings({}).visit_limits == VisitLimits()
+    given = {"SUBCLAW_WAKES_PER_HOUR": "5", "SUBCLAW_VISITS_PER_SECOND": "7", "SUBCLAW_VISITS_AT_ONCE": "9"}
+    limits = VisitLimits(wakes_per_hour=5, requests_per_s=7, burst=9)
+    settings = load_settings(given)
+    assert settings.visit_limits == limits
+    assert load_settings(settings.environment).visit_limits == limits
 
 
 @pytest.mark.parametrize(
@@ -21,6 +31,8 @@ from subclaw.home import Home
         ({"SUBCLAW_PORT": "70000"}, r"SUBCLAW_PORT is '70000'; it must be a number"),
         ({"SUBCLAW_PORT": "\u0668\u0660"}, r"SUBCLAW_PORT is '\u0668\u0660'; it must be a number"),
         ({"SUBCLAW_EGRESS_PROCESSES": "0"}, r"SUBCLAW_EGRESS_PROCESSES is '0'; it must be a number from 1 to 64\."),
+        ({"SUBCLAW_WAKES_PER_HOUR": "0"}, r"SUBCLAW_WAKES_PER_HOUR is '0'; it must be a number from 1 to 3600\."),
+        ({"SUBCLAW_VISITS_PER_SECOND": "1.5"}, r"SUBCLAW_VISITS_PER_SECOND is '1.5'; it must be a number"),
         ({"SUBCLAW_EGRESS_PROCESSES": "many"}, r"SUBCLAW_EGRESS_PROCESSES is 'many'; it must be a number"),
         ({"SUBCLAW_HOME": "/tmp/" + "x" * 60}, r"SUBCLAW_HOME is .*: choose a folder of at most 60 characters\."),
         ({"SUBCLAW_HOME": "/tmp/{x}"}, r"SUBCLAW_HOME is /tmp/\{x\}; Caddy takes no path with braces or backslashes"),

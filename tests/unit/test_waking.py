@@ -4,7 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subclaw.core.site_health import FAILING_S, FAILURES, Failing, after_visit, has_stopped
+from subclaw.core.site_health import (
+    ERRING_S,
+    ERRORS,
+    FAILING_S,
+    FAILURES,
+    Failing,
+    Outcome,
+    Trouble,
+    after_visit,
+    outcome_of,
+    trouble_of,
+)
 from subclaw.core.waking import Bucket, is_robot, taken, visitor_of
 
 
@@ -58,11 +69,39 @@ def test_whom_a_rate_is_of(said: str, visitor: str) -> None:
     assert visitor_of(said) == visitor
 
 
-def test_a_server_has_stopped_after_several_visits_in_a_row_over_some_time() -> None:
+def failing_after(*outcomes: Outcome) -> Failing | None:
+    """Return how a server fails after a visit a second."""
     failing: Failing | None = None
-    for second in range(FAILURES):
-        assert not has_stopped(failing, float(second))
-        failing = after_visit(failing, float(second), is_answered=False)
-    assert not has_stopped(failing, FAILING_S - 1)
-    assert has_stopped(failing, FAILING_S)
-    assert after_visit(failing, 5.0, is_answered=True) is None
+    for second, outcome in enumerate(outcomes):
+        failing = after_visit(failing, float(second), outcome)
+    return failing
+
+
+def test_a_server_has_stopped_after_several_visits_in_a_row_over_some_time() -> None:
+    silent = [Outcome.SILENT] * FAILURES
+    assert trouble_of(failing_after(*silent[1:]), FAILING_S, is_new=True) is None
+    for is_new in (True, False):
+        assert trouble_of(failing_after(*silent), FAILING_S - 1, is_new=is_new) is None
+        assert trouble_of(failing_after(*silent), FAILING_S, is_new=is_new) is Trouble.STOPPED
+    for said in (Outcome.ERROR, Outcome.SERVED):
+        assert trouble_of(failing_after(*silent, said), FAILING_S, is_new=False) is None
+    assert trouble_of(failing_after(Outcome.ERROR, *silent), FAILING_S, is_new=False) is None, "silent for too short"
+    assert trouble_of(failing_after(Outcome.ERROR, *silent), FAILING_S + 1, is_new=False) is Trouble.STOPPED
+
+
+def test_errors_are_a_server_s_own_business_unless_there_is_nothing_else() -> None:
+    errors = [Outcome.ERROR] * ERRORS
+    first = failing_after(*errors[:FAILURES])
+    assert trouble_of(first, FAILING_S - 1, is_new=True) is None
+    assert trouble_of(first, FAILING_S, is_new=True) is Trouble.NEVER_SERVED
+    assert trouble_of(first, 10 * ERRING_S, is_new=False) is None
+    mixed = failing_after(*errors[1:], Outcome.SILENT)
+    for failing in (failing_after(*errors), mixed):
+        assert trouble_of(failing, ERRING_S - 1, is_new=False) is None
+        assert trouble_of(failing, ERRING_S, is_new=False) is Trouble.ERRORS
+    assert failing_after(*errors, Outcome.SERVED) is None
+
+
+def test_what_became_of_a_visit_is_known_by_its_status() -> None:
+    assert [outcome_of(status) for status in (None, 101, 200, 404, 499)] == [Outcome.SILENT] + [Outcome.SERVED] * 4
+    assert {outcome_of(status) for status in (500, 503, 599)} == {Outcome.ERROR}

@@ -3,7 +3,7 @@
 from subclaw.config import Settings
 from subclaw.home import Home
 from subclaw.routes.config import CaddySettings
-from subclaw.routes.https import CaddyHttps
+from subclaw.routes.https import USUAL_PORT, CaddyHttps
 from subclaw.routes.publisher import SiteAddress
 from subclaw.store.cluster import private_address
 from subclaw.store.database import DatabaseAddress
@@ -59,6 +59,8 @@ def _caddy_https(settings: Settings) -> CaddyHttps | None:
         email=settings.https.email,
         port=settings.https.port,
         http_port=settings.https.http_port,
+        # Whom browsers cannot believe, or find at another port, they must not be held to.
+        is_strict=settings.https.authority is None and settings.https.port == USUAL_PORT,
     )
 
 

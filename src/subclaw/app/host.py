@@ -36,6 +36,7 @@ async def run_host(settings: Settings) -> None:
                     forward_folder=home.doors,
                     forward_group_id=group_id(CADDY_USER),
                     pool_size=settings.pool_size,
+                    visit_limits=settings.visit_limits,
                     egress_sockets=home.egress_machine_sockets(settings.egress_processes),
                 ),
                 socket=home.host_socket,

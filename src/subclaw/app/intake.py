@@ -1,4 +1,4 @@
-"""Where channels of this box hand in messages."""
+"""Where channels of this box, and the HTTP API, hand in messages."""
 
 import random
 from collections.abc import Awaitable, Callable
@@ -10,6 +10,18 @@ from subclaw.core.agent import AgentSettings
 from subclaw.store.database import Database
 from subclaw.turns.intake import StoreIntake
 from subclaw.turns.reception import Reception
+
+
+def sessions_intake(
+    settings: Settings,
+    port: int,
+    database: Database,
+    agent: AgentSettings,
+    flushed: Callable[[], Awaitable[None]],
+) -> StoreIntake:
+    """Return the intake of customers' sessions: nobody is received there, since the agent's owner knows who writes."""
+    url = public_url(settings, port)
+    return StoreIntake(database, sends=goes_out, public_url=url, limits=agent.limits, flushed=flushed)
 
 
 def make_intake(

@@ -17,7 +17,7 @@ from subclaw.api.widget import widget_router
 from subclaw.app.addresses import database_address, inner_address, public_url, site_address
 from subclaw.app.api import api_inside
 from subclaw.app.channels import outside
-from subclaw.app.intake import make_intake
+from subclaw.app.intake import make_intake, sessions_intake
 from subclaw.channels.examination import examine_channels
 from subclaw.channels.kind import Inside
 from subclaw.channels.listening import keep_serving
@@ -36,7 +36,9 @@ from subclaw.home import Home
 from subclaw.machines.host_client import HostClient
 from subclaw.pages.files import files_router
 from subclaw.routes.certificates import HOST_LIMIT, CertificateGate, Question, certificates_app
+from subclaw.routes.preview import PREFIX
 from subclaw.routes.process import local_address
+from subclaw.routes.publisher import SiteAddress
 from subclaw.routes.unpublished import unpublished_router
 from subclaw.sockets import bind_unix
 from subclaw.store.access import StoreAccess
@@ -71,8 +73,9 @@ async def run_web(settings: Settings, port: int) -> None:
     ):
         feed = StoreFeed(database, address)
         url, agent = public_url(settings, port), read_agent(home.agent_file)
+        flushed = Flush(doors).wait
         inside = Inside(
-            intake=make_intake(settings, port, doors, agent, Flush(doors).wait),
+            intake=make_intake(settings, port, doors, agent, flushed),
             feed=feed,
             reports=StoreReports(database),
             verify=functools.partial(verify, gateway),
@@ -95,11 +98,12 @@ async def run_web(settings: Settings, port: int) -> None:
         routers.append(unpublished_router(named, site_address(settings, port)))
         routers.append(accounts_router(TITLE, database, functools.partial(connect_account, gateway)))
         routers.append(files_router(functools.partial(open_file, database)))
-        tenant_at, views = _tenant_at(settings, port, database), ViewCounter(database)
+        tenant_at, views = tenants_at(site_address(settings, port), database), ViewCounter(database)
         routers += _visitors(settings, port, database, tenant_at)
         routers.append(views_router(views, tenant_at))
         routers.append(widget_router())
-        api = make_api(api_inside(settings, port, agent, database, operator, feed, machines))
+        sessions = sessions_intake(settings, port, doors, agent, flushed)
+        api = make_api(api_inside(settings, port, sessions, database, operator, feed, machines))
         app = make_app(routers, check=functools.partial(database.rows, "SELECT 1"), below={API_PATH: api})
         server = _Server(app, on_shutdown=feed.end)
         async with asyncio.TaskGroup() as group:
@@ -141,13 +145,13 @@ async def _answer_certificates(settings: Settings, database: Database) -> None:
     await server.serve(sockets=[bind_unix(home.certificates_socket)])
 
 
-def _tenant_at(settings: Settings, port: int, database: Database) -> TenantAt:
-    sites = site_address(settings, port)
+def tenants_at(sites: SiteAddress, database: Database) -> TenantAt:
+    """Return what says whose site a hostname is; a preview is of the site that it is one of."""
 
     async def tenant_at(hostname: str) -> TenantId | None:
         name, _, domain = hostname.partition(".")
         if domain == sites.domain:
-            return await tenant_of_name(database, name)
+            return await tenant_of_name(database, name.removeprefix(PREFIX))
         return await tenant_of_domain(database, hostname)
 
     return tenant_at

@@ -19,11 +19,11 @@ from subclaw.config import Settings
 from subclaw.egress.process import room_for_connections
 from subclaw.models.by_name import ModelsByName
 from subclaw.routes.domains import keep_domains
+from subclaw.routes.following import follow_routes
 from subclaw.routes.newcomers import keep_newcomers
-from subclaw.routes.publisher import keep_routes
 from subclaw.schedules.reminders import keep_time
 from subclaw.store.tool_audit import prune_tool_decisions
-from subclaw.turns.approvals import keep_deadlines
+from subclaw.turns.approvals import keep_deadlines, utc_now
 from subclaw.turns.completions import MeteredCompletions, keep_lapsing
 from subclaw.turns.outbox import deliver
 from subclaw.turns.run import Turns
@@ -44,7 +44,13 @@ async def run_worker(settings: Settings, port: int) -> None:
         find_surroundings(settings, port, calls_at_once=TURNS_AT_ONCE) as around,
         open_websites(around) as websites,
         open_messaging(around) as messaging,
-        agent_tools(around) as tools,
+        agent_tools(
+            database=around.database,
+            gateway=around.gateway,
+            placeholders=around.placeholders,
+            hidden=[around.home.path],
+            clock=utc_now,
+        ) as tools,
     ):
         models = ModelsByName(settings.model, around.agent, around.gateway, settings.upstreams)
         completions = make_completions(around, models)
@@ -73,7 +79,7 @@ def _duties(
         keep_listening(around.settings.channels, messaging.ways, address),
         keep_time(database, address, read_in_place=READ_IN_PLACE),
         keep_deadlines(database, read_in_place=READ_IN_PLACE),
-        keep_routes(websites.publisher),
+        follow_routes(websites.publisher, address),
         keep_domains(websites.domains, read_in_place=READ_IN_PLACE),
         keep_newcomers(
             database,

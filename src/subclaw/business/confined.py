@@ -2,8 +2,10 @@
 
 Linux namespaces of its own (user, network, mounts, processes), made by `unshare` without any privilege: it sees the
 programs that are installed, empty folders where the platform keeps its state and sockets, and it can gain nothing.
+Whoever is root has it run as nobody: root's files would be its own.
 """
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,10 +13,14 @@ from pathlib import Path
 ALWAYS_HIDDEN = (Path("/run"), Path("/tmp"), Path("/home"), Path("/root"))
 
 _NAMESPACES = ("unshare", "--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child", "--ipc")
+_AS_NOBODY = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--no-new-privs")
 _POWERLESS = ("setpriv", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all")
 _HIDE = """\
 count=$1; shift
-while [ "$count" -gt 0 ]; do mount -n -t tmpfs -o size=16m,mode=0755 tmpfs "$1"; shift; count=$((count - 1)); done
+while [ "$count" -gt 0 ]; do
+    if [ -d "$1" ]; then mount -n -t tmpfs -o size=16m,mode=0755 tmpfs "$1"; fi
+    shift; count=$((count - 1))
+done
 mount -n -t proc proc /proc
 cd /tmp
 exec "$@"
@@ -29,7 +35,8 @@ def confined(command: Sequence[str], *, hidden: Sequence[Path] = (), memory_byte
     folders = [str(path) for path in (*ALWAYS_HIDDEN, *hidden) if path.is_dir() and not _is_needed(path)]
     limited = ("prlimit", f"--as={memory_bytes}", "--core=0", "--nproc=4096", "--nofile=256", *_POWERLESS)
     hide = ("sh", "-euc", _HIDE, "sh", str(len(folders)), *folders)
-    return (*_NAMESPACES, *hide, *limited, *command)
+    user = _AS_NOBODY if os.geteuid() == 0 else ()
+    return (*user, *_NAMESPACES, *hide, *limited, *command)
 
 
 def closed_environment(more: Mapping[str, str]) -> dict[str, str]:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from subclaw.business.lines import line_of, wrong
 from subclaw.business.toml import read_table, text_of
@@ -67,13 +67,19 @@ class Check(BaseModel):
 
 
 class Case(BaseModel):
-    """One conversation: what is said, line by line or by a model, what tools answer, and what must be true then."""
+    """One conversation: what is said, line by line or by a model, what tools answer, and what must be true then.
+
+    The policy goes by `at` (now, if it is not said), `customer` and `binding`.
+    """
 
     model_config = _STRICT
 
     name: Annotated[str, Field(min_length=1, max_length=200)]
     say: Annotated[list[_Words], Field(max_length=50)] = []
     user: PlayedCustomer | None = None
+    at: AwareDatetime | None = None
+    customer: Annotated[str, Field(min_length=1, max_length=200)] = "trial"
+    binding: dict[str, Any] = {}
     answer: Annotated[list[Answer], Field(max_length=200)] = []
     check: Annotated[list[Check], Field(min_length=1, max_length=100)]
 

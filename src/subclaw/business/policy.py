@@ -20,7 +20,7 @@ arguments = true                      # in the clear; without it the log has the
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import time
 from decimal import Decimal
 from typing import Annotated, Literal
@@ -110,12 +110,13 @@ def read_tool_policy(files: Mapping[str, bytes], path: str = POLICY_FILE) -> Too
     )
 
 
-def require_tools(policy: ToolPolicy, names: Mapping[str, object] | set[str], path: str = POLICY_FILE) -> None:
+def require_tools(files: Mapping[str, bytes], names: Collection[str]) -> None:
     """Refuse a rule that is about none of an agent's tools: what it was to guard is not. Errors: `Invalid`."""
-    for rule in policy.rules:
+    for rule in read_tool_policy(files).rules:
         if not any(rule.is_about(name) for name in names):
-            known = ", ".join(sorted(names)[:30])
-            raise wrong(path, 1, f"There is no tool {rule.pattern!r}.", f"There are: {known}.")
+            line = line_of(text_of(files, POLICY_FILE), ("tools", rule.pattern))
+            known = ", ".join(sorted(names)[:30]) or "none"
+            raise wrong(POLICY_FILE, line, f"There is no tool {rule.pattern!r}.", f"There are: {known}.")
 
 
 def _rule(pattern: str, row: _Rule) -> ToolRule:

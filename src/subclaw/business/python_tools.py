@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from subclaw.business.lines import wrong
 from subclaw.business.toml import text_of
 
+TOOLS = "tools"
+"""The folder of Python files, in an agent's folder."""
 TOOLS_LIMIT = 100
 
 _FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
@@ -49,7 +51,7 @@ def tool_functions(files: Mapping[str, bytes]) -> tuple[ToolFunction, ...]:
 
 def is_tools_path(path: str) -> bool:
     """Say whether a path of an agent's folder is of a Python file with tools."""
-    return path.startswith("tools/") and path.count("/") == 1 and path.endswith(".py")
+    return path.startswith(f"{TOOLS}/") and path.count("/") == 1 and path.endswith(".py")
 
 
 def _parsed(files: Mapping[str, bytes], path: str) -> ast.Module:

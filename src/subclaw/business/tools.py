@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from subclaw.business.openapi import OPENAPI_FILE, Operation, read_operations
 from subclaw.business.openapi_call import told, written
 from subclaw.business.outgoing import Requests
 from subclaw.business.policy import read_tool_policy, require_tools
-from subclaw.business.python_tools import is_tools_path
+from subclaw.business.python_tools import TOOLS, is_tools_path
 from subclaw.business.schemas import checked, inlined
 from subclaw.business.tool_process import ToldTool, ToolProcess
 from subclaw.core.business import AgentPackage, CustomerSession
@@ -110,13 +111,15 @@ class AgentTools:
         """
         made = self._made(package)
         try:
-            tools = await self._read(package, made, strictly=True)
+            found = [
+                (path, tool.definition) for path, kind in self._kinds(package, made).items() for tool in await kind()
+            ]
         finally:
             await made.close()
-        _require_names(tools)
-        names = {tool.definition.name for tool in tools} | set(package.machine_tools)
-        require_tools(read_tool_policy(package.files), names)
-        return tuple(tool.definition for tool in tools)
+        _require_names(package, found)
+        definitions = tuple(definition for _, definition in found)
+        require_tools(package.files, {each.name for each in definitions} | set(package.machine_tools))
+        return definitions
 
     async def close(self) -> None:
         """End all processes."""
@@ -132,7 +135,7 @@ class AgentTools:
             if made is None or (made.stale_at_s is not None and now_s >= made.stale_at_s):
                 made = made or self._made(package)
                 made.stale_at_s = None
-                made.tools = await self._read(package, made, strictly=False)
+                made.tools = await self._read(package, made)
                 self._kept[package.digest] = made
             self._kept.move_to_end(package.digest)
         await self._forget_oldest()
@@ -152,8 +155,8 @@ class AgentTools:
         servers = McpServers(read_mcp(package.files), self._requests, self._session_of, self._hidden)
         return _Made(process=process, servers=servers)
 
-    async def _read(self, package: AgentPackage, made: _Made, *, strictly: bool) -> tuple[Tool, ...]:
-        """Return the tools of all kinds. What fails is raised if it is to be strict, else left out for a while."""
+    def _kinds(self, package: AgentPackage, made: _Made) -> Mapping[str, Callable[[], Awaitable[Sequence[Tool]]]]:
+        """Return what gives the tools of each kind, by the file or folder that names them."""
 
         async def of_python() -> Sequence[Tool]:
             if made.process is None:
@@ -163,13 +166,15 @@ class AgentTools:
         async def of_openapi() -> Sequence[Tool]:
             return [self._operation_tool(operation) for operation in read_operations(package.files)]
 
+        return {TOOLS: of_python, OPENAPI_FILE: of_openapi, MCP_FILE: made.servers.tools}
+
+    async def _read(self, package: AgentPackage, made: _Made) -> tuple[Tool, ...]:
+        """Return the tools of all kinds. What fails is left out for a while."""
         found: list[Tool] = []
-        for kind in (of_python, of_openapi, made.servers.tools):
+        for kind in self._kinds(package, made).values():
             try:
                 found += await kind()
             except SubclawError as error:
-                if strictly:
-                    raise
                 log.error("agent %s: some of its tools are missing: %s", package.id, error.public)
                 made.stale_at_s = asyncio.get_running_loop().time() + RETRY_S
         return tuple(found)
@@ -211,18 +216,31 @@ def _with(own: Sequence[Tool], more: Sequence[Tool]) -> list[Tool]:
     return list(found.values())
 
 
-def _require_names(tools: Sequence[Tool]) -> None:
-    """Refuse names that providers do not take, and two that nobody could tell apart. Errors: `Invalid`."""
-    names: dict[str, str] = {}
-    for tool in tools:
-        name = tool.definition.name
-        place = MCP_FILE if "_" in name else OPENAPI_FILE
+def _require_names(package: AgentPackage, found: Sequence[tuple[str, ToolDefinition]]) -> None:
+    """Refuse names that providers do not take, and two that nobody could tell apart. Errors: `Invalid`.
+
+    `found` are tools by the file or folder that names them. Those of Python were told apart before.
+    """
+    names = {alike(name): name for name in package.machine_tools}
+    for path, definition in found:
+        name = definition.name
         if not NAME.fullmatch(name):
             problem = f"{name!r} is no name of a tool: letters, digits, _ and -, from a letter on."
-            raise wrong(place, 1, problem, "Give it a prefix.")
+            raise wrong(*_place(package, path, name), problem, "Give it a prefix.")
         if other := names.get(alike(name)):
-            raise wrong(place, 1, f"There are two tools {other!r} and {name!r}.", "Give one of them a prefix.")
+            problem = f"There are two tools {other!r} and {name!r}."
+            raise wrong(*_place(package, path, name), problem, "Give one of them another name.")
         names[alike(name)] = name
+
+
+def _place(package: AgentPackage, within: str, name: str) -> tuple[str, int]:
+    """Return where a file or a folder's files first have a name; its beginning if an MCP server said it."""
+    for path, content in sorted(package.files.items()):
+        if path == within or path.startswith(f"{within}/"):
+            for number, line in enumerate(content.decode("utf-8", "replace").split("\n"), start=1):
+                if re.search(rf"\b{re.escape(name)}\b", line):
+                    return path, number
+    return within, 1
 
 
 async def keep_pruned(prune: Callable[[], Awaitable[int]], every_s: float = 3_600.0) -> None:

@@ -7,9 +7,24 @@ async with Client("https://agents.example.com", "sck_…") as client:
 
 from subclaw.client.client import Client
 from subclaw.client.errors import ApiError, Unreachable
-from subclaw.client.values import Agent, Approval, Customer, Endpoint, Event, File, Receipt, Schedule, Session, Token
+from subclaw.client.values import (
+    Account,
+    Agent,
+    Approval,
+    Customer,
+    Endpoint,
+    Event,
+    File,
+    Link,
+    Receipt,
+    Schedule,
+    ScheduleSet,
+    Session,
+    Token,
+)
 
 __all__ = [
+    "Account",
     "Agent",
     "ApiError",
     "Approval",
@@ -18,8 +33,10 @@ __all__ = [
     "Endpoint",
     "Event",
     "File",
+    "Link",
     "Receipt",
     "Schedule",
+    "ScheduleSet",
     "Session",
     "Token",
     "Unreachable",

@@ -75,13 +75,24 @@ class Calls:
     ) -> AsyncIterator[AsyncIterator[str]]:
         """Open a stream, and give its lines. Raises: `ApiError`, `Unreachable`."""
         headers = {"Accept": accept} | ({"Last-Event-ID": str(last_event_id)} if last_event_id is not None else {})
+        async with self._opened(path, headers) as response:
+            yield response.aiter_lines()
+
+    @asynccontextmanager
+    async def download(self, path: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Open a download, and give its pieces. Raises: `ApiError`, `Unreachable`."""
+        async with self._opened(path, {}) as response:
+            yield response.aiter_bytes()
+
+    @asynccontextmanager
+    async def _opened(self, path: str, headers: Mapping[str, str]) -> AsyncIterator[httpx2.Response]:
         timeout = httpx2.Timeout(30.0, read=60.0)  # there is a sign of life each quarter of a minute
         try:
-            async with self._client.stream("GET", path, headers=headers, timeout=timeout) as response:
+            async with self._client.stream("GET", path, headers=dict(headers), timeout=timeout) as response:
                 if response.is_error:
                     await response.aread()
                     raise error_of(response)
-                yield response.aiter_lines()
+                yield response
         except httpx2.HTTPError as error:
             raise Unreachable(f"The stream broke off ({type(error).__name__}).") from error
 

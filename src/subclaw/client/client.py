@@ -5,6 +5,7 @@ import json
 import uuid
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 from urllib.parse import quote
@@ -14,7 +15,20 @@ from pydantic import TypeAdapter
 
 from subclaw.client.calls import Calls
 from subclaw.client.errors import ApiError, Unreachable
-from subclaw.client.values import Agent, Approval, Customer, Endpoint, Event, Receipt, Schedule, Session, Token
+from subclaw.client.values import (
+    Account,
+    Agent,
+    Approval,
+    Customer,
+    Endpoint,
+    Event,
+    Link,
+    Receipt,
+    Schedule,
+    ScheduleSet,
+    Session,
+    Token,
+)
 
 RECONNECT_S = 2.0
 PAGE = 100
@@ -51,9 +65,19 @@ class Client:
         """Return an agent."""
         return _read(Agent, await self._calls.call("GET", f"agents/{_safe(agent)}"))
 
-    async def open_session(self, agent: str, *, customer: str, binding: Mapping[str, Any] | None = None) -> Session:
-        """Open a session of a customer's. The agent's tools are given the `binding`; the model never sees it."""
-        body = {"customer": customer, "binding": dict(binding or {})}
+    async def open_session(
+        self,
+        agent: str,
+        *,
+        customer: str,
+        binding: Mapping[str, Any] | None = None,
+        channel: Literal["api", "widget"] = "api",
+    ) -> Session:
+        """Open a session of a customer's. The agent's tools are given the `binding`; the model never sees it.
+
+        In one for the widget the customer's browser talks, too.
+        """
+        body = {"customer": customer, "binding": dict(binding or {}), "channel": channel}
         return _read(Session, await self._calls.call("POST", f"agents/{_safe(agent)}/sessions", body=body))
 
     def sessions(self, agent: str, *, customer: str | None = None) -> AsyncGenerator[Session, None]:
@@ -69,6 +93,20 @@ class Client:
         return _read(
             Token, await self._calls.call("POST", f"sessions/{_safe(session)}/tokens", body={"life_s": life_s})
         )
+
+    async def connect_account(self, session: str, provider: str) -> Link:
+        """Make a link by which a session's customer connects an account. The agent is told when that is done."""
+        return _read(
+            Link, await self._calls.call("POST", f"sessions/{_safe(session)}/accounts", body={"provider": provider})
+        )
+
+    async def accounts(self, customer: int) -> list[Account]:
+        """Return the accounts that a customer has connected."""
+        return _read(list[Account], await self._calls.call("GET", f"customers/{customer}/accounts"))
+
+    async def disconnect_account(self, customer: int, provider: str) -> None:
+        """Disconnect a customer's account."""
+        await self._calls.call("DELETE", f"customers/{customer}/accounts/{_safe(provider)}")
 
     async def say(self, session: str, text: str, *, message: str | None = None) -> str:
         """Say something as the customer; return the message's id, yours if you gave one."""
@@ -123,8 +161,26 @@ class Client:
         await self._calls.call("POST", f"approvals/{approval}", body={"approve": approve})
 
     def schedules(self, *, agent: str | None = None) -> AsyncGenerator[Schedule, None]:
-        """Yield what agents have set for later, the newest first."""
+        """Yield what is set for later, the newest first."""
         return self._pages(Schedule, "schedules", agent=agent)
+
+    async def set_schedule(
+        self,
+        session: str,
+        text: str,
+        *,
+        at: datetime,
+        mode: Literal["message", "agent_turn"] = "message",
+        repeat: str = "",
+        time_zone: str = "UTC",
+    ) -> ScheduleSet:
+        """Have something said in a session later, or the agent wake and act on it; `repeat` is an RRULE."""
+        body = {"session": session, "text": text, "at": at.isoformat(), "mode": mode, "repeat": repeat}
+        return _read(ScheduleSet, await self._calls.call("POST", "schedules", body={**body, "time_zone": time_zone}))
+
+    async def cancel_schedule(self, schedule: int) -> None:
+        """See to it that something does not happen."""
+        await self._calls.call("DELETE", f"schedules/{schedule}")
 
     def customers(self, *, agent: str | None = None, customer: str | None = None) -> AsyncGenerator[Customer, None]:
         """Yield customers, the newest first."""
@@ -135,6 +191,12 @@ class Client:
         async with self._calls.stream(f"customers/{customer}/export", accept="application/x-ndjson") as lines:
             async for line in lines:
                 yield json.loads(line)
+
+    async def files(self, customer: int) -> AsyncGenerator[bytes, None]:
+        """Yield a tar of the files of a customer's machine, which is woken; refused with 404 if there is none."""
+        async with self._calls.download(f"customers/{customer}/files") as pieces:
+            async for piece in pieces:
+                yield piece
 
     async def erase(self, customer: int) -> Receipt:
         """Erase all that there is of a customer."""

@@ -24,6 +24,7 @@ class Session:
     agent: str
     version: int
     customer: str
+    channel: str = "api"
     opened_at: datetime | None = None
 
 
@@ -34,6 +35,24 @@ class Token:
     token: str = field(repr=False)
     session: str
     expires_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """Where a customer connects an account at a provider, in their own browser, once."""
+
+    provider: str
+    url: str = field(repr=False)
+    expires_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """An account that a customer has connected; one that `is_lost` has to be connected anew."""
+
+    provider: str
+    connected_at: datetime
+    is_lost: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +104,16 @@ class Approval:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ScheduleSet:
+    """Something that was set for later, and when it is due first."""
+
+    id: int
+    due_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """Something that an agent has set for later."""
+    """Something that is set for later."""
 
     id: int
     agent: str

@@ -1,6 +1,7 @@
 """`subclaw agents eval | replay`: how an agent does before customers have it."""
 
-from collections.abc import AsyncIterator, Callable
+import functools
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,9 +10,12 @@ from rich.console import Console
 
 from subclaw.agent_file import read_agent
 from subclaw.app.addresses import database_address
+from subclaw.app.agent_tools import examined_tools
 from subclaw.app.business import trial_version
 from subclaw.business.evals import Case, read_evals
 from subclaw.business.package import read_package
+from subclaw.business.policy import read_tool_policy
+from subclaw.business.trial_policy import guarded
 from subclaw.commands.agents import read_agent_folder
 from subclaw.commands.lists import operator_database
 from subclaw.commands.tables import show
@@ -19,14 +23,15 @@ from subclaw.commands.tenants import reachable_providers
 from subclaw.config import Settings
 from subclaw.core.business import AgentPackage
 from subclaw.core.errors import Invalid, NotFound
+from subclaw.core.tool import ToolDefinition
 from subclaw.egress.control.client import gateway_client
 from subclaw.home import Home, require_running
 from subclaw.models.by_name import ModelsByName, OpenedModel
 from subclaw.models.choice import DEMO, usable_choice
 from subclaw.store.agents import version_files
-from subclaw.store.customers import session_of
+from subclaw.store.customers import conversation_of, session_of
 from subclaw.store.database import Role, open_database
-from subclaw.store.recordings import Recording, owner_of, read_recording, session_conversation
+from subclaw.store.recordings import Recording, owner_of, read_recording
 from subclaw.turns.customers import told_today
 from subclaw.turns.evals import Stage, run_cases
 from subclaw.turns.rehearsal import Rehearsal
@@ -58,12 +63,12 @@ async def eval_agent(settings: Settings, console: Console, folder: str, asked: A
 
     Errors: `Invalid`, `NotFound`, `Unavailable`.
     """
-    package = read_agent_folder(settings, folder)
+    package, tools = await read_agent_folder(settings, folder)
     cases = [case for case in read_evals(package.files) if asked.case in (None, case.name)]
     if not cases:
         raise NotFound(f"There is no such case in {package.id}/evals.")
     async with trial_models(settings) as model_of:
-        rehearsal = _rehearsal(settings, package, model_of(asked.model or package.model))
+        rehearsal = _rehearsal(settings, package, tools, model_of(asked.model or package.model))
         other = model_of(asked.judge).model if any(map(_needs_other, cases)) else rehearsal.model
         stage = Stage(rehearsal=rehearsal, other=other)
         verdicts = await run_cases(stage, cases)
@@ -81,12 +86,13 @@ async def replay(settings: Settings, console: Console, conversation: str, agains
         raise Invalid("Say --against or --version, not both.")
     recording = await _recording(settings, conversation)
     if against.folder is not None:
-        package = read_agent_folder(settings, against.folder)
+        package, tools = await read_agent_folder(settings, against.folder)
     else:
         package = await _applied(settings, recording.agent, against.version or recording.version)
+        tools = await examined_tools(settings, package)
     async with trial_models(settings) as model_of:
-        rehearsal = _rehearsal(settings, package, model_of(against.model or package.model))
-        compared = await replay_turns(rehearsal, recording.events)
+        rehearsal = _rehearsal(settings, package, tools, model_of(against.model or package.model))
+        compared = await replay_turns(rehearsal, recording)
     rows = [_row(turn, whole=as_json) for turn in compared]
     show(rows, console, as_json=as_json, none="There is no turn in that conversation.")
 
@@ -111,14 +117,17 @@ async def trial_models(settings: Settings) -> AsyncIterator[Callable[[str], Open
         yield opened
 
 
-def _rehearsal(settings: Settings, package: AgentPackage, opened: OpenedModel) -> Rehearsal:
-    version = trial_version(package, Home(settings.home).host_socket)
+def _rehearsal(
+    settings: Settings, package: AgentPackage, tools: Sequence[ToolDefinition], opened: OpenedModel
+) -> Rehearsal:
+    version = trial_version(package, tools, Home(settings.home).host_socket)
     return Rehearsal(
         instructions=told_today(version, datetime.now(UTC)),
         model=opened.model,
         tools=version.own,
         step_limit=package.settings.step_limit,
         window_tokens=opened.window_tokens,
+        guard=functools.partial(guarded, read_tool_policy(package.files)),
     )
 
 
@@ -133,7 +142,7 @@ async def _recording(settings: Settings, conversation: str) -> Recording:
         session = await session_of(database, conversation)
         if session is None:
             raise NotFound("There is no such session.")
-        number = await session_conversation(database, session.tenant_id, session.session_id)
+        number = await conversation_of(database, session.tenant_id, session.session_id)
         return await read_recording(database, session.tenant_id, number)
 
 

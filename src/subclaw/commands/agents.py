@@ -1,12 +1,13 @@
 """`subclaw agents`: an agent's folder made, compared, applied, tried on a share, and taken back."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC
 from pathlib import Path
 
 from rich.console import Console
 
+from subclaw.app.agent_tools import examined_tools
 from subclaw.business.changes import changed_paths, changes
 from subclaw.business.folder import read_folder
 from subclaw.business.init import example_files
@@ -18,6 +19,7 @@ from subclaw.commands.tenants import reachable_providers
 from subclaw.config import Settings
 from subclaw.core.business import AgentPackage
 from subclaw.core.errors import Conflict, Invalid, NotFound
+from subclaw.core.tool import ToolDefinition
 from subclaw.models.choice import usable_choice
 from subclaw.store.agents import (
     AppliedAgent,
@@ -53,7 +55,7 @@ def make_example(console: Console, name: str) -> None:
 
 async def plan_agent(settings: Settings, console: Console, name: str, *, as_json: bool) -> None:
     """Print what applying a folder would change, as a diff. Errors: `Invalid`, by file, line and remedy."""
-    package = read_agent_folder(settings, name)
+    package, _ = await read_agent_folder(settings, name)
     async with operator_database(settings) as operator:
         agent = await applied_agent(operator, package.id)
         before = await _live_files(operator, agent)
@@ -73,7 +75,7 @@ async def plan_agent(settings: Settings, console: Console, name: str, *, as_json
 async def apply_agent(settings: Settings, console: Console, name: str, *, canary: str | None) -> None:
     """Keep a folder as a version, and make it live, or the canary of a share. Errors: `Invalid`, `Conflict`."""
     share = _share(canary) if canary is not None else 0
-    package = read_agent_folder(settings, name)
+    package, _ = await read_agent_folder(settings, name)
     async with operator_database(settings) as operator:
         number = await apply(operator, package, canary_share=share)
     who = f"{share}% of its customers get it" if share else "its customers get it"
@@ -151,16 +153,19 @@ async def list_agent_sessions(
     show(rows, console, as_json=as_json, none="There are no sessions.")
 
 
-def read_agent_folder(settings: Settings, name: str) -> AgentPackage:
-    """Read a folder, by its path or by an agent's name, for this box. Errors: `NotFound`, `Invalid`."""
+async def read_agent_folder(settings: Settings, name: str) -> tuple[AgentPackage, Sequence[ToolDefinition]]:
+    """Read a folder, by its path or by an agent's name, for this box. Returns it, and what its tools are.
+
+    Errors: `NotFound`, `Invalid`, and `Unavailable` if one of its servers does not answer.
+    """
     folder = Path(name) if "/" in name or not (AGENTS / name).is_dir() else AGENTS / name
     try:
         package = read_package(read_folder(folder))
         _require_known_here(settings, folder, package)
+        return package, await examined_tools(settings, package)
     except Invalid as error:
         place = error.public if error.public.startswith(str(folder)) else f"{folder}/{error.public}"
         raise Invalid(place) from error
-    return package
 
 
 def _require_known_here(settings: Settings, folder: Path, package: AgentPackage) -> None:

@@ -8,7 +8,7 @@ from subclaw.config import Settings
 from subclaw.core.errors import NotFound
 from subclaw.core.hostname import full_hostname
 from subclaw.core.site_name import looks_imitated
-from subclaw.store.domains import listed, take_away
+from subclaw.store.domains import ListedDomain, allow, listed, refuse
 
 
 async def list_domains(settings: Settings, console: Console, *, limit: int, as_json: bool) -> None:
@@ -19,7 +19,7 @@ async def list_domains(settings: Settings, console: Console, *, limit: int, as_j
         {
             "hostname": domain.hostname,
             "tenant": domain.tenant_name,
-            "state": "wanted" if not domain.verified_at else "missing" if domain.missing_since else "held",
+            "state": _state(domain),
             "since": f"{domain.verified_at or domain.asked_at:%Y-%m-%d}",
             "flag": "may be taken for a firm's" if looks_imitated(domain.hostname) else "",
         }
@@ -29,9 +29,26 @@ async def list_domains(settings: Settings, console: Console, *, limit: int, as_j
 
 
 async def remove_domain(settings: Settings, console: Console, hostname: str) -> None:
-    """Take a hostname from whoever has or wants it. Errors: `NotFound`, `Invalid`, `Unavailable`."""
+    """Take a hostname from whoever has or wants it, for good. Errors: `Invalid`, `Unavailable`."""
     name = full_hostname(hostname)
     async with operator_database(settings) as operator:
-        if not await take_away(operator, name):
-            raise NotFound(f"No tenant has {name}.")
-    console.print(f"{name} leads to no site any more.")
+        taken = await refuse(operator, name)
+    had = f" It was taken from {taken}." if taken else " No tenant had it."
+    console.print(f"{name} and what is below it lead to no site, until you allow it again.{had}")
+
+
+async def allow_domain(settings: Settings, console: Console, hostname: str) -> None:
+    """Let tenants have a hostname again. Errors: `NotFound`, `Invalid`, `Unavailable`."""
+    name = full_hostname(hostname)
+    async with operator_database(settings) as operator:
+        if not await allow(operator, name):
+            raise NotFound(f"{name} is not refused.")
+    console.print(f"Tenants may have {name} again, once its records show that it is theirs.")
+
+
+def _state(domain: ListedDomain) -> str:
+    if domain.is_refused:
+        return "refused"
+    if domain.verified_at is None:
+        return "wanted"
+    return "missing" if domain.missing_since else "held"

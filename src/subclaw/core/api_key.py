@@ -31,6 +31,7 @@ class Scope(StrEnum):
     APPROVALS_READ = "approvals:read"
     APPROVALS_WRITE = "approvals:write"
     SCHEDULES_READ = "schedules:read"
+    SCHEDULES_WRITE = "schedules:write"
     WEBHOOKS_READ = "webhooks:read"
     WEBHOOKS_WRITE = "webhooks:write"
 

@@ -27,7 +27,7 @@ class Compute(StrEnum):
 
 
 class CustomerChannel(StrEnum):
-    """How a customer's session is opened: by the owner's server, or by the widget in a customer's browser."""
+    """Who talks in a customer's session: the owner's server alone, or the widget in the customer's browser, too."""
 
     API = "api"
     WIDGET = "widget"
@@ -54,7 +54,7 @@ class AgentPackage:
 
 @dataclass(frozen=True, kw_only=True)
 class CustomerSession:
-    """A customer's conversation with one version of an agent.
+    """A customer's conversation with one version of an agent. A browser talks in it only if `channel` is the widget.
 
     `customer` is what the agent's owner calls them. `binding` is what the owner's server said when it opened the
     session: ids, scopes, tokens. Tools get it on the host; it is in no prompt and no event.
@@ -65,6 +65,7 @@ class CustomerSession:
     version: int
     customer: str
     session_id: str
+    channel: CustomerChannel = CustomerChannel.API
     binding: Mapping[str, Any] = field(repr=False)
 
 

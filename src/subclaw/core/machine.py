@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from subclaw.core.errors import Unavailable
+from subclaw.core.site_health import Trouble
 from subclaw.core.tenant import TenantId
 
 HOME = "/home/agent"
@@ -329,8 +330,11 @@ class MachineLedger(Protocol):
         """Return for how long today (UTC) visits may have a machine awake that sleeps: 0 for a suspended tenant's."""
         ...
 
-    async def stopped_answering(self, tenant_id: TenantId, port: int) -> None:
-        """Say that the program on a port answers visitors no more. If it is a site, an earlier version is served."""
+    async def port_troubled(self, tenant_id: TenantId, port: int, trouble: Trouble) -> None:
+        """Say that the program on a port does not serve visitors. If it is a site, its agent is told.
+
+        But for `Trouble.ERRORS` an earlier version is served again.
+        """
         ...
 
     async def end(self, tenant_id: TenantId, generation: int, state: MachineState, *, awake_s: float) -> None:

@@ -39,6 +39,11 @@ _OURS = frozenset(
 )
 
 
+def account_secret_name(provider: str) -> str:
+    """Return the name of the secret that stands for an account at a provider."""
+    return f"{provider.upper().replace('-', '_')}_ACCESS_TOKEN"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Provider:
     """A provider of accounts. Its URLs are https; `revoke_url` is empty if it takes no tokens back (RFC 7009).
@@ -62,7 +67,7 @@ class Provider:
     @property
     def secret_name(self) -> str:
         """The name of the secret that stands for an account."""
-        return f"{self.name.upper().replace('-', '_')}_ACCESS_TOKEN"
+        return account_secret_name(self.name)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,7 +32,7 @@ class VisitLimits:
     """
 
     wakes_per_hour: int = 60
-    requests_per_s: float = 50.0
+    requests_per_s: int = 50
     burst: int = 400
 
 

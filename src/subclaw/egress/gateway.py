@@ -18,7 +18,7 @@ from subclaw.core.upstream import Upstream
 from subclaw.egress.control.door import ControlDoor, open_control_door
 from subclaw.egress.control.mail import Post
 from subclaw.egress.control.tenant_calls import TenantCalls
-from subclaw.egress.control.webhook import Webhooks
+from subclaw.egress.control.webhook import Webhooks, nowhere
 from subclaw.egress.http.wire import Wire
 from subclaw.egress.keys import read_private_key
 from subclaw.egress.limits import MACHINE_LIMITS, Limits
@@ -39,8 +39,7 @@ class ForControl:
     """How the control plane is served.
 
     The socket can be used by its owner, who runs the gateway, and by the group `socket_gid`. `signatures` are
-    those that can be checked, by the name of the scheme; by `relays` mail is sent. `webhook_addresses` says where some
-    hosts are to which webhooks go, whatever their names say.
+    those that can be checked, by the name of the scheme; by `relays` mail is sent.
     """
 
     socket_path: Path
@@ -49,7 +48,6 @@ class ForControl:
     load_secrets: LoadSecrets
     signatures: Mapping[str, Signature] = field(default_factory=dict)
     relays: tuple[MailRelay, ...] = ()
-    webhook_addresses: Mapping[str, Sequence[str]] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
 
 
@@ -77,7 +75,8 @@ class EgressSettings:
 
     `key_folder` holds the key pair (`keys.ensure_key`). `authorities` is a file of certificate authorities in PEM that
     are believed beside the system's; `ssl_context` replaces all of them. With `accounts`, persons' accounts can be
-    connected by the control plane, and machines' secrets of accounts are renewed.
+    connected by the control plane, machines' secrets of accounts are renewed, and webhooks go where the operator says
+    that a host is.
     """
 
     key_folder: Path
@@ -180,7 +179,7 @@ def _control_door(
         key=read_private_key(settings.key_folder),
         outside=outside,
         limits=control.limits,
-        addresses=control.webhook_addresses,
+        addresses_of=settings.accounts.addresses if settings.accounts else nowhere,
     )
     return open_control_door(
         control.upstreams, vault, control.signatures, control.limits, outside.tls, accounts, post, calls, webhooks

@@ -62,7 +62,7 @@ class Fleet:
             limit = settings.awake_limit or most_awake(host_memory_mb(), os.cpu_count() or 1, settings.memory_mb)
             self._machines = AwakeMachines(workshop, limit=limit, queue_s=settings.queue_s)
             stack.push_async_callback(self._machines.close, STOP_S)
-            health = Health(workshop.group, settings.ledger.stopped_answering)
+            health = Health(workshop.group, settings.ledger.port_troubled)
             self._serving = Serving(self._machines.visited, Gate(self._machines, settings.visit_limits), health)
             folder, group_id = settings.forward_folder, settings.forward_group_id
             self._forwards = Forwards(folder, group_id, workshop.group, self._serving, health)

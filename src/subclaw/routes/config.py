@@ -19,7 +19,7 @@ from subclaw.core.errors import Invalid
 from subclaw.core.oauth import RESERVED_PATH
 from subclaw.routes.answers import UNNAMED, Json, answer, control_proxy, plain_path
 from subclaw.routes.hostname import parse_hostname
-from subclaw.routes.https import CERTIFICATE_PATH, CaddyHttps, redirecting_routes, tls_app
+from subclaw.routes.https import CERTIFICATE_PATH, CaddyHttps, redirecting_routes, strict_route, tls_app
 from subclaw.routes.pages import NOTHING_HERE, REFUSED, WAKING
 from subclaw.routes.sites import ORIGINAL_URI_HEADER, open_file_route, site_error_route, site_route, unmarked_route
 
@@ -81,7 +81,8 @@ def caddy_config(settings: CaddySettings) -> Json:
 
 
 def _https_apps(settings: CaddySettings, https: CaddyHttps) -> Json:
-    front = _server(_listen(settings.listen, https.port), _front_routes(settings))
+    strict = [strict_route()] if https.is_strict else []
+    front = _server(_listen(settings.listen, https.port), [*strict, *_front_routes(settings)])
     front |= {"protocols": ["h1", "h2"], "tls_connection_policies": [{}]}
     servers = {
         FRONT: front,

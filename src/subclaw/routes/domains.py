@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Collection, Sequence
 from datetime import timedelta
 
-from subclaw.core.errors import Conflict, Exhausted, Invalid, NotFound, SubclawError
+from subclaw.core.errors import Conflict, Denied, Exhausted, Invalid, NotFound, SubclawError
 from subclaw.core.hostname import full_hostname
 from subclaw.core.site_name import looks_imitated
 from subclaw.core.tenant import TenantId
@@ -51,7 +51,8 @@ class SiteDomains:
     async def act(self, tenant_id: TenantId, words: Sequence[str]) -> str:
         """Do what is said after `domain`: nothing lists, a hostname is taken or checked, `remove` gives one up.
 
-        Errors: `Invalid`, `Conflict`, `Exhausted`, `NotFound`, all in words; `Unavailable`.
+        Errors: `Invalid`, `Conflict`, `Exhausted`, `NotFound`, all in words; `Denied` if the hostname or the whole site
+        is refused; `Unavailable`.
         """
         if not words:
             return await self._listed(tenant_id)
@@ -88,6 +89,9 @@ class SiteDomains:
 
     async def _take(self, tenant_id: TenantId, hostname: str) -> str:
         self._refuse_ours(hostname)
+        own = site_hostname(await self._publisher.name_of(tenant_id), self._sites_domain)
+        if await self._store.is_refused(hostname):
+            raise Denied(f"Whoever runs this does not serve {hostname}.")
         if await self._store.is_held_by_another(tenant_id, hostname):
             raise Conflict(f"{hostname} is in use for another site here.")
         token = await self._store.want(
@@ -95,7 +99,6 @@ class SiteDomains:
         )
         if token is None:
             raise Exhausted(f"You have {DOMAINS_LIMIT} domains, which is the most. Give one up first.")
-        own = site_hostname(await self._publisher.name_of(tenant_id), self._sites_domain)
         leads, shows = await self._leads(hostname, own), await self._shows(hostname, token)
         if not (leads and shows):
             return _what_to_set(hostname, own, token, leads=leads, shows=shows)

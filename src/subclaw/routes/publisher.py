@@ -1,12 +1,13 @@
 """Publishing: a tenant's folder or port becomes what visitors of its hostname get.
 
 Always in this order: the release is on disk, the row says so, the router follows. Killed between any two of these, the
-rows say what should be there, and `keep_routes` makes it so.
+rows say what should be there, and `following.py` makes it so.
 """
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,7 +17,7 @@ from subclaw.core.route import Published, Route
 from subclaw.core.site import DynamicSite, Site, SiteChanges, SiteContent, StaticSite
 from subclaw.core.tenant import TenantId
 from subclaw.routes.hostname import site_hostname, site_url
-from subclaw.routes.preview import preview_hostname, require_answer
+from subclaw.routes.preview import Previews, require_answer
 from subclaw.routes.releases import Releases
 
 _log = logging.getLogger(__name__)
@@ -102,13 +103,21 @@ class SitePublisher:
     """Core's `Publisher`, and what brings the routes back."""
 
     def __init__(
-        self, *, releases: Releases, routes: Routes, sites: SiteStore, doors: Doors, address: SiteAddress
+        self,
+        *,
+        releases: Releases,
+        routes: Routes,
+        sites: SiteStore,
+        doors: Doors,
+        address: SiteAddress,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._releases = releases
         self._routes = routes
         self._sites = sites
         self._doors = doors
         self._address = address
+        self._previews = Previews(address.domain, clock)
         # Row and route change together, in one order: else a restoration could undo a publishing that it overlaps.
         self._switching = asyncio.Lock()
 
@@ -130,19 +139,35 @@ class SitePublisher:
         """
         if not 1 <= port <= 65535:
             raise Invalid(f"{port} is not a port: it must be from 1 to 65535.")
-        hostname = preview_hostname(await self._sites.name_of(tenant_id), self._address.domain)
-        await self._preview(tenant_id, hostname, await self._doors.forward(tenant_id, port))
+        await self._sites.name_of(tenant_id)  # who may not publish opens no door
+        hostname = await self._preview(tenant_id, await self._doors.forward(tenant_id, port))
         require_answer(await self._doors.try_port(tenant_id, port, hostname), port, hostname)
         content = DynamicSite(port=port)
         url = await self._switch(tenant_id, content)
         await self._sites.port_answers(tenant_id, port)
-        await self._routes.remove(hostname)
+        async with self._switching:
+            await self._end_preview(tenant_id)
         return Published(url=url, content=content)
 
-    async def _preview(self, tenant_id: TenantId, hostname: str, door: str) -> None:
-        site = await self._sites.site_of(tenant_id)
-        is_private = site is not None and site.is_private
-        await self._routes.put(Route(hostname=hostname, door=door, is_private=is_private))
+    async def end_previews(self) -> None:
+        """Take away the previews that have been there for long enough. Errors: `Unavailable`."""
+        if over := self._previews.over():
+            async with self._switching:
+                for tenant_id in over:
+                    await self._end_preview(tenant_id)
+
+    async def _preview(self, tenant_id: TenantId, door: str) -> str:
+        async with self._switching:
+            name, site = await self._sites.name_of(tenant_id), await self._sites.site_of(tenant_id)
+            await self._end_preview(tenant_id)
+            hostname = self._previews.begin(tenant_id, name, door)
+            if route := self._previews.route(tenant_id, is_private=site is not None and site.is_private):
+                await self._routes.put(route)
+            return hostname
+
+    async def _end_preview(self, tenant_id: TenantId) -> None:
+        if hostname := self._previews.end(tenant_id):
+            await self._routes.remove(hostname)
 
     async def restore_routes(self) -> int:
         """Make the router serve what the rows say, and return the number of routes.
@@ -153,7 +178,8 @@ class SitePublisher:
         async with self._switching:
             changes = await self._sites.changes("")
             routes = [route for site in changes.sites for route in await self._routes_or_none(site)]
-            await self._routes.replace_all(routes, changes.mark)
+            previews = [route for site in changes.sites if (route := self._preview_of(site))]
+            await self._routes.replace_all([*routes, *previews], changes.mark)
             return len(routes)
 
     async def follow_rows(self) -> None:
@@ -182,8 +208,10 @@ class SitePublisher:
             site = await self._sites.site_of(tenant_id)
             for route in await self._routes_or_none(site) if site else ():
                 await self._routes.put(route)
-            if site and (site.is_paused or site.is_private):
-                await self._routes.remove(preview_hostname(site.name, self._address.domain))
+            if site and site.is_paused:
+                await self._end_preview(tenant_id)
+            if site and (preview := self._preview_of(site)):
+                await self._routes.put(preview)
 
     async def move(self, tenant_id: TenantId, former_name: str) -> None:
         """Make the router serve a tenant's site under its name of now, and no more under one that it gave up.
@@ -197,6 +225,7 @@ class SitePublisher:
             for route in routes:
                 await self._routes.put(route)
             if site.name != former_name:
+                await self._end_preview(tenant_id)
                 await self._routes.remove(site_hostname(former_name, self._address.domain))
 
     async def _switch(self, tenant_id: TenantId, content: SiteContent, *, files: int = 0, size_bytes: int = 0) -> str:
@@ -210,6 +239,10 @@ class SitePublisher:
             for route in await self._routes_of(await self._sites.site_of(tenant_id) or site):
                 await self._put(route)
         return self._address.url_of(name)
+
+    def _preview_of(self, site: Site) -> Route | None:
+        """Return the route of a site's preview, which is as private as the site is and not there if that is paused."""
+        return None if site.is_paused else self._previews.route(site.tenant_id, is_private=site.is_private)
 
     async def _put(self, route: Route) -> None:
         try:
@@ -238,24 +271,3 @@ class SitePublisher:
         except SubclawError as error:
             _log.error("tenant %d: its site has no route: %s", site.tenant_id, error.internal)
             return ()
-
-
-async def keep_routes(publisher: SitePublisher, *, interval_s: float = 0.5) -> None:
-    """Make the router serve what the rows say, now and whenever they differ, for as long as the caller lets it.
-
-    Looking costs one small query. While the database is away nothing is done but to look again.
-    """
-    is_whole = is_away = False
-    while True:
-        try:
-            if is_whole:
-                await publisher.follow_rows()
-            else:
-                _log.info("%d routes were made", await publisher.restore_routes())
-                is_whole = True
-            is_away = False
-        except SubclawError as error:
-            if not is_away:
-                _log.warning("the routes of sites cannot be kept now: %s", error.internal)
-            is_away = True
-        await asyncio.sleep(interval_s)

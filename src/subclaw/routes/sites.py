@@ -119,7 +119,9 @@ def _files(root: str, *, pass_thru: bool = False) -> Json:
 def _admission(control_socket: Path) -> Json:
     """Ask the control plane; what it answers is the visitor's answer, but 2xx, which lets the request go on."""
     asked = {"method": "GET", "uri": PRIVATE_PATH}
-    headers = {"request": {"set": {ORIGINAL_URI_HEADER: ["{http.request.orig_uri}"]}}}
+    # A web socket is asked about like a page: the control plane opens none.
+    plain = ["Connection", "Upgrade", "Sec-Websocket-*"]
+    headers = {"request": {"set": {ORIGINAL_URI_HEADER: ["{http.request.orig_uri}"]}, "delete": plain}}
     admitted: Json = {
         "match": {"status_code": [2]},
         "routes": [{"handle": [{"handler": "vars", "visitor": "admitted"}]}],

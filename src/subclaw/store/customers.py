@@ -48,6 +48,7 @@ async def open_session(
             version=version,
             customer=customer,
             session_id=session_id,
+            channel=channel,
             binding=json.loads(bound),
         )
     raise NotFound(f"There is no agent {agent[:64]!r}.")
@@ -67,14 +68,26 @@ async def session_of_conversation(
     return _session(await database.rows("SELECT * FROM session_of_conversation(%s, %s)", tenant_id, conversation_id))
 
 
+async def conversation_of(database: Database, tenant_id: TenantId, session_id: str) -> int:
+    """Return the conversation that a tenant's session is. Errors: `NotFound`, `Unavailable`."""
+    async with database.transaction() as connection:
+        await connection.execute("SELECT be_tenant(%s)", [tenant_id])
+        cursor = await connection.execute("SELECT conversation_id FROM session WHERE id = %s", [session_id])
+        row = await cursor.fetchone()
+    if row is None:
+        raise NotFound("There is no such session.")
+    return int(row[0])
+
+
 def _session(rows: Any) -> CustomerSession | None:
-    for tenant_id, agent, version, customer, id, binding in rows:
+    for tenant_id, agent, version, customer, id, channel, binding in rows:
         return CustomerSession(
             tenant_id=TenantId(tenant_id),
             agent=agent,
             version=version,
             customer=customer,
             session_id=id,
+            channel=CustomerChannel(channel),
             binding=binding,
         )
     return None

@@ -8,8 +8,10 @@ from subclaw.core.tenant import TenantId
 from subclaw.store.database import Database
 
 _LISTED = """
-    SELECT d.hostname, t.name, d.asked_at, d.verified_at, d.missing_since
-    FROM site_domain d JOIN tenant t ON t.id = d.tenant_id ORDER BY d.hostname, t.name LIMIT %s
+    SELECT d.hostname, t.name, d.asked_at, d.verified_at, d.missing_since, false
+    FROM site_domain d JOIN tenant t ON t.id = d.tenant_id
+    UNION ALL SELECT r.hostname, '', r.refused_at, NULL, NULL, true FROM refused_domain r
+    ORDER BY 1, 2 LIMIT %s
 """
 
 
@@ -25,13 +27,14 @@ class Domain:
 
 @dataclass(frozen=True, kw_only=True)
 class ListedDomain:
-    """A hostname as the operator sees it."""
+    """A hostname as the operator sees it. One that `is_refused` is nobody's, and was refused at `asked_at`."""
 
     hostname: str
     tenant_name: str
     asked_at: datetime
     verified_at: datetime | None
     missing_since: datetime | None
+    is_refused: bool
 
 
 class StoreDomains:
@@ -56,8 +59,12 @@ class StoreDomains:
         """Say whether a hostname is another tenant's."""
         return bool((await self._database.rows("SELECT domain_is_held(%s, %s)", hostname, tenant_id))[0][0])
 
+    async def is_refused(self, hostname: str) -> bool:
+        """Say whether the operator refuses a hostname, or one that it is below."""
+        return bool((await self._database.rows("SELECT domain_is_refused(%s)", hostname))[0][0])
+
     async def hold(self, tenant_id: TenantId, hostname: str) -> bool:
-        """Give a tenant a hostname that it showed to own; false if another was faster."""
+        """Give a tenant a hostname that it showed to own; false if another was faster, or the operator."""
         return bool((await self._database.rows("SELECT hold_domain(%s, %s)", tenant_id, hostname))[0][0])
 
     async def drop(self, tenant_id: TenantId, hostname: str) -> bool:
@@ -90,15 +97,28 @@ async def listed(operator: Database, *, limit: int) -> Sequence[ListedDomain]:
     """List hostnames of tenants' own, for the operator. Errors: `Unavailable`."""
     return [
         ListedDomain(
-            hostname=hostname, tenant_name=name, asked_at=asked_at, verified_at=verified_at, missing_since=missing_since
+            hostname=hostname,
+            tenant_name=name,
+            asked_at=asked_at,
+            verified_at=verified_at,
+            missing_since=missing_since,
+            is_refused=is_refused,
         )
-        for hostname, name, asked_at, verified_at, missing_since in await operator.rows(_LISTED, limit)
+        for hostname, name, asked_at, verified_at, missing_since, is_refused in await operator.rows(_LISTED, limit)
     ]
 
 
-async def take_away(operator: Database, hostname: str) -> int:
-    """Take a hostname from whoever has or wants it; return from how many. Errors: `Unavailable`."""
-    return int((await operator.rows("SELECT take_domain(%s)", hostname))[0][0])
+async def refuse(operator: Database, hostname: str) -> int:
+    """Take a hostname and all below it from whoever has or wants them, for good; return how many there were.
+
+    Errors: `Unavailable`.
+    """
+    return int((await operator.rows("SELECT refuse_domain(%s)", hostname))[0][0])
+
+
+async def allow(operator: Database, hostname: str) -> bool:
+    """Refuse a hostname no more; say whether it was refused. Errors: `Unavailable`."""
+    return bool((await operator.rows("SELECT allow_domain(%s)", hostname))[0][0])
 
 
 async def tenant_of_domain(database: Database, hostname: str) -> TenantId | None:

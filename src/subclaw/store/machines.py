@@ -6,7 +6,7 @@ from collections.abc import Collection
 from subclaw.core.budget import over_detail, over_words
 from subclaw.core.errors import Conflict, Denied, Exhausted, NotFound
 from subclaw.core.machine import KeptMachine, MachineState, SecondsLeft, Terms
-from subclaw.core.site_health import SPEAKER, fallen_back_words, nothing_to_show_words
+from subclaw.core.site_health import SPEAKER, Trouble, errors_words, fallen_back_words, nothing_to_show_words
 from subclaw.core.tenant import TenantId
 from subclaw.store.budgets import machine_over_budget
 from subclaw.store.database import Database
@@ -94,12 +94,12 @@ class StoreMachineLedger:
         rows = await self._database.rows("SELECT tenants_that_exist(%s::bigint[])", list(tenant_ids))
         return frozenset(TenantId(tenant_id) for (tenant_id,) in rows)
 
-    async def stopped_answering(self, tenant_id: TenantId, port: int) -> None:
-        """Have an earlier version of a tenant's site served if this port is what is, and tell its agent.
-
-        Errors: `Unavailable`.
-        """
-        words = fallen_back_words(port), nothing_to_show_words(port)
+    async def port_troubled(self, tenant_id: TenantId, port: int, trouble: Trouble) -> None:
+        """See `core.machine.MachineLedger.port_troubled`. Errors: `Unavailable`."""
+        if trouble is Trouble.ERRORS:
+            await self._database.rows("SELECT port_errs(%s, %s, %s, %s)", tenant_id, port, SPEAKER, errors_words(port))
+            return
+        words = fallen_back_words(port, trouble), nothing_to_show_words(port, trouble)
         await self._database.rows("SELECT port_failed(%s, %s, %s, %s, %s)", tenant_id, port, SPEAKER, *words)
 
 

@@ -19,6 +19,7 @@ class Topic(StrEnum):
     INBOX = "subclaw_inbox"
     OUTBOX = "subclaw_outbox"
     FEED = "subclaw_feed"
+    SITES = "subclaw_sites"
     SCHEDULE = "subclaw_schedule"
     EGRESS = "subclaw_egress"
     ONBOARDING = "subclaw_onboarding"

@@ -21,6 +21,7 @@ _PROVIDERS = """
     SELECT p.settings, p.updated_at, count(g.id), count(g.id) FILTER (WHERE g.over)
     FROM oauth_provider p LEFT JOIN oauth_grant g ON g.provider = p.name GROUP BY p.name ORDER BY p.name LIMIT %s
 """
+_ACCOUNTS = "SELECT provider, connected_at, over FROM oauth_grant WHERE tenant_id = %s ORDER BY provider"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,15 @@ class ProviderSummary:
     updated_at: datetime
     accounts: int
     lost: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectedAccount:
+    """An account of a tenant's. It `is_lost` once it has to be connected anew."""
+
+    provider: str
+    connected_at: datetime
+    is_lost: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +71,14 @@ async def list_providers(operator: Database, *, limit: int) -> tuple[ProviderSum
     return tuple(
         ProviderSummary(provider=provider_from(settings), updated_at=updated_at, accounts=accounts, lost=lost)
         for settings, updated_at, accounts, lost in await operator.rows(_PROVIDERS, limit)
+    )
+
+
+async def accounts_of(operator: Database, tenant_id: TenantId) -> tuple[ConnectedAccount, ...]:
+    """List a tenant's accounts, by provider. Errors: `Unavailable`."""
+    return tuple(
+        ConnectedAccount(provider=provider, connected_at=connected_at, is_lost=over)
+        for provider, connected_at, over in await operator.rows(_ACCOUNTS, tenant_id)
     )
 
 

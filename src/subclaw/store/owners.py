@@ -26,7 +26,7 @@ _CUSTOMERS = """
     ORDER BY t.id DESC LIMIT %s
 """
 _SESSIONS = """
-    SELECT c.address, s.agent, s.version, t.customer, s.opened_at, s.conversation_id
+    SELECT c.address, s.agent, s.version, t.customer, s.channel, s.opened_at, s.conversation_id
     FROM session s JOIN conversation c ON c.id = s.conversation_id JOIN tenant t ON t.id = s.tenant_id
     WHERE s.agent = %s AND (%s::text = '' OR t.customer = %s) AND s.conversation_id < %s
     ORDER BY s.conversation_id DESC LIMIT %s
@@ -40,7 +40,8 @@ _APPROVALS = """
     ORDER BY p.id DESC LIMIT %s
 """
 _SCHEDULES = """
-    SELECT s.id, t.agent, t.customer, s.mode, s.state, s.due_at, s.time_zone, coalesce(s.repeat, ''), s.times, s.missed
+    SELECT s.id, s.tenant_id, t.agent, t.customer, s.mode, s.state, s.due_at, s.time_zone, coalesce(s.repeat, ''),
+           s.times, s.missed
     FROM schedule s JOIN tenant t ON t.id = s.tenant_id
     WHERE t.agent IS NOT NULL AND (cardinality(%s::text[]) = 0 OR t.agent = ANY (%s::text[]))
         AND (%s::text = '' OR t.agent = %s) AND s.id < %s
@@ -80,6 +81,7 @@ class OwnedSession:
     agent: str
     version: int
     customer: str
+    channel: str
     opened_at: datetime
     number: int
 
@@ -103,9 +105,10 @@ class OwnedApproval:
 
 @dataclass(frozen=True, kw_only=True)
 class OwnedSchedule:
-    """A schedule that an agent has set for a customer."""
+    """A schedule that is set for a customer."""
 
     id: int
+    tenant_id: TenantId
     agent: str
     customer: str
     mode: str
@@ -143,7 +146,7 @@ async def owned_sessions(
     operator: Database, agent: str, *, customer: str = "", before: int = LAST_ID, limit: int
 ) -> Sequence[OwnedSession]:
     """Return an agent's sessions, the newest first. Errors: `Unavailable`."""
-    names = ("id", "agent", "version", "customer", "opened_at", "number")
+    names = ("id", "agent", "version", "customer", "channel", "opened_at", "number")
     rows = await operator.rows(_SESSIONS, agent, customer, customer, before, limit)
     return [OwnedSession(**dict(zip(names, row, strict=True))) for row in rows]
 
@@ -167,7 +170,7 @@ async def owned_schedules(
     operator: Database, agents: Collection[str], *, agent: str = "", before: int = LAST_ID, limit: int
 ) -> Sequence[OwnedSchedule]:
     """Return schedules, the newest first. Errors: `Unavailable`."""
-    names = "id agent customer mode state due_at time_zone repeat times missed".split()
+    names = "id tenant_id agent customer mode state due_at time_zone repeat times missed".split()
     values = list(agents), list(agents), agent, agent, before, limit
     return [OwnedSchedule(**dict(zip(names, row, strict=True))) for row in await operator.rows(_SCHEDULES, *values)]
 

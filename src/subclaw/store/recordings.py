@@ -1,6 +1,9 @@
 """Recorded conversations, whole, for those who may read them. The role is the application's: as the tenant itself."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
 
 from subclaw.core.errors import NotFound
 from subclaw.core.event import Event
@@ -14,36 +17,33 @@ EVENTS_LIMIT = 20_000
 
 @dataclass(frozen=True, kw_only=True)
 class Recording:
-    """A customer's conversation with a version of an agent."""
+    """A customer's conversation with a version of an agent: its events and their times, and what it was bound to."""
 
     agent: str
     version: int
+    customer: str
+    binding: Mapping[str, Any] = field(repr=False)
     events: tuple[Event, ...]
+    times: tuple[datetime, ...]
 
 
 async def read_recording(database: Database, tenant_id: TenantId, conversation_id: int) -> Recording:
     """Return a customer's conversation. Errors: `NotFound`, `Corrupt`, `Unavailable`."""
     async with database.transaction() as connection:
         await connection.execute("SELECT be_tenant(%s)", [tenant_id])
-        query = "SELECT agent, version FROM session WHERE conversation_id = %s"
+        query = (
+            "SELECT s.agent, s.version, t.customer, s.binding FROM session s JOIN tenant t ON t.id = s.tenant_id"
+            " WHERE s.conversation_id = %s"
+        )
         session = await (await connection.execute(query, [conversation_id])).fetchone()
-        query = "SELECT type, body FROM event WHERE conversation_id = %s ORDER BY seq LIMIT %s"
+        query = "SELECT at, type, body FROM event WHERE conversation_id = %s ORDER BY seq LIMIT %s"
         rows = await (await connection.execute(query, [conversation_id, EVENTS_LIMIT])).fetchall()
     if session is None:
         raise NotFound("That is no conversation of a customer with an agent.")
-    events = decode([{"type": kind, "body": body} for kind, body in rows])
-    return Recording(agent=session[0], version=session[1], events=events)
-
-
-async def session_conversation(database: Database, tenant_id: TenantId, session_id: str) -> int:
-    """Return the conversation that a tenant's session is. Errors: `NotFound`, `Unavailable`."""
-    async with database.transaction() as connection:
-        await connection.execute("SELECT be_tenant(%s)", [tenant_id])
-        cursor = await connection.execute("SELECT conversation_id FROM session WHERE id = %s", [session_id])
-        row = await cursor.fetchone()
-    if row is None:
-        raise NotFound("There is no such session.")
-    return int(row[0])
+    agent, version, customer, binding = session
+    events = decode([{"type": kind, "body": body} for _, kind, body in rows])
+    times = tuple(at for at, _, _ in rows)
+    return Recording(agent=agent, version=version, customer=customer, binding=binding, events=events, times=times)
 
 
 async def owner_of(operator: Database, conversation_id: int) -> TenantId:

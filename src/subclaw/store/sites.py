@@ -64,6 +64,8 @@ class StoreSites:
         """
         ((generation, whole),) = await self._operator.rows("SELECT generation, whole FROM site_generation")
         known = int(mark) if mark.isdecimal() else -1
+        if known == generation:
+            return SiteChanges(mark=mark, sites=[], are_all=False)
         are_all = not whole <= known <= generation
         sites = [_site(*row) for row in await self._operator.rows(_SINCE, -1 if are_all else known)]
         return SiteChanges(mark=str(generation), sites=sites, are_all=are_all)

@@ -11,6 +11,7 @@ from pathlib import Path
 import uvloop
 
 from subclaw.core.mail_relay import MailRelay
+from subclaw.core.oauth import AccountBook
 from subclaw.core.secret import SealedSecret
 from subclaw.core.signature import Signature
 from subclaw.core.tenant_egress import EgressBook
@@ -44,7 +45,7 @@ async def running_gateway(
     ssl_context: ssl.SSLContext | None = None,
     relays: Sequence[MailRelay] = (),
     book: EgressBook | None = None,
-    webhook_addresses: Mapping[str, Sequence[str]] | None = None,
+    accounts: AccountBook | None = None,
 ) -> AsyncIterator[Path]:
     """Serve the gateway in this loop; yields the path of its socket. With a book, it calls for tenants."""
     ensure_key(folder, os.getuid(), os.getgid())
@@ -62,10 +63,15 @@ async def running_gateway(
         signatures=signatures or {},
         limits=limits or Limits(),
         relays=tuple(relays),
-        webhook_addresses=webhook_addresses or {},
     )
     machines = _for_machines(folder, book) if book else None
-    settings = EgressSettings(key_folder=folder, control=control, machines=machines, ssl_context=ssl_context)
+    settings = EgressSettings(
+        key_folder=folder,
+        control=control,
+        machines=machines,
+        accounts=accounts,
+        ssl_context=ssl_context,
+    )
     async with asyncio.TaskGroup() as group:
         gateway = group.create_task(serve_egress(settings))
         try:

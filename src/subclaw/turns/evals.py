@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 from subclaw.business.evals import Answer, Case, Check, agrees, find
 from subclaw.business.recording import calls_of, described
+from subclaw.business.trial_policy import Occasion
 from subclaw.core.errors import SubclawError, Unavailable
 from subclaw.core.event import Event, MessageReceived, ModelFailed
 from subclaw.core.model import Model, ModelSaid, Prompt, UserSaid, Utterance
@@ -80,7 +82,8 @@ async def run_case(stage: Stage, case: Case) -> Sequence[Verdict]:
 
 async def _play(stage: Stage, case: Case) -> _Played:
     """Have the conversation of a case. Errors: those of a model."""
-    played, toolbox = _Played(), served(stage.rehearsal, _answering(case.answer))
+    occasion = Occasion(at=case.at or datetime.now(UTC), customer=case.customer, binding=case.binding)
+    played, toolbox = _Played(), served(stage.rehearsal, _answering(case.answer), occasion)
     for number in range(len(case.say) if case.user is None else case.user.messages):
         text = case.say[number] if case.user is None else await _said_next(stage.other, case.user.brief, played)
         if case.user is not None and text == OVER:

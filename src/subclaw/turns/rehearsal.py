@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from subclaw.business.skills import READ_SKILL
+from subclaw.business.trial_policy import NOBODY, Occasion
 from subclaw.core.errors import Invalid, SubclawError
 from subclaw.core.event import (
     Event,
@@ -23,7 +24,6 @@ from subclaw.core.event import (
 )
 from subclaw.core.model import Model
 from subclaw.core.outgoing import FilesTaken, FileTaken
-from subclaw.core.tenant import TenantId
 from subclaw.core.tool import Caller, Toolbox, ToolCall, ToolResult
 from subclaw.core.transcript import (
     CANCELLED,
@@ -39,23 +39,19 @@ from subclaw.core.transcript import (
 from subclaw.tools.toolbox import BuiltInToolbox, Tool
 from subclaw.turns.prompt import Frame, make_frame, make_prompt
 
-NOBODY = TenantId(0)
-"""Whose calls those of a rehearsal are."""
-
 CALLS_LIMIT = 500
 """Most calls of one rehearsed turn, whatever its steps ask for."""
 
 
-def unguarded(tools: Sequence[Tool]) -> Sequence[Tool]:
-    """Return tools that no policy is about."""
-    return tools
+Guard = Callable[[Sequence[Tool], Occasion], Sequence[Tool]]
+"""Puts tools behind an agent's policy, as it is on an occasion."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rehearsal:
     """What a rehearsed turn needs: an agent's text, its model and tools, and the most model calls of a turn.
 
-    `guard` puts tools behind the agent's policy: what that refuses is not served.
+    What `guard` refuses is not served.
     """
 
     instructions: str
@@ -63,17 +59,17 @@ class Rehearsal:
     tools: Sequence[Tool]
     step_limit: int
     window_tokens: int
-    guard: Callable[[Sequence[Tool]], Sequence[Tool]] = unguarded
+    guard: Guard
 
 
 Serve = Callable[[str, Mapping[str, Any]], ToolResult]
 """Returns what a call of a tool, by its name, comes to with arguments that fit its schema."""
 
 
-def served(rehearsal: Rehearsal, serve: Serve) -> BuiltInToolbox:
+def served(rehearsal: Rehearsal, serve: Serve, occasion: Occasion) -> BuiltInToolbox:
     """Return a toolbox of which nothing does anything, but the tool that reads the folder's own skills."""
     tools = [tool if tool.definition.name == READ_SKILL else _served(tool, serve) for tool in rehearsal.tools]
-    return BuiltInToolbox([]).joined(rehearsal.guard(tools))
+    return BuiltInToolbox([]).joined(rehearsal.guard(tools, occasion))
 
 
 def _served(tool: Tool, serve: Serve) -> Tool:

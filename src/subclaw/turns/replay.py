@@ -16,7 +16,9 @@ from subclaw.business.recording import (
     reply_of,
     tokens_of,
 )
+from subclaw.business.trial_policy import Occasion
 from subclaw.core.event import Event, ModelFailed
+from subclaw.store.recordings import Recording
 from subclaw.turns.rehearsal import Rehearsal, rehearse, served
 
 TURNS_AT_ONCE = 4
@@ -55,23 +57,26 @@ class Compared:
         return tuple(name for name, differs in found.items() if differs)
 
 
-async def replay_turns(rehearsal: Rehearsal, events: Sequence[Event]) -> tuple[Compared, ...]:
+async def replay_turns(rehearsal: Rehearsal, recording: Recording) -> tuple[Compared, ...]:
     """Play the turns of a recorded conversation, some at once, and return how each differs, in order.
 
-    Tools say what they said then, and do nothing, but for the one that reads the version's own skills.
+    Tools say what they said then, and do nothing, but for the one that reads the version's own skills. The policy
+    decides as at the time, and counts what was called in the turn.
     """
     room = asyncio.Semaphore(TURNS_AT_ONCE)
 
     async def one(turn: RecordedTurn) -> Compared:
         async with room:
-            return await _compare(rehearsal, turn)
+            at = recording.times[len(turn.before)]
+            occasion = Occasion(at=at, customer=recording.customer, binding=recording.binding)
+            return await _compare(rehearsal, turn, occasion)
 
-    return tuple(await asyncio.gather(*map(one, recorded_turns(events))))
+    return tuple(await asyncio.gather(*map(one, recorded_turns(recording.events))))
 
 
-async def _compare(rehearsal: Rehearsal, turn: RecordedTurn) -> Compared:
+async def _compare(rehearsal: Rehearsal, turn: RecordedTurn, occasion: Occasion) -> Compared:
     recorded = Recorded(turn)
-    after, _ = await rehearse(rehearsal, served(rehearsal, recorded), turn.before, turn.said)
+    after, _ = await rehearse(rehearsal, served(rehearsal, recorded, occasion), turn.before, turn.said)
     return Compared(
         number=turn.number,
         said=turn.words(),

@@ -1,8 +1,10 @@
 """Evals and replays with scripted models: what is played, what is served, and what is found."""
 
 import asyncio
+import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -11,7 +13,8 @@ from subclaw.business.evals import Case, Check, find, read_evals
 from subclaw.business.init import example_files
 from subclaw.business.package import read_package
 from subclaw.business.recording import NOT_RECORDED, recorded_turns
-from subclaw.core.errors import Denied, Unavailable
+from subclaw.business.trial_policy import guarded
+from subclaw.core.errors import Unavailable
 from subclaw.core.event import (
     Event,
     MessageReceived,
@@ -25,14 +28,20 @@ from subclaw.core.event import (
 )
 from subclaw.core.model import ModelReply, ModelSaid, Prompt, ToolSaid, Usage, UserSaid
 from subclaw.core.tool import Caller, ToolCall
+from subclaw.core.tool_constraint import parse_constraint
+from subclaw.core.tool_policy import Hours, Limit, Scope, ToolPolicy, ToolRule
+from subclaw.store.recordings import Recording
 from subclaw.testing.models import ScriptedModel, calls, words
 from subclaw.tools.toolbox import Tool, define
 from subclaw.turns.customers import make_version
 from subclaw.turns.evals import NO_ANSWER, OVER, Stage, Verdict, run_cases
-from subclaw.turns.rehearsal import Rehearsal, unguarded
+from subclaw.turns.rehearsal import Rehearsal
 from subclaw.turns.replay import Compared, replay_turns
 
 Answers = Sequence[ModelReply | Exception | Callable[[Prompt], ModelReply]]
+
+
+FREE = ToolPolicy()
 
 
 def order_status() -> Tool:
@@ -43,19 +52,23 @@ def order_status() -> Tool:
     return Tool(definition=define("order_status", "Say where.", idempotent=True, order=order), perform=perform)
 
 
-Guard = Callable[[Sequence[Tool]], Sequence[Tool]]
-
-
-def rehearsal(model: ScriptedModel, guard: Guard = unguarded) -> Rehearsal:
+def rehearsal(model: ScriptedModel, policy: ToolPolicy = FREE) -> Rehearsal:
     version = make_version(read_package(example_files("shop")), ())
     tools = [order_status(), *version.own]
     return Rehearsal(
-        instructions=version.text, model=model, tools=tools, step_limit=10, window_tokens=100_000, guard=guard
+        instructions=version.text,
+        model=model,
+        tools=tools,
+        step_limit=10,
+        window_tokens=100_000,
+        guard=functools.partial(guarded, policy),
     )
 
 
-def played(agent: Answers, cases: Sequence[Case], other: Answers = ()) -> tuple[Verdict, ...]:
-    stage = Stage(rehearsal=rehearsal(ScriptedModel(agent)), other=ScriptedModel(other))
+def played(
+    agent: Answers, cases: Sequence[Case], other: Answers = (), policy: ToolPolicy = FREE
+) -> tuple[Verdict, ...]:
+    stage = Stage(rehearsal=rehearsal(ScriptedModel(agent), policy), other=ScriptedModel(other))
     return asyncio.run(run_cases(stage, cases))
 
 
@@ -148,6 +161,7 @@ def test_what_is_not_to_be_called_is_found() -> None:
     assert find(Check.model_validate({"not_called": "refund", "with": {"amount": 50}}), [], [call]) is True
 
 
+NOON = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 USAGE = Usage(model="m", input_tokens=100, output_tokens=10)
 
 
@@ -168,9 +182,15 @@ def turn(said: str, order: str, result: str, reply: str) -> list[Event]:
 RECORDING = [*turn("one?", "1", "shipped", "It was shipped."), *turn("two?", "2", "packed", "It is being packed.")]
 
 
-def replayed(answers: Answers, guard: Guard = unguarded) -> tuple[tuple[Compared, ...], ScriptedModel]:
+TIMES = [NOON + timedelta(hours=index // 8) for index in range(len(RECORDING))]
+
+
+def replayed(answers: Answers, policy: ToolPolicy = FREE) -> tuple[tuple[Compared, ...], ScriptedModel]:
     model = ScriptedModel(answers)
-    return asyncio.run(replay_turns(rehearsal(model, guard), RECORDING)), model
+    recording = Recording(
+        agent="shop", version=1, customer="C-1", binding={}, events=tuple(RECORDING), times=tuple(TIMES)
+    )
+    return asyncio.run(replay_turns(rehearsal(model, policy), recording)), model
 
 
 def test_a_replay_serves_what_tools_said_and_finds_what_changes() -> None:
@@ -191,19 +211,34 @@ def test_a_replay_serves_what_tools_said_and_finds_what_changes() -> None:
     assert "It was shipped." in repr(second.history), "each turn begins with what really came before"
 
 
-def test_what_a_policy_refuses_is_not_served() -> None:
-    async def refuse(caller: Caller, arguments: Mapping[str, Any]) -> str:
-        raise Denied("No orders today.")
+def test_what_a_policy_refused_at_the_time_is_not_served() -> None:
+    def agent(prompt: Prompt) -> ModelReply:
+        if isinstance(prompt.history[-1], ToolSaid):
+            return words(last_result(prompt))
+        return asked("1" if "one?" in repr(prompt.history[-1]) else "2")
 
-    def guard(tools: Sequence[Tool]) -> list[Tool]:
-        return [replace(tool, perform=refuse) if tool.definition.name == "order_status" else tool for tool in tools]
+    until_one = Hours(days=frozenset(range(7)), begin=time(9), end=time(13))
+    policy = ToolPolicy(rules=(ToolRule(pattern="order_*", hours=(until_one,)),))
+    (one, two), _ = replayed([agent], policy)
+    assert one.after.reply == "shipped"
+    assert "not possible at this hour" in two.after.reply
 
+
+def test_a_policys_limits_count_in_a_case_and_its_constraints_know_the_binding() -> None:
     def agent(prompt: Prompt) -> ModelReply:
         return words(last_result(prompt)) if isinstance(prompt.history[-1], ToolSaid) else asked("1")
 
-    (one, _), _ = replayed([agent], guard)
-    assert one.after.reply == "No orders today."
-    assert one.changed() == ("reply",)
+    once = Limit(scope=Scope.CUSTOMER, most=Decimal(1))
+    answers = [{"tool": "order_status", "result": "shipped"}]
+    twice = case(say=["Where?", "Where now?"], answer=answers, check=[{"contains": "the limit of 1 calls a day"}])
+    limited = ToolPolicy(rules=(ToolRule(pattern="order_*", limits=(once,)),))
+    assert [verdict.is_met for verdict in played([agent], [twice], policy=limited)] == [True]
+
+    own = ToolPolicy(rules=(ToolRule(pattern="order_*", require=(parse_constraint("order == binding.order"),)),))
+    one, other = (
+        case(name=order, answer=answers, binding={"order": order}, check=[{"contains": "shipped"}]) for order in "12"
+    )
+    assert [verdict.is_met for verdict in played([agent], [one, other], policy=own)] == [True, False]
 
 
 def test_a_replay_that_fails_says_why() -> None:

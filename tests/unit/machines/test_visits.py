@@ -7,12 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from subclaw.core.errors import Exhausted, Invalid
+from subclaw.core.site_health import FAILING_S, FAILURES, Outcome, Trouble
 from subclaw.core.tenant import TenantId
 from subclaw.core.waking import RESTING_HEADER, Refusal, VisitLimits
 from subclaw.machines.visits.answer import Answer
 from subclaw.machines.visits.edges import GOING_AWAY, LAST_CHUNK, ChunkEdges, FrameEdges
 from subclaw.machines.visits.gate import Gate
 from subclaw.machines.visits.head import HEAD_LIMIT_BYTES, RequestHead, read_head
+from subclaw.machines.visits.health import Health
 from subclaw.machines.visits.pages import refusal_page, waking_page
 
 ONE = TenantId(1)
@@ -174,7 +176,7 @@ def test_who_is_refused() -> None:
         now_s = 0.0
         machine = Sleeper()
         machine.go.set()
-        gate = Gate(machine, VisitLimits(wakes_per_hour=2, requests_per_s=1.0, burst=3), lambda: now_s)
+        gate = Gate(machine, VisitLimits(wakes_per_hour=2, requests_per_s=1, burst=3), lambda: now_s)
         assert await gate.admit(ONE, visit("Googlebot/2.1", "robot")) is Refusal.ROBOT
         assert machine.wakes == 0
         for number in range(2):
@@ -195,6 +197,27 @@ def test_who_is_refused() -> None:
         assert await gate.admit(ONE, visit(visitor="no room")) is Refusal.AWAY
 
     asyncio.run(scenario())
+
+
+def test_a_server_is_new_until_it_has_served_somebody() -> None:
+    async def told_after(*before: Outcome) -> list[Trouble]:
+        now_s, told = 0.0, list[Trouble]()
+
+        async def tell(tenant_id: TenantId, port: int, trouble: Trouble) -> None:
+            told.append(trouble)
+
+        async with asyncio.TaskGroup() as group:
+            health = Health(group, tell, lambda: now_s)
+            health.begin(ONE, 8000)
+            for outcome in (*before, *[Outcome.ERROR] * FAILURES):
+                health.note(ONE, 8000, outcome)
+            now_s = FAILING_S
+            health.note(ONE, 8000, Outcome.ERROR)
+            health.note(ONE, 9000, Outcome.ERROR)
+        return told
+
+    assert asyncio.run(told_after()) == [Trouble.NEVER_SERVED]
+    assert asyncio.run(told_after(Outcome.SERVED)) == []
 
 
 @pytest.mark.parametrize("refusal", Refusal)

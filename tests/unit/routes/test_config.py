@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from subclaw.app.addresses import caddy_settings
+from subclaw.config import load_settings
 from subclaw.core.errors import Denied, Invalid, Unavailable
 from subclaw.routes.config import FRONT, CaddySettings, caddy_config
 from subclaw.routes.hostname import parse_hostname, site_hostname, site_url
@@ -54,6 +56,21 @@ def test_a_usual_port_is_left_out_of_the_address() -> None:
 
 def test_the_admin_api_is_off_and_nothing_persists() -> None:
     assert caddy_config(settings())["admin"] == {"disabled": True, "config": {"persist": False}}
+
+
+@pytest.mark.parametrize(
+    ("given", "is_strict"),
+    [
+        ({}, True),
+        ({"SUBCLAW_ACME_CA": "/etc/own.pem"}, False),
+        ({"SUBCLAW_HTTPS_PORT": "8443"}, False),
+        ({"SUBCLAW_HTTPS": "off"}, None),
+    ],
+)
+def test_browsers_are_held_to_tls_where_they_believe_and_find_it(given: dict[str, str], is_strict: bool | None) -> None:
+    public = {"SUBCLAW_DOMAIN": "agents.example", "SUBCLAW_SITES_DOMAIN": "sites.example"}
+    https = caddy_settings(load_settings(public | given), 8080).https
+    assert (https and https.is_strict) is is_strict
 
 
 def test_the_listening_addresses_are_the_given_ones() -> None:

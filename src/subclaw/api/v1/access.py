@@ -11,7 +11,7 @@ from starlette.requests import Request
 from subclaw.api.v1.inside import Inside, inside_of
 from subclaw.api.v1.problems import Limited
 from subclaw.core.api_key import Principal, Scope
-from subclaw.core.business import CustomerSession
+from subclaw.core.business import CustomerChannel, CustomerSession
 from subclaw.core.errors import Denied, NotFound, Unauthenticated
 from subclaw.core.session_token import TOKEN_PREFIX, is_signed, read_token
 from subclaw.store.api_keys import use_key, verifier
@@ -89,11 +89,19 @@ def require_agent(principal: Principal, agent: str) -> None:
         raise NotFound(f"There is no agent {agent[:64]!r}.")
 
 
+def require_widget(session: CustomerSession) -> None:
+    """Raise `Denied` for a session in which no browser talks."""
+    if session.channel is not CustomerChannel.WIDGET:
+        raise Denied('No browser talks in this session: it was not opened with "channel": "widget".')
+
+
 async def session_for(request: Request, principal: Principal, session_id: str) -> CustomerSession:
     """Return a session that a caller may see. Errors: `NotFound`, `Unavailable`."""
     found = await session_of(inside_of(request).database, session_id)
     is_theirs = found is not None and principal.sees(found.agent) and principal.session in (None, session_id)
     if found is None or not is_theirs:
         raise NotFound("There is no such session.")
+    if principal.session is not None:
+        require_widget(found)
     request.state.tenant_id = found.tenant_id
     return found

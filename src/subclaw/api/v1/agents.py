@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import BaseModel, Field
 
-from subclaw.api.v1.access import allowed, require_agent, session_for
+from subclaw.api.v1.access import allowed, require_agent, require_widget, session_for
 from subclaw.api.v1.inside import inside_of
 from subclaw.api.v1.parts import (
     CAN_FAIL,
@@ -24,6 +24,7 @@ from subclaw.api.v1.parts import (
 )
 from subclaw.api.v1.route import ApiRoute
 from subclaw.core.api_key import Principal, Scope
+from subclaw.core.business import CustomerChannel, CustomerSession
 from subclaw.core.errors import NotFound
 from subclaw.core.session_token import LIFE_LIMIT_S, SessionToken, sign_token
 from subclaw.store.customers import open_session
@@ -46,6 +47,11 @@ class SessionWanted(Body):
     """A session that is to be opened."""
 
     customer: Name = Field(description="Your own id of the customer. The first session makes the customer.")
+    channel: CustomerChannel = Field(
+        default=CustomerChannel.API,
+        description="Who talks in it: your server, or the widget in the customer's browser, too. "
+        "The agent's agent.toml names what there may be.",
+    )
     binding: Bound = Field(
         default={},
         description="What the agent's tools are given with each call of this session: ids, scopes, tokens. "
@@ -60,6 +66,7 @@ class Session(BaseModel):
     agent: str = Field(description="The agent's id.")
     version: int = Field(description="The agent's version, which stays the same for as long as the session lasts.")
     customer: str = Field(description="Your own id of the customer.")
+    channel: CustomerChannel = Field(description="Who talks in it.")
     opened_at: datetime | None = Field(default=None, description="When it was opened.")
 
 
@@ -130,9 +137,9 @@ def _add_sessions(router: APIRouter) -> None:
     ) -> Session:
         """Open a session of a customer's with an agent, with what its tools are to know of the customer."""
         require_agent(principal, agent)
-        made = await open_session(inside_of(request).database, agent, wanted.customer, wanted.binding)
+        made = await open_session(inside_of(request).database, agent, wanted.customer, wanted.binding, wanted.channel)
         request.state.tenant_id = made.tenant_id
-        return Session(id=made.session_id, agent=made.agent, version=made.version, customer=made.customer)
+        return _session(made)
 
     @router.get("/agents/{agent}/sessions", tags=["sessions"], summary="List sessions")
     async def sessions(
@@ -149,7 +156,14 @@ def _add_sessions(router: APIRouter) -> None:
         operator = inside_of(request).operator
         found = await owned_sessions(operator, agent, customer=customer, before=before, limit=limit)
         shown = [
-            Session(id=one.id, agent=one.agent, version=one.version, customer=one.customer, opened_at=one.opened_at)
+            Session(
+                id=one.id,
+                agent=one.agent,
+                version=one.version,
+                customer=one.customer,
+                channel=CustomerChannel(one.channel),
+                opened_at=one.opened_at,
+            )
             for one in found
         ]
         return page_of(found, shown, limit, str(found[-1].number) if found else "")
@@ -162,7 +176,7 @@ def _add_session(router: APIRouter) -> None:
     ) -> Session:
         """Get one session. What is bound to it is not shown again."""
         found = await session_for(request, principal, session)
-        return Session(id=found.session_id, agent=found.agent, version=found.version, customer=found.customer)
+        return _session(found)
 
     @router.post("/sessions/{session}/tokens", tags=["sessions"], status_code=201, summary="Make a session token")
     async def token(
@@ -173,11 +187,24 @@ def _add_session(router: APIRouter) -> None:
     ) -> Token:
         """Make a token with which a browser can talk in this session alone, for a short while: the chat widget's.
 
+        The session must be one for the widget.
+
         It is signed with your key, and ends with it. Your server can also sign one by itself; see the documentation.
         """
         found = await session_for(request, principal, session)
+        require_widget(found)
         expires_at = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=wanted.life_s)
         said = SessionToken(key_id=principal.key_id, session=found.session_id, expires_at=expires_at)
         key = request.headers["authorization"].split(None, 1)[1].strip()
         request.state.is_repeatable = True  # a token is a credential: it is made again, and not kept
         return Token(token=sign_token(said, key), session=found.session_id, expires_at=expires_at)
+
+
+def _session(found: CustomerSession) -> Session:
+    return Session(
+        id=found.session_id,
+        agent=found.agent,
+        version=found.version,
+        customer=found.customer,
+        channel=found.channel,
+    )

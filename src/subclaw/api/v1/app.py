@@ -7,6 +7,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from subclaw.api.v1.accounts import accounts_router
 from subclaw.api.v1.agents import agents_router
 from subclaw.api.v1.approvals import approvals_router
 from subclaw.api.v1.compatible import compatible_router
@@ -41,7 +42,7 @@ def make_api(inside: Inside) -> FastAPI:
     )
     app.state.inside, app.state.waiting = inside, 0
     routers = (agents_router(), events_router(), approvals_router(), schedules_router(), customers_router())
-    for router in (*routers, hooks_router(), compatible_router()):
+    for router in (*routers, accounts_router(), hooks_router(), compatible_router()):
         app.include_router(router)
     # No cookie counts here: whoever holds a token may show it from any page, and a page without one learns nothing.
     app.add_middleware(

@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -89,7 +89,7 @@ def _add_list(router: APIRouter) -> None:
     @router.get("/customers/{customer}", summary="Get a customer")
     async def one(request: Request, customer: CustomerId, principal: Reading) -> Customer:
         """Get one customer."""
-        return _shown(await _found(inside_of(request), principal, customer))
+        return _shown(await found_customer(inside_of(request), principal, customer))
 
 
 def _add_export(router: APIRouter) -> None:
@@ -99,12 +99,33 @@ def _add_export(router: APIRouter) -> None:
     async def export(request: Request, customer: CustomerId, principal: Reading) -> StreamingResponse:
         """Take out all that is stored of a customer, as lines of JSON: `{"table": …, "row": …}`.
 
-
-        The last is `{"end": true}`. Sealed secrets and what your server bound to sessions are not in it.
+        The last line is `{"end": true}`. Sealed secrets and what your server bound to sessions are not in it. The files
+        of their machine, if the agent has given them one, are at `…/files`.
         """
-        found = await _found(inside_of(request), principal, customer)
+        found = await found_customer(inside_of(request), principal, customer)
         require_place(request.app)
         return StreamingResponse(_lines(request, found), media_type="application/x-ndjson")
+
+    tar = {"content": {"application/x-tar": {"schema": {"type": "string"}}}, "description": "Files."}
+
+    @router.get("/customers/{customer}/files", summary="Export a customer's files", responses={200: tar})
+    async def files(request: Request, customer: CustomerId, principal: Reading) -> StreamingResponse:
+        """Take out the files of a customer's machine, as a tar. The machine is woken for that."""
+        inside = inside_of(request)
+        found = await found_customer(inside, principal, customer)
+        require_place(request.app)
+        pieces = inside.machine_files(found.tenant_id)
+        first = await anext(pieces, None)  # what can go wrong, mostly goes wrong before an answer has begun
+        if first is None:
+            raise NotFound("This customer has no machine, and so no files.")
+        return StreamingResponse(_tar(request, first, pieces), media_type="application/x-tar")
+
+
+async def _tar(request: Request, first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+    async with a_place(request.app), aclosing(rest):
+        yield first
+        async for piece in rest:
+            yield piece
 
 
 async def _lines(request: Request, found: owners.Customer) -> AsyncIterator[bytes]:
@@ -128,7 +149,7 @@ def _add_erasure(router: APIRouter) -> None:
         The receipt says what was removed. If a part cannot be reached now, this fails, and can be called again.
         """
         inside = inside_of(request)
-        return Receipt(**await _erased(inside, await _found(inside, principal, customer)))
+        return Receipt(**await _erased(inside, await found_customer(inside, principal, customer)))
 
     @router.get("/receipts/{receipt}", summary="Get a receipt")
     async def receipt(
@@ -166,7 +187,8 @@ async def _erased(inside: Inside, found: owners.Customer) -> dict[str, Any]:
     return receipt
 
 
-async def _found(inside: Inside, principal: Principal, id: int) -> owners.Customer:
+async def found_customer(inside: Inside, principal: Principal, id: int) -> owners.Customer:
+    """Return a customer whom a caller may see. Errors: `NotFound`, `Unavailable`."""
     # Ids are tenants' numbers: the page before id + 1 begins with it.
     before = min(id, LAST_ID - 1) + 1
     for found in await owners.customers(inside.operator, principal.agents, before=before, limit=1):

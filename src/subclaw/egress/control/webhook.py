@@ -9,8 +9,8 @@ import asyncio
 import base64
 import binascii
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 from nacl.public import PrivateKey, SealedBox
 
@@ -32,12 +32,17 @@ SEND_LIMIT_S = 20.0
 
 @dataclass(frozen=True, kw_only=True)
 class Webhooks:
-    """What sends webhooks. `addresses` says where some hosts are, whatever their names say."""
+    """What sends webhooks. `addresses_of` says where the operator says a host and port are, if that is said."""
 
     key: PrivateKey
     outside: Outside
     limits: Limits
-    addresses: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    addresses_of: Callable[[str, int], Awaitable[Sequence[str]]]
+
+
+async def nowhere(host: str, port: int) -> Sequence[str]:
+    """Say that the operator says nothing of a host."""
+    return ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +87,7 @@ async def _sent(webhooks: Webhooks, claim: _Claim) -> Response:
     """Send one webhook over a connection of its own. Errors: `SubclawError`, `Unanswered`, `ConnectionError`."""
     secret = open_seal(SealedBox(webhooks.key), claim.sealed, seal_label(claim.endpoint)).reveal()
     url, limits = claim.url, webhooks.limits
-    addresses = webhooks.addresses.get(url.host, ())
+    addresses = await webhooks.addresses_of(url.host, url.port)
     wire = await dial_host(webhooks.outside, url.host, url.port, addresses, tls=True, connect_s=limits.connect_s)
     try:
         link = Link(wire, limits)

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager
 
 from subclaw.core.errors import Invalid, SubclawError
 from subclaw.core.machine import PortTrial
-from subclaw.core.site_health import TRIAL_S
+from subclaw.core.site_health import TRIAL_S, Outcome, outcome_of
 from subclaw.core.tenant import TenantId
 from subclaw.machines.guest.answers import NotListening
 from subclaw.machines.guest.guest import Guest
@@ -53,12 +53,12 @@ class Serving:
             async with room, self._visited(tenant_id) as (guest, visit):
                 await self._carry(guest, visit, port, caller)
         except (NotListening, NoAnswer):
-            self._health.note(tenant_id, port, is_answered=False)
+            self._health.note(tenant_id, port, Outcome.SILENT)
         except SubclawError as error:
             logger.info("a visit of port %d of machine %s ended: %s", port, tenant_id, error.internal)
         else:
             if answer.has_begun or not caller.reader.at_eof():
-                self._health.note(tenant_id, port, is_answered=answer.has_begun)
+                self._health.note(tenant_id, port, outcome_of(answer.status))
         return None if answer.has_begun else waking_page()
 
     def forget(self, tenant_id: TenantId) -> None:
@@ -72,7 +72,10 @@ class Serving:
                 await self._until_listening(guest, visit, port, timeout_s=TRIAL_S)
             except NotListening:
                 return PortTrial(is_listening=False)
-            return PortTrial(is_listening=True, status=await first_status(guest, port, hostname))
+            status = await first_status(guest, port, hostname)
+        if outcome_of(status) is Outcome.SERVED:
+            self._health.begin(tenant_id, port)
+        return PortTrial(is_listening=True, status=status)
 
     async def _carry(self, guest: Guest, visit: Visit, port: int, caller: Caller) -> None:
         """Carry a visit as soon as the server listens. Of one with a body nothing is sent before."""

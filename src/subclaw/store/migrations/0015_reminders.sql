@@ -243,7 +243,7 @@ BEGIN
                 WHEN NOT f.cut_off THEN other.id = own.id
                 WHEN other.id <> own.id THEN other.channel <> own.channel
                 ELSE EXISTS (SELECT FROM inbox i WHERE i.conversation_id = own.id AND i.seq > own.inbox_seq - 20
-                             AND i.received_at > f.failed_at AND i.provider_id !~ '^(schedule|secret|account):')
+                             AND i.received_at > f.failed_at AND i.provider_id !~ '^(schedule|secret|account|access|site):')
                     OR EXISTS (SELECT FROM outbox o WHERE o.conversation_id = own.id
                                AND o.state IN ('sent', 'delivered') AND o.send_at > f.failed_at)
                 END

@@ -119,14 +119,14 @@ BEGIN
     RETURN v_count;
 END $$;
 
--- As before, without what the operator decided either.
+-- As before, without what the operator decided and what came by a site either.
 CREATE OR REPLACE FUNCTION waiting_messages(p_tenant bigint, p_conversation bigint, p_epoch bigint)
 RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE v conversation := hold(p_tenant, p_conversation, p_epoch);
 BEGIN
     RETURN QUERY SELECT i.text FROM inbox i
         WHERE i.conversation_id = v.id AND i.seq > v.drained_seq
-            AND i.provider_id !~ '^(schedule|secret|account|access):' ORDER BY i.seq;
+            AND i.provider_id !~ '^(schedule|secret|account|access|site):' ORDER BY i.seq;
 END $$;
 
 REVOKE ALL ON FUNCTION ask_operator, decide_access FROM PUBLIC;

@@ -6,7 +6,7 @@ SET search_path = public, pg_temp AS $$
     SELECT c.address, i.provider_id, i.received_at
     FROM conversation c CROSS JOIN LATERAL (
         SELECT i.provider_id, i.received_at FROM inbox i
-        WHERE i.conversation_id = c.id AND i.provider_id !~ '^(schedule|secret|account|access):'
+        WHERE i.conversation_id = c.id AND i.provider_id !~ '^(schedule|secret|account|access|site):'
         ORDER BY i.seq DESC LIMIT 1
     ) i
     WHERE c.channel = p_channel AND i.received_at >= p_since ORDER BY i.received_at DESC LIMIT p_limit

@@ -317,13 +317,6 @@ BEGIN
     RETURN true;
 END $$;
 
-REVOKE ALL ON FUNCTION tell_agent, take_form, form_entries, make_hook, remove_hook, hooks, find_hook, take_hook,
-    make_short_link, short_links, follow_short_link, set_private, is_private, send_site_code, enter_site, may_see_site,
-    report_abuse FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION tell_agent, take_form, form_entries, make_hook, remove_hook, hooks, find_hook, take_hook,
-    make_short_link, short_links, follow_short_link, set_private, is_private, send_site_code, enter_site, may_see_site,
-    report_abuse TO subclaw_app;
-
 -- Counts that pages were looked at today. Of a day p_paths_limit paths are told apart; days older than p_keep are forgotten.
 CREATE FUNCTION count_views(p_tenant bigint, p_paths text[], p_views bigint[], p_paths_limit integer, p_keep integer)
 RETURNS void LANGUAGE plpgsql AS $$
@@ -350,13 +343,15 @@ BEGIN
         WHERE v.tenant_id = p_tenant AND v.day > (now() AT TIME ZONE 'UTC')::date - p_days ORDER BY v.day DESC, v.views DESC;
 END $$;
 
-REVOKE ALL ON FUNCTION count_views, views FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION count_views, views TO subclaw_app;
-
 -- Whose site a name is now, whoever asks.
 CREATE FUNCTION tenant_of_name(p_name text) RETURNS bigint LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = public, pg_temp AS $$
     SELECT t.id FROM tenant t WHERE t.name = p_name;
 $$;
-REVOKE ALL ON FUNCTION tenant_of_name FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION tenant_of_name TO subclaw_app;
+
+REVOKE ALL ON FUNCTION tell_agent, take_form, form_entries, make_hook, remove_hook, hooks, find_hook, take_hook,
+    make_short_link, short_links, follow_short_link, set_private, is_private, send_site_code, enter_site, may_see_site,
+    report_abuse, count_views, views, tenant_of_name FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION tell_agent, take_form, form_entries, make_hook, remove_hook, hooks, find_hook, take_hook,
+    make_short_link, short_links, follow_short_link, set_private, is_private, send_site_code, enter_site, may_see_site,
+    report_abuse, count_views, views, tenant_of_name TO subclaw_app;

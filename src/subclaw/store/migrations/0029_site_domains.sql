@@ -27,6 +27,12 @@ CREATE TABLE site_domain (
 CREATE UNIQUE INDEX site_domain_held ON site_domain (hostname) WHERE verified_at IS NOT NULL;
 CREATE INDEX site_domain_checked ON site_domain (checked_at);
 
+-- Hostnames that the operator refuses, with all below them, whoever shows to own them.
+CREATE TABLE refused_domain (
+    hostname   text PRIMARY KEY CHECK (hostname = lower(hostname) AND length(hostname) BETWEEN 3 AND 253),
+    refused_at timestamptz NOT NULL DEFAULT now()
+);
+
 -- Hostnames for which a certificate was allowed: for the first time at first_at, and `times` since window_at.
 CREATE TABLE certificate_name (
     hostname  text PRIMARY KEY,
@@ -40,10 +46,11 @@ ALTER TABLE site_domain ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own ON site_domain TO subclaw_app USING (tenant_id = current_tenant());
 CREATE POLICY operator ON site_domain FOR SELECT TO subclaw_operator USING (true);
 GRANT SELECT, INSERT, UPDATE, DELETE ON site_domain TO subclaw_app;
-GRANT SELECT ON site_domain, site_generation TO subclaw_operator;
+GRANT SELECT ON site_domain, refused_domain, site_generation TO subclaw_operator;
 
 CREATE FUNCTION next_site_generation(p_whole boolean) RETURNS bigint LANGUAGE sql SECURITY DEFINER
 SET search_path = public, pg_temp AS $$
+    SELECT pg_notify('subclaw_sites', '');
     UPDATE site_generation g SET generation = g.generation + 1,
         whole = CASE WHEN p_whole THEN g.generation + 1 ELSE g.whole END
     RETURNING g.generation
@@ -118,12 +125,18 @@ BEGIN
     RETURN v_token;
 END $$;
 
--- Give a tenant a hostname that it showed to own; false if another has it.
+CREATE FUNCTION domain_is_refused(p_hostname text) RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER
+SET search_path = public, pg_temp AS $$
+    SELECT EXISTS (SELECT FROM refused_domain r
+                   WHERE r.hostname = p_hostname OR right(p_hostname, length(r.hostname) + 1) = '.' || r.hostname)
+$$;
+
+-- Give a tenant a hostname that it showed to own; false if another has it, or the operator refuses it.
 CREATE FUNCTION hold_domain(p_tenant bigint, p_hostname text) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM be_tenant(p_tenant);
     UPDATE site_domain d SET verified_at = coalesce(d.verified_at, now()), checked_at = now(), missing_since = NULL
-        WHERE d.tenant_id = p_tenant AND d.hostname = p_hostname;
+        WHERE d.tenant_id = p_tenant AND d.hostname = p_hostname AND NOT domain_is_refused(p_hostname);
     RETURN FOUND;
 EXCEPTION WHEN unique_violation THEN
     RETURN false;
@@ -148,10 +161,24 @@ BEGIN
     RETURN FOUND;
 END $$;
 
-CREATE FUNCTION take_domain(p_hostname text) RETURNS bigint LANGUAGE sql SECURITY DEFINER
+-- Refuses a hostname from now on, and takes it and all below it from whoever has or wants them; returns how many there were.
+CREATE FUNCTION refuse_domain(p_hostname text) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = public, pg_temp AS $$
-    WITH gone AS (DELETE FROM site_domain d WHERE d.hostname = p_hostname RETURNING 1) SELECT count(*) FROM gone
-$$;
+DECLARE v_count bigint;
+BEGIN
+    INSERT INTO refused_domain (hostname) VALUES (p_hostname) ON CONFLICT DO NOTHING;
+    DELETE FROM site_domain d WHERE domain_is_refused(d.hostname);
+    GET DIAGNOSTICS v_count = ROW_COUNT;
+    RETURN v_count;
+END $$;
+
+-- Refuses a hostname no more; false if it was not.
+CREATE FUNCTION allow_domain(p_hostname text) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = public, pg_temp AS $$
+BEGIN
+    DELETE FROM refused_domain r WHERE r.hostname = p_hostname;
+    RETURN FOUND;
+END $$;
 
 CREATE FUNCTION tenant_domains(p_tenant bigint) RETURNS TABLE (hostname text, token text, is_held boolean)
 LANGUAGE plpgsql AS $$
@@ -228,7 +255,8 @@ END $$;
 
 REVOKE ALL ON FUNCTION next_site_generation, count_site_change, count_site_loss, count_site_move, touch_site,
     touch_tenants_site, touch_rows_site, want_domain, hold_domain, domain_is_held, drop_domain, tenant_domains,
-    claim_domain_checks, take_domain, miss_domain, allow_certificate, tenant_of_domain FROM PUBLIC;
+    claim_domain_checks, domain_is_refused, refuse_domain, allow_domain, miss_domain, allow_certificate,
+    tenant_of_domain FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION touch_site, want_domain, hold_domain, domain_is_held, drop_domain, tenant_domains,
-    claim_domain_checks, miss_domain, allow_certificate, tenant_of_domain TO subclaw_app;
-GRANT EXECUTE ON FUNCTION take_domain TO subclaw_operator;
+    claim_domain_checks, domain_is_refused, miss_domain, allow_certificate, tenant_of_domain TO subclaw_app;
+GRANT EXECUTE ON FUNCTION refuse_domain, allow_domain TO subclaw_operator;

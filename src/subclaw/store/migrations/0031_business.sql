@@ -50,6 +50,7 @@ CREATE TABLE session (
     conversation_id bigint NOT NULL UNIQUE REFERENCES conversation ON DELETE CASCADE,
     agent           text NOT NULL,
     version         integer NOT NULL,
+    channel         text NOT NULL,
     binding         jsonb NOT NULL,
     opened_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
     FOREIGN KEY (agent, version) REFERENCES agent_version (agent, number)
@@ -62,7 +63,7 @@ CREATE POLICY own ON session TO subclaw_app USING (tenant_id = current_tenant())
 CREATE POLICY operator ON session FOR SELECT TO subclaw_operator USING (true);
 GRANT SELECT, INSERT, DELETE ON session TO subclaw_app;
 GRANT INSERT (agent, customer) ON tenant TO subclaw_app;
-GRANT SELECT (tenant_id, conversation_id, agent, version, opened_at) ON session TO subclaw_operator;
+GRANT SELECT (tenant_id, conversation_id, agent, version, channel, opened_at) ON session TO subclaw_operator;
 GRANT SELECT ON agent, agent_version TO subclaw_app;
 GRANT SELECT, INSERT, UPDATE ON agent TO subclaw_operator;
 GRANT SELECT, INSERT ON agent_version TO subclaw_operator;
@@ -199,27 +200,27 @@ BEGIN
     INSERT INTO identity (channel, address, tenant_id) VALUES ('api', p_session, v_tenant);
     INSERT INTO conversation (tenant_id, channel, address) VALUES (v_tenant, 'api', p_session)
         RETURNING id INTO v_conversation;
-    INSERT INTO session (id, tenant_id, conversation_id, agent, version, binding)
-        VALUES (p_session, v_tenant, v_conversation, p_agent, v_version, p_binding);
+    INSERT INTO session (id, tenant_id, conversation_id, agent, version, channel, binding)
+        VALUES (p_session, v_tenant, v_conversation, p_agent, v_version, p_channel, p_binding);
     RETURN QUERY SELECT v_tenant, v_version;
 END $$;
 
 -- The session of an id, which nobody guesses.
 CREATE FUNCTION find_session(p_session text)
-RETURNS TABLE (tenant_id bigint, agent text, version integer, customer text, id text, binding jsonb)
+RETURNS TABLE (tenant_id bigint, agent text, version integer, customer text, id text, channel text, binding jsonb)
 LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM present('api', p_session);
-    RETURN QUERY SELECT s.tenant_id, s.agent, s.version, t.customer, s.id, s.binding
+    RETURN QUERY SELECT s.tenant_id, s.agent, s.version, t.customer, s.id, s.channel, s.binding
         FROM session s JOIN tenant t ON t.id = s.tenant_id WHERE s.id = p_session;
 END $$;
 
 CREATE FUNCTION session_of_conversation(p_tenant bigint, p_conversation bigint)
-RETURNS TABLE (tenant_id bigint, agent text, version integer, customer text, id text, binding jsonb)
+RETURNS TABLE (tenant_id bigint, agent text, version integer, customer text, id text, channel text, binding jsonb)
 LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM be_tenant(p_tenant);
-    RETURN QUERY SELECT s.tenant_id, s.agent, s.version, t.customer, s.id, s.binding
+    RETURN QUERY SELECT s.tenant_id, s.agent, s.version, t.customer, s.id, s.channel, s.binding
         FROM session s JOIN tenant t ON t.id = s.tenant_id WHERE s.conversation_id = p_conversation;
 END $$;
 

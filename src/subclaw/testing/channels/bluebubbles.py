@@ -5,7 +5,6 @@ sending already. It reports a message once, whatever it is answered. It misbehav
 Source: https://documenter.getpostman.com/view/765844/UV5RnfwM, and BlueBubbles' own code.
 """
 
-import asyncio
 import itertools
 import time
 from collections import deque
@@ -19,6 +18,9 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from subclaw.testing.channels.lost_answers import LOST_ANSWERS, LostAnswer, lose_answer
+from subclaw.testing.channels.provider import FakeProvider, keep, on_loopback, wait_until
+
 
 class Behaviour(StrEnum):
     """How the fake answers one request to send."""
@@ -28,19 +30,15 @@ class Behaviour(StrEnum):
     """The Mac tried, and the address has no iMessage."""
     SLOW_DOWN = "slow down"
     FAIL = "fail"
-    FAIL_TAKEN = "fail, taken"
+    FAIL_TAKEN = LostAnswer.FAIL
     """Send the message, and answer 500, as when the Mac does not find what it sent."""
-    HANG_TAKEN = "hang, taken"
-    DROP = "drop"
-    """Send the message, and close the connection without a word."""
-    BABBLE = "babble"
-
-
-_TAKEN = frozenset({Behaviour.FAIL_TAKEN, Behaviour.HANG_TAKEN, Behaviour.DROP, Behaviour.BABBLE})
+    HANG_TAKEN = LostAnswer.HANG
+    DROP = LostAnswer.DROP
+    BABBLE = LostAnswer.BABBLE
 
 
 @dataclass(kw_only=True)
-class FakeBlueBubbles:
+class FakeBlueBubbles(FakeProvider):
     """The state of the fake.
 
     `messages` are all that the Mac has, of both sides. With `has_helper` the Private API is on, and `calls` are for
@@ -49,7 +47,6 @@ class FakeBlueBubbles:
     """
 
     password: str
-    base_url: str = ""
     has_helper: bool = False
     behaviours: deque[Behaviour] = field(default_factory=deque)
     messages: list[dict[str, Any]] = field(default_factory=list)
@@ -60,8 +57,6 @@ class FakeBlueBubbles:
     webhooks_to: str = ""
     sending: set[str] = field(default_factory=set)
     answers: list[int] = field(default_factory=list)
-    stopped: asyncio.Event = field(default_factory=asyncio.Event)
-    news: asyncio.Condition = field(default_factory=asyncio.Condition)
     ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     @property
@@ -83,15 +78,9 @@ async def fake_bluebubbles(*, password: str, port: int = 0) -> AsyncIterator[Fak
     app.router.add_post("/api/v1/webhook", partial(_add_webhook, fake))
     app.router.add_post("/api/v1/chat/{guid}/{what:typing|read}", partial(_show, fake))
     app.router.add_get("/api/v1/attachment/{guid}/download", partial(_download, fake))
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        fake.base_url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    async with on_loopback(fake, app, port=port) as origin:
+        fake.base_url = origin
         yield fake
-    finally:
-        fake.stopped.set()
-        await runner.cleanup()
 
 
 def written(
@@ -136,8 +125,7 @@ async def say(fake: FakeBlueBubbles, text: str, *, person: str, **more: Any) -> 
 
 async def until(fake: FakeBlueBubbles, count: int) -> list[str]:
     """Wait until so many messages were sent from the Mac; return their texts."""
-    async with fake.news:
-        await fake.news.wait_for(lambda: len(fake.sent) >= count)
+    await wait_until(fake, lambda: len(fake.sent) >= count)
     return [message["text"] for message in fake.sent]
 
 
@@ -191,8 +179,8 @@ async def _behave(
     message = await _send(fake, chat, text, failed, **more)
     if failed:
         return _error(500, "iMessage Error", f"Message failed to {chat}", data=message)
-    if behaviour in _TAKEN:
-        return await _misbehave(fake, request, behaviour)
+    if behaviour in LOST_ANSWERS:
+        return await lose_answer(fake, request, behaviour, _error(500, "Message Send Error", "Transaction timeout"))
     return _result(message | {"tempGuid": temporary}, "Message sent!")
 
 
@@ -202,18 +190,6 @@ async def _send(fake: FakeBlueBubbles, chat: str, text: str, failed: int, **more
     async with fake.news:
         fake.news.notify_all()
     return message
-
-
-async def _misbehave(fake: FakeBlueBubbles, request: web.Request, behaviour: Behaviour) -> web.StreamResponse:
-    match behaviour:
-        case Behaviour.HANG_TAKEN:
-            await fake.stopped.wait()
-        case Behaviour.BABBLE:
-            return web.Response(text="<html>")
-        case Behaviour.DROP:
-            if request.transport is not None:
-                request.transport.abort()
-    return _error(500, "Message Send Error", "Transaction timeout")
 
 
 async def _query(fake: FakeBlueBubbles, request: web.Request) -> web.StreamResponse:
@@ -245,9 +221,7 @@ async def _add_webhook(fake: FakeBlueBubbles, request: web.Request) -> web.Strea
 async def _show(fake: FakeBlueBubbles, request: web.Request) -> web.StreamResponse:
     if not fake.has_helper:
         return _error(500, "iMessage Error", "iMessage Private API is not enabled!")
-    async with fake.news:
-        fake.calls.append(f"{request.match_info['what']} {request.match_info['guid']}")
-        fake.news.notify_all()
+    await keep(fake, fake.calls, f"{request.match_info['what']} {request.match_info['guid']}")
     return _result(None)
 
 

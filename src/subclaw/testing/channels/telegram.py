@@ -20,6 +20,10 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from subclaw.testing.channels.lost_answers import LOST_ANSWERS, LostAnswer, lose_answer
+from subclaw.testing.channels.provider import FakeProvider, keep, on_loopback, wait_until
+from subclaw.testing.channels.webhooks import deliver_until_taken
+
 TEXT_LIMIT = 4096
 CAPTION_LIMIT = 1024
 PICTURE_LIMIT_BYTES = 10_000_000
@@ -39,17 +43,10 @@ class Behaviour(StrEnum):
     MIGRATED = "migrated"
     """The group has become a supergroup, whose id is another."""
     FAIL = "fail"
-    FAIL_TAKEN = "fail, taken"
-    """Take the message, and answer 500."""
-    HANG_TAKEN = "hang, taken"
-    """Take the message, and never answer."""
-    DROP = "drop"
-    """Take the message, and close the connection without a word."""
-    BABBLE = "babble"
-    """Take the message, and answer with something that is not JSON."""
-
-
-_TAKEN = frozenset({Behaviour.FAIL_TAKEN, Behaviour.HANG_TAKEN, Behaviour.DROP, Behaviour.BABBLE})
+    FAIL_TAKEN = LostAnswer.FAIL
+    HANG_TAKEN = LostAnswer.HANG
+    DROP = LostAnswer.DROP
+    BABBLE = LostAnswer.BABBLE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +67,7 @@ class TakenMessage:
 
 
 @dataclass(kw_only=True)
-class FakeTelegram:
+class FakeTelegram(FakeProvider):
     """The state of the fake.
 
     `behaviours` holds for the messages that are to come, one each; after that it accepts. `files` are by their id.
@@ -80,7 +77,6 @@ class FakeTelegram:
 
     token: str
     bot: str = "agents_bot"
-    base_url: str = ""
     behaviours: deque[Behaviour] = field(default_factory=deque)
     retry_after_s: int = 1
     messages: list[TakenMessage] = field(default_factory=list)
@@ -92,8 +88,6 @@ class FakeTelegram:
     again_s: float = 0.05
     answers: list[int] = field(default_factory=list)
     pending: deque[dict[str, Any]] = field(default_factory=deque)
-    stopped: asyncio.Event = field(default_factory=asyncio.Event)
-    news: asyncio.Condition = field(default_factory=asyncio.Condition)
     update_ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(5_000))
     message_ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
     orders: defaultdict[int, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
@@ -109,15 +103,9 @@ async def fake_telegram(*, token: str, bot: str = "agents_bot", port: int = 0) -
     app = web.Application(client_max_size=2 * SENT_FILE_LIMIT_BYTES)
     app.router.add_route("*", "/bot{token}/{method}", partial(_call, fake))
     app.router.add_get("/file/bot{token}/{path:.+}", partial(_file, fake))
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        fake.base_url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    async with on_loopback(fake, app, port=port) as origin:
+        fake.base_url = origin
         yield fake
-    finally:
-        fake.stopped.set()
-        await runner.cleanup()
 
 
 async def say(fake: FakeTelegram, update: Mapping[str, Any], *, deliveries: int = 1) -> int:
@@ -125,33 +113,24 @@ async def say(fake: FakeTelegram, update: Mapping[str, Any], *, deliveries: int 
 
     With several `deliveries`, it is delivered so often although it was taken. Return how often it was refused before.
     """
-    chat_id, refusals = int(update["message"]["chat"]["id"]), 0
-    async with fake.orders[chat_id], aiohttp.ClientSession() as session:
-        while deliveries:
-            if await _post(fake, session, update):
-                deliveries -= 1
-                continue
-            refusals += 1
-            await asyncio.sleep(fake.again_s)
-    return refusals
+    async with fake.orders[int(update["message"]["chat"]["id"])]:
+        return await deliver_until_taken(partial(_post, fake, update), again_s=fake.again_s, deliveries=deliveries)
 
 
-async def _post(fake: FakeTelegram, session: aiohttp.ClientSession, update: Mapping[str, Any]) -> bool:
+async def _post(fake: FakeTelegram, update: Mapping[str, Any], session: aiohttp.ClientSession) -> bool:
     headers = {"X-Telegram-Bot-Api-Secret-Token": str(fake.webhook.get("secret_token", ""))}
-    try:
-        async with session.post(fake.webhooks_to, json=update, headers=headers) as response:
-            fake.answers.append(response.status)
-            body = await response.read()
-            if not 200 <= response.status < 300:
-                return False
-    except aiohttp.ClientError:
-        return False
+    async with session.post(fake.webhooks_to, json=update, headers=headers) as response:
+        fake.answers.append(response.status)
+        body = await response.read()
+        if not 200 <= response.status < 300:
+            return False
     if body and response.content_type == "application/json":
         made = {name: str(value) for name, value in json.loads(body).items()}
         if made.pop("method") == "sendMessage":
             text, chat_id = made["text"], int(made["chat_id"])
             id = next(fake.message_ids)
-            await _take(fake, TakenMessage(message_id=id, chat_id=chat_id, text=text, sent=text, formatted=False))
+            taken = TakenMessage(message_id=id, chat_id=chat_id, text=text, sent=text, formatted=False)
+            await keep(fake, fake.messages, taken)
     return True
 
 
@@ -178,8 +157,7 @@ def mention(text: str, name: str) -> dict[str, Any]:
 
 async def until(fake: FakeTelegram, count: int) -> list[str]:
     """Wait until so many messages are taken; return their texts as people read them."""
-    async with fake.news:
-        await fake.news.wait_for(lambda: len(fake.messages) >= count)
+    await wait_until(fake, lambda: len(fake.messages) >= count)
     return [message.text for message in fake.messages]
 
 
@@ -287,36 +265,16 @@ async def _behave(fake: FakeTelegram, request: web.Request, message: TakenMessag
             return _error(400, words, parameters={"migrate_to_chat_id": message.chat_id - 1_000_000})
         case Behaviour.FAIL:
             return _error(500, "Internal Server Error")
-    await _take(fake, message)
-    if behaviour in _TAKEN:
-        return await _misbehave(fake, request, behaviour)
+    await keep(fake, fake.messages, message)
+    if behaviour in LOST_ANSWERS:
+        return await lose_answer(fake, request, behaviour, _error(500, "Internal Server Error"))
     chat = {"id": message.chat_id, "type": "private" if message.chat_id > 0 else "supergroup"}
     told = {"message_id": message.message_id, "date": 1_790_000_000, "chat": chat}
     return _result(told | {"caption" if message.file_name else "text": message.text})
 
 
-async def _take(fake: FakeTelegram, message: TakenMessage) -> None:
-    async with fake.news:
-        fake.messages.append(message)
-        fake.news.notify_all()
-
-
-async def _misbehave(fake: FakeTelegram, request: web.Request, behaviour: Behaviour) -> web.StreamResponse:
-    match behaviour:
-        case Behaviour.HANG_TAKEN:
-            await fake.stopped.wait()
-        case Behaviour.BABBLE:
-            return web.Response(text="<html>")
-        case Behaviour.DROP:
-            if request.transport is not None:
-                request.transport.abort()
-    return _error(500, "Internal Server Error")
-
-
 async def _chat_action(fake: FakeTelegram, request: web.Request, form: Mapping[str, str]) -> web.StreamResponse:
-    async with fake.news:
-        fake.actions.append((int(form["chat_id"]), form["action"]))
-        fake.news.notify_all()
+    await keep(fake, fake.actions, (int(form["chat_id"]), form["action"]))
     return _result(True)
 
 

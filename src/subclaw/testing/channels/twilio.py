@@ -22,6 +22,8 @@ import aiohttp
 from aiohttp import web
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
 
+from subclaw.testing.channels.provider import FakeProvider, keep, running
+
 
 class Behaviour(StrEnum):
     """How the fake answers one request."""
@@ -68,7 +70,7 @@ class TakenMessage:
 
 
 @dataclass(kw_only=True)
-class FakeTwilio:
+class FakeTwilio(FakeProvider):
     """The state of the fake.
 
     `behaviours` holds for the requests to send that are to come, one each; after that it accepts. `list_behaviours` is
@@ -80,7 +82,6 @@ class FakeTwilio:
 
     account_sid: str
     auth_token: str
-    base_url: str = ""
     prefix: str = ""
     behaviours: deque[Behaviour] = field(default_factory=deque)
     list_behaviours: deque[Behaviour] = field(default_factory=deque)
@@ -93,7 +94,6 @@ class FakeTwilio:
     media: dict[str, bytes] = field(default_factory=dict)
     media_url: str = ""
     strays: bool = False
-    stopped: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 @asynccontextmanager
@@ -108,17 +108,12 @@ async def fake_twilio(
     app.router.add_get(prefix + "/2010-04-01/Accounts/{sid}/IncomingPhoneNumbers.json", partial(_numbers, fake))
     app.router.add_get(prefix + "/2010-04-01/{path:Accounts/[^/]+/Messages/[^/]+/Media/[^/]+}", partial(_media, fake))
     app.router.add_get(prefix + "/cdn/{path:.+}", partial(_content, fake))
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    try:
+    async with running(fake, app) as runner:
         site = web.TCPSite(runner, "127.0.0.1", port) if socket is None else web.UnixSite(runner, str(socket))
         await site.start()
         fake.base_url = f"http://egress{prefix}" if socket else f"http://127.0.0.1:{runner.addresses[0][1]}{prefix}"
         fake.media_url = f"{fake.base_url}/cdn"
         yield fake
-    finally:
-        fake.stopped.set()
-        await runner.cleanup()
 
 
 async def _send(fake: FakeTwilio, request: web.Request) -> web.StreamResponse:
@@ -147,7 +142,7 @@ async def _send(fake: FakeTwilio, request: web.Request) -> web.StreamResponse:
         taken_s=asyncio.get_running_loop().time(),
         media_urls=media_urls,
     )
-    fake.messages.append(message)
+    await keep(fake, fake.messages, message)
     if behaviour is not Behaviour.ACCEPT:
         return await _misbehave(fake, request, behaviour)
     return web.json_response(_resource(fake, message), status=201)

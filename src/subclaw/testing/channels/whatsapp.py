@@ -5,7 +5,6 @@ hold. It misbehaves on demand: it asks to slow down, fails or falls silent befor
 Source: https://developers.facebook.com/documentation/business-messaging/whatsapp.
 """
 
-import asyncio
 import hashlib
 import hmac
 import io
@@ -23,6 +22,10 @@ from typing import Any
 
 import aiohttp
 from aiohttp import web
+
+from subclaw.testing.channels.lost_answers import LOST_ANSWERS, LostAnswer, lose_answer
+from subclaw.testing.channels.provider import FakeProvider, keep, on_loopback, wait_until
+from subclaw.testing.channels.webhooks import deliver_until_taken
 
 TEXT_LIMIT = 4096
 TEMPLATE_LIMIT = 1024
@@ -44,18 +47,14 @@ class Behaviour(StrEnum):
     SERVICE = "131016"
     """Say with HTTP 500 that a service is not there: nothing was sent."""
     FAIL = "fail"
-    FAIL_TAKEN = "fail, taken"
-    """Take the message, and answer 500 without a word."""
-    HANG_TAKEN = "hang, taken"
-    DROP = "drop"
-    """Take the message, and close the connection without a word."""
+    FAIL_TAKEN = LostAnswer.FAIL
+    HANG_TAKEN = LostAnswer.HANG
+    DROP = LostAnswer.DROP
     NO_FILE = "131053"
     """Say that the file cannot be used."""
-    BABBLE = "babble"
-    """Take the message, and answer with something that is not JSON."""
+    BABBLE = LostAnswer.BABBLE
 
 
-_TAKEN = frozenset({Behaviour.FAIL_TAKEN, Behaviour.HANG_TAKEN, Behaviour.DROP, Behaviour.BABBLE})
 _STATUSES = {
     Behaviour.SLOW_DOWN: (429, "Rate limit hit"),
     Behaviour.PAIR_LIMIT: (400, "Business Account to Consumer Account pair rate limit hit"),
@@ -86,7 +85,7 @@ class TakenMessage:
 
 
 @dataclass(kw_only=True)
-class FakeWhatsApp:
+class FakeWhatsApp(FakeProvider):
     """The state of the fake.
 
     `behaviours` holds for the messages that are to come, one each; after that it accepts. `files` are by their id, with
@@ -99,7 +98,6 @@ class FakeWhatsApp:
     app_secret: str
     phone_number_id: str
     number: str
-    base_url: str = ""
     behaviours: deque[Behaviour] = field(default_factory=deque)
     messages: list[TakenMessage] = field(default_factory=list)
     indicators: list[tuple[str, bool]] = field(default_factory=list)
@@ -110,8 +108,6 @@ class FakeWhatsApp:
     webhooks_to: str = ""
     again_s: float = 0.05
     answers: list[int] = field(default_factory=list)
-    stopped: asyncio.Event = field(default_factory=asyncio.Event)
-    news: asyncio.Condition = field(default_factory=asyncio.Condition)
     ids: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
 
@@ -126,15 +122,9 @@ async def fake_whatsapp(
     app.router.add_post("/{version}/{id}/messages", partial(_messages, fake))
     app.router.add_get("/{version}/{id}", partial(_object, fake))
     app.router.add_get("/whatsapp_business/attachments/", partial(_file, fake))
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        fake.base_url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    async with on_loopback(fake, app, port=port) as origin:
+        fake.base_url = origin
         yield fake
-    finally:
-        fake.stopped.set()
-        await runner.cleanup()
 
 
 def written(fake: FakeWhatsApp, text: str = "", *, person: str, ago_s: float = 0, **more: Any) -> dict[str, Any]:
@@ -185,25 +175,14 @@ async def post(fake: FakeWhatsApp, body: bytes, *, deliveries: int = 1) -> int:
 
     With several `deliveries`, it is delivered so often although it was taken.
     """
-    refusals = 0
+    return await deliver_until_taken(partial(_post, fake, body), again_s=fake.again_s, deliveries=deliveries)
+
+
+async def _post(fake: FakeWhatsApp, body: bytes, session: aiohttp.ClientSession) -> bool:
     headers = {"X-Hub-Signature-256": sign(fake.app_secret, body), "Content-Type": "application/json"}
-    async with aiohttp.ClientSession() as session:
-        while deliveries:
-            if await _post(fake, session, body, headers):
-                deliveries -= 1
-                continue
-            refusals += 1
-            await asyncio.sleep(fake.again_s)
-    return refusals
-
-
-async def _post(fake: FakeWhatsApp, session: aiohttp.ClientSession, body: bytes, headers: Mapping[str, str]) -> bool:
-    try:
-        async with session.post(fake.webhooks_to, data=io.BytesIO(body), headers=headers) as response:
-            fake.answers.append(response.status)
-            return response.status == 200
-    except aiohttp.ClientError:
-        return False
+    async with session.post(fake.webhooks_to, data=io.BytesIO(body), headers=headers) as response:
+        fake.answers.append(response.status)
+        return response.status == 200
 
 
 async def say(fake: FakeWhatsApp, *messages: Mapping[str, Any], deliveries: int = 1) -> int:
@@ -218,15 +197,13 @@ async def tell(fake: FakeWhatsApp, *statuses: Mapping[str, Any]) -> int:
 
 async def until(fake: FakeWhatsApp, count: int) -> list[str]:
     """Wait until so many messages are taken; return their texts."""
-    async with fake.news:
-        await fake.news.wait_for(lambda: len(fake.messages) >= count)
+    await wait_until(fake, lambda: len(fake.messages) >= count)
     return [message.text for message in fake.messages]
 
 
 async def until_read(fake: FakeWhatsApp, message_id: str) -> bool:
     """Wait until a message is marked as read; return whether typing was shown with it."""
-    async with fake.news:
-        await fake.news.wait_for(lambda: any(id == message_id for id, _ in fake.indicators))
+    await wait_until(fake, lambda: any(id == message_id for id, _ in fake.indicators))
     return dict(fake.indicators)[message_id]
 
 
@@ -240,9 +217,7 @@ async def _messages(fake: FakeWhatsApp, request: web.Request) -> web.StreamRespo
     if given.get("messaging_product") != "whatsapp":
         return _error(400, 100, "The parameter messaging_product is required.")
     if given.get("status") == "read":
-        async with fake.news:
-            fake.indicators.append((given["message_id"], given.get("typing_indicator") == {"type": "text"}))
-            fake.news.notify_all()
+        await keep(fake, fake.indicators, (given["message_id"], given.get("typing_indicator") == {"type": "text"}))
         return web.json_response({"success": True})
     return await _send(fake, request, given)
 
@@ -258,11 +233,9 @@ async def _send(fake: FakeWhatsApp, request: web.Request, given: Mapping[str, An
     taken = _read(fake, to, given)
     if isinstance(taken, web.Response):
         return taken
-    async with fake.news:
-        fake.messages.append(taken)
-        fake.news.notify_all()
-    if behaviour in _TAKEN:
-        return await _misbehave(fake, request, behaviour)
+    await keep(fake, fake.messages, taken)
+    if behaviour in LOST_ANSWERS:
+        return await lose_answer(fake, request, behaviour, web.Response(status=500))
     contact = {"input": to, ("user_id" if "." in to else "wa_id"): to}
     return web.json_response(
         {"messaging_product": "whatsapp", "contacts": [contact], "messages": [{"id": taken.message_id}]}
@@ -330,18 +303,6 @@ async def _upload(fake: FakeWhatsApp, request: web.Request) -> web.StreamRespons
     media_id = str(next(fake.ids))
     fake.files[media_id] = (media_type, file.file.read())
     return web.json_response({"id": media_id})
-
-
-async def _misbehave(fake: FakeWhatsApp, request: web.Request, behaviour: Behaviour) -> web.StreamResponse:
-    match behaviour:
-        case Behaviour.HANG_TAKEN:
-            await fake.stopped.wait()
-        case Behaviour.BABBLE:
-            return web.Response(text="<html>")
-        case Behaviour.DROP:
-            if request.transport is not None:
-                request.transport.abort()
-    return web.Response(status=500)
 
 
 async def _object(fake: FakeWhatsApp, request: web.Request) -> web.StreamResponse:
