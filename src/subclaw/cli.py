@@ -11,6 +11,7 @@ import uvloop
 from rich.console import Console
 
 from subclaw.cli_agents import agents
+from subclaw.cli_audit import audit
 from subclaw.cli_domains import domains
 from subclaw.cli_egress import policy, secrets
 from subclaw.cli_house import house
@@ -43,6 +44,7 @@ cli.add_typer(channels, name="channels")
 outbox = typer.Typer(help="Replies that did not go out.", no_args_is_help=True)
 cli.add_typer(outbox, name="outbox")
 cli.add_typer(agents, name="agents")
+cli.add_typer(audit, name="audit")
 cli.add_typer(tenants, name="tenants")
 cli.add_typer(house, name="house")
 cli.add_typer(policy, name="policy")

@@ -53,6 +53,11 @@ class Home:
         return self.path / "run" / "completions" / "completions.sock"
 
     @property
+    def audit_socket(self) -> Path:
+        """Where the control plane reaches the model of an audit of isolation, while one runs."""
+        return self.path / "run" / "audit" / "model.sock"
+
+    @property
     def agent_file(self) -> Path:
         """The operator's settings of the agent, if there are any."""
         return self.path / "agent.toml"
@@ -205,6 +210,7 @@ def prepare_home(home: Home) -> None:
         (home.keys, EGRESS_USER, EGRESS_USER, 0o755),
         (home.egress_socket.parent, EGRESS_USER, CONTROL_USER, 0o2750),
         (home.completions_socket.parent, CONTROL_USER, EGRESS_USER, 0o2750),
+        (home.audit_socket.parent, "root", CONTROL_USER, 0o2750),
         (home.machines, "root", "root", 0o700),
         (home.host_socket.parent, "root", CONTROL_USER, 0o2750),
         (home.doors, "root", CADDY_USER, 0o2750),

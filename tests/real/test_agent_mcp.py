@@ -67,9 +67,9 @@ def run(folder: Path, files: Mapping[str, str], scenario: Callable[[ToolScene], 
     run_in_gateway_loop(main)
 
 
-def odd(server: Path) -> dict[str, str]:
+def odd() -> dict[str, str]:
     """Return a folder with the odd server."""
-    command = json.dumps([sys.executable, str(server)])
+    command = json.dumps([sys.executable, "-c", SERVER])
     names = json.dumps(["echo", "die", "hang", "flood", "fail", "look"])
     text = f'[servers.odd]\ncommand = {command}\ntools = {names}\nbound = {{ account = "ids.user" }}\ntimeout_s = 2\n'
     return {"mcp.toml": text + 'environment = { MINE = "yes" }\n'}
@@ -91,9 +91,6 @@ def test_a_server_from_pypi_works_and_what_is_bound_is_the_hosts(tmp_path: Path)
 
 
 def test_a_server_that_misbehaves_is_reported_and_started_anew(tmp_path: Path) -> None:
-    server = Path("/var/tmp") / f"{tmp_path.name}-server.py"
-    server.write_text(SERVER)
-
     async def scenario(scene: ToolScene) -> None:
         told = json.loads((await scene.call("odd_echo", text="hello")).content)
         assert told == {"text": "hello", "account": "u-anna"}
@@ -107,10 +104,7 @@ def test_a_server_that_misbehaves_is_reported_and_started_anew(tmp_path: Path) -
         assert set(environment) - {"PWD", "OLDPWD", "SHLVL", "_", "LC_CTYPE"} == {"PATH", "LANG", "HOME", "MINE"}
         assert run_folder == []
 
-    try:
-        run(tmp_path, odd(server), scenario)
-    finally:
-        server.unlink()
+    run(tmp_path, odd(), scenario)
 
 
 def test_a_tool_that_the_server_has_not_is_said_at_the_plan(tmp_path: Path) -> None:

@@ -52,7 +52,9 @@ async def run_worker(settings: Settings, port: int) -> None:
             clock=utc_now,
         ) as tools,
     ):
-        models = ModelsByName(settings.model, around.agent, around.gateway, settings.upstreams)
+        models = ModelsByName(
+            settings.model, around.agent, around.gateway, settings.upstreams, audit_socket=around.home.audit_socket
+        )
         completions = make_completions(around, models)
         turns = make_turns(around, websites, messaging, models, completions, tools)
         async with asyncio.TaskGroup() as group:

@@ -10,7 +10,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-ALWAYS_HIDDEN = (Path("/run"), Path("/tmp"), Path("/home"), Path("/root"))
+ALWAYS_HIDDEN = tuple(map(Path, ("/run", "/tmp", "/var/tmp", "/dev/shm", "/home", "/root")))
+"""Folders of others, and those in which anybody may leave something for anybody."""
 
 _NAMESPACES = ("unshare", "--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child", "--ipc")
 _AS_NOBODY = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--no-new-privs")
@@ -32,7 +33,11 @@ def confined(command: Sequence[str], *, hidden: Sequence[Path] = (), memory_byte
 
     A folder that holds the running Python is not hidden, or nothing could start.
     """
-    folders = [str(path) for path in (*ALWAYS_HIDDEN, *hidden) if path.is_dir() and not _is_needed(path)]
+    wanted = [path for path in (*ALWAYS_HIDDEN, *hidden) if path.is_dir() and not _is_needed(path)]
+    # One below another is hidden with that, and is no folder any more once that is.
+    folders = [
+        str(path) for path in wanted if not any(path != other and path.is_relative_to(other) for other in wanted)
+    ]
     limited = ("prlimit", f"--as={memory_bytes}", "--core=0", "--nproc=4096", "--nofile=256", *_POWERLESS)
     hide = ("sh", "-euc", _HIDE, "sh", str(len(folders)), *folders)
     user = _AS_NOBODY if os.geteuid() == 0 else ()

@@ -12,7 +12,16 @@ from subclaw.business.python_tools import is_tools_path, tool_functions
 from subclaw.business.skills import read_skills
 from subclaw.business.toml import read_table, require_toml, text_of
 from subclaw.core.agent import AgentSettings, OnBusy
-from subclaw.core.business import AGENT_ID, OF_PERSONS, AgentPackage, Compute, CustomerChannel, digest_of
+from subclaw.core.business import (
+    AGENT_ID,
+    AUDIT_MODEL,
+    AUDIT_PREFIX,
+    OF_PERSONS,
+    AgentPackage,
+    Compute,
+    CustomerChannel,
+    digest_of,
+)
 from subclaw.core.errors import Invalid
 from subclaw.core.skill import is_skill_path
 from subclaw.models.choice import parse_choice
@@ -85,7 +94,7 @@ def read_package(files: Mapping[str, bytes]) -> AgentPackage:
     return AgentPackage(
         id=found.id,
         instructions=_instructions(files),
-        model=found.model and str(parse_choice(found.model)),
+        model=found.model if _is_audits(found) else found.model and str(parse_choice(found.model)),
         compute=found.compute,
         machine_tools=tuple(found.machine_tools),
         settings=_settings(found),
@@ -136,11 +145,16 @@ def _require_sense(text: str, found: _File) -> None:
             raise wrong(
                 AGENT_FILE, line, f"machine_tools: {name!r} cannot be had.", f"Name some of {', '.join(MACHINE_TOOLS)}."
             )
-    if found.model:
+    if found.model and not _is_audits(found):
         try:
             parse_choice(found.model, "model")
         except Invalid as error:
             raise wrong(AGENT_FILE, line_of(text, ("model",)), error.public, "Correct its value.") from error
+
+
+def _is_audits(found: _File) -> bool:
+    """Say whether the audit of isolation answers: for its own agents alone."""
+    return found.model == AUDIT_MODEL and found.id.startswith(AUDIT_PREFIX)
 
 
 def _settings(found: _File) -> AgentSettings:

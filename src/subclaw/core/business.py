@@ -16,6 +16,8 @@ SESSION_CHANNEL = "api"
 AGENT_ID = re.compile(r"[a-z][a-z0-9-]{0,38}[a-z0-9]")
 OF_PERSONS = "default"
 """What the agent of persons is called where those of customers have their ids: none of those has this one."""
+AUDIT_MODEL, AUDIT_PREFIX = "audit", "audit-"
+"""The model of the audit of isolation, and what the ids of the audit's own agents begin with: it is for those alone."""
 
 
 class Compute(StrEnum):

@@ -4,17 +4,19 @@ import logging
 from collections import OrderedDict
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx2
 
 from subclaw.core.agent import AgentSettings
-from subclaw.core.budget import Tariff
+from subclaw.core.budget import FREE, Tariff
+from subclaw.core.business import AUDIT_MODEL
 from subclaw.core.errors import Invalid
 from subclaw.core.model import Model
 from subclaw.core.upstream import Upstream
 from subclaw.models.choice import ModelChoice, usable_choice, usable_providers
-from subclaw.models.prices import Prices
-from subclaw.models.providers import open_models
+from subclaw.models.prices import UNKNOWN_WINDOW_TOKENS, Prices
+from subclaw.models.providers import open_audit_model, open_models
 
 log = logging.getLogger(__name__)
 
@@ -38,15 +40,23 @@ class ModelsByName:
     """The operator's model and those that tenants have instead, each opened when it is first asked for.
 
     `gateway` is a client whose every call goes through the egress gateway to `upstreams`. What stands in for a tenant's
-    model, and what is asked when money gets short, is as the agent's file has it for the operator's.
+    model, and what is asked when money gets short, is as the agent's file has it for the operator's. At `audit_socket`
+    the audit of isolation answers for its own agents, while one runs.
     """
 
     def __init__(
-        self, choice: ModelChoice, agent: AgentSettings, gateway: httpx2.AsyncClient, upstreams: Collection[Upstream]
+        self,
+        choice: ModelChoice,
+        agent: AgentSettings,
+        gateway: httpx2.AsyncClient,
+        upstreams: Collection[Upstream],
+        *,
+        audit_socket: Path | None = None,
     ) -> None:
         self._agent = agent
         self._gateway = gateway
         self._upstreams = upstreams
+        self._audit_socket = audit_socket
         self._operators = self._open(choice)
         self._kept: OrderedDict[str, OpenedModel] = OrderedDict()
 
@@ -61,6 +71,9 @@ class ModelsByName:
         return found
 
     def _found(self, name: str) -> OpenedModel:
+        if name == AUDIT_MODEL and self._audit_socket is not None:
+            model = open_audit_model(self._audit_socket)
+            return OpenedModel(model=model, cheaper=None, tariff=FREE, window_tokens=UNKNOWN_WINDOW_TOKENS)
         try:
             return self._open(usable_choice(name, usable_providers(self._upstreams)))
         except Invalid as error:

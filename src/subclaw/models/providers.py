@@ -7,6 +7,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx2
 from pydantic_ai.models import Model as ProviderModel
@@ -102,6 +103,14 @@ def open_model(
         reply_limit_tokens=reply_limit_tokens(window_tokens),
         settings=_cache_settings(choice.provider, official=official),
     )
+
+
+def open_audit_model(socket: Path) -> Model:
+    """Return the model that plays the adversary in an audit of isolation: a server on a socket, which has no key."""
+    client = httpx2.AsyncClient(
+        transport=httpx2.AsyncHTTPTransport(uds=str(socket)), base_url="http://audit", trust_env=False
+    )
+    return open_model(ModelChoice(provider="openai", model="audit"), client)
 
 
 def _cache_settings(provider: str, *, official: bool) -> Callable[[Prompt], ModelSettings]:

@@ -23,7 +23,7 @@ from subclaw.api.v1.route import CompatibleRoute
 from subclaw.api.v1.streams import encode, event_stream, require_place
 from subclaw.core.api_key import Principal, Scope
 from subclaw.core.business import CustomerSession
-from subclaw.core.errors import Invalid, SubclawError
+from subclaw.core.errors import Invalid, NotFound, SubclawError
 from subclaw.store.customers import open_session
 from subclaw.store.owners import customers, newest_session, owned_agents
 
@@ -81,14 +81,14 @@ def _add_chat(router: APIRouter) -> None:
 
 async def _chat_session(request: Request, principal: Principal, asked: ChatAsked) -> CustomerSession:
     if named := (asked.metadata or {}).get("session"):
-        return await _named_session(request, principal, asked.agent(), named)
+        return await _named_session(request, principal, asked, named)
     agent, customer = asked.agent(), asked.customer()
     require_agent(principal, agent)
     inside = inside_of(request)
     if asked.goes_on():
         for known in await customers(inside.operator, [agent], customer=customer, limit=1):
             if newest := await newest_session(inside.database, known.tenant_id):
-                return await _named_session(request, principal, agent, newest)
+                return await _named_session(request, principal, asked, newest)
     return await _new_session(request, agent, customer, asked.metadata)
 
 
@@ -103,7 +103,7 @@ def _add_responses(router: APIRouter) -> None:
         if (asked.model_extra or {}).get("instructions"):
             raise Invalid("An agent has its own instructions, and takes no others.")
         if named := asked.session():
-            session = await _named_session(request, principal, asked.agent(), named)
+            session = await _named_session(request, principal, asked, named)
         else:
             require_agent(principal, asked.agent())
             session = await _new_session(request, asked.agent(), asked.customer(), asked.metadata)
@@ -114,10 +114,15 @@ def _add_responses(router: APIRouter) -> None:
         return JSONResponse(shapes.response(asked, shapes.response_id(session, end.seq), text=said, end=end))
 
 
-async def _named_session(request: Request, principal: Principal, agent: str, id: str) -> CustomerSession:
+async def _named_session(
+    request: Request, principal: Principal, asked: ChatAsked | ResponseAsked, id: str
+) -> CustomerSession:
+    """Return a session that is gone on in. Its id may come from a browser: a customer who is said must be its."""
     session = await session_for(request, principal, id)
-    if session.agent != agent:
+    if session.agent != asked.agent():
         raise Invalid("That session is another agent's.")
+    if asked.names_customer() and session.customer != asked.customer():
+        raise NotFound("There is no such session of that customer's.")
     return session
 
 

@@ -46,6 +46,10 @@ class _Asked(BaseModel):
             return customer
         raise Invalid("Say which customer this is: user, or metadata.customer.")
 
+    def names_customer(self) -> bool:
+        """Say whether it is said which customer this is."""
+        return bool((self.metadata or {}).get("customer") or self.safety_identifier or self.user)
+
     def require_sense(self) -> None:
         """Raise `Invalid` for what an agent does not take from outside."""
         if (self.model_extra or {}).get("tools") or (self.model_extra or {}).get("functions"):

@@ -1,0 +1,1 @@
+"""The audit of isolation: canaries in customers of its own, adversarial conversations, and a search."""
