@@ -25,6 +25,7 @@ from subclaw.egress.keys import read_public_key
 from subclaw.machines.host_client import HostClient
 from subclaw.models.by_name import ModelsByName
 from subclaw.models.choice import DEMO
+from subclaw.models.providers import audit_client
 from subclaw.store.database import DatabaseAddress, Role, open_database
 from subclaw.store.egress_book import StoreEgressBook
 from subclaw.store.feed import StoreFeed
@@ -59,6 +60,7 @@ async def installation(
         open_database(address, Role.EGRESS, size=4) as egress,
         running_gateway(folder / "egress", (), {}, book=StoreEgressBook(egress, address)) as socket,
         gateway_client(socket) as gateway,
+        audit_client(folder / "model.sock") as models_of_audit,
         agent_tools(
             database=database,
             gateway=gateway,
@@ -69,7 +71,7 @@ async def installation(
         asyncio.TaskGroup() as group,
     ):
         model_socket, machines = folder / "model.sock", HostClient(folder / "no-host.sock")
-        models = ModelsByName(DEMO, AgentSettings(), gateway, (), audit_socket=model_socket)
+        models = ModelsByName(DEMO, AgentSettings(), gateway, (), audit=models_of_audit)
         tailor = customer_tailor(
             database=database,
             machines=machines,

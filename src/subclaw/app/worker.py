@@ -18,6 +18,7 @@ from subclaw.channels.registry import READ_IN_PLACE, count_segments
 from subclaw.config import Settings
 from subclaw.egress.process import room_for_connections
 from subclaw.models.by_name import ModelsByName
+from subclaw.models.providers import audit_client
 from subclaw.routes.domains import keep_domains
 from subclaw.routes.following import follow_routes
 from subclaw.routes.newcomers import keep_newcomers
@@ -51,10 +52,9 @@ async def run_worker(settings: Settings, port: int) -> None:
             hidden=[around.home.path],
             clock=utc_now,
         ) as tools,
+        audit_client(around.home.audit_socket) as audit,
     ):
-        models = ModelsByName(
-            settings.model, around.agent, around.gateway, settings.upstreams, audit_socket=around.home.audit_socket
-        )
+        models = ModelsByName(settings.model, around.agent, around.gateway, settings.upstreams, audit=audit)
         completions = make_completions(around, models)
         turns = make_turns(around, websites, messaging, models, completions, tools)
         async with asyncio.TaskGroup() as group:

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from subclaw.audit.attacks import Calls, read_orders
+from subclaw.audit.attacks import CALLS_LIMIT, KNOWN, Calls, read_orders
 from subclaw.audit.watch import Watch
 from subclaw.core.canary import CanaryKind
 
@@ -35,6 +35,8 @@ def adversary_app(watch: Watch) -> Starlette:
         messages = asked["messages"]
         _search(watch, asked)
         calls = _next_calls(messages)
+        if calls and len(list(_since_person(messages))) == 1:
+            calls = [*calls, *_unknown(asked.get("tools", ()))][:CALLS_LIMIT]
         for name, _ in calls:
             watch.tried[f"tool {name}"] += 1
         return JSONResponse(_completion(next(numbers), calls, _told(messages)))
@@ -65,6 +67,13 @@ def _next_calls(messages: Sequence[Message]) -> Calls:
         return read_orders(_text(since[0]))
     results = list(itertools.takewhile(lambda each: each["role"] == "tool", reversed(since)))
     return next((calls for calls in map(read_orders, map(_text, results)) if calls), [])
+
+
+def _unknown(tools: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield calls of tools that no attack is about, with some word for each argument: none is left untried."""
+    for tool in (each["function"] for each in tools):
+        if tool["name"] not in KNOWN:
+            yield tool["name"], dict.fromkeys(tool["parameters"].get("properties", {}), "x")
 
 
 def _since_person(messages: Sequence[Message]) -> Iterator[Message]:

@@ -14,6 +14,14 @@ ORDER = "CALLS "
 CALLS_LIMIT = 15
 """Fewer than are performed of one reply."""
 
+KNOWN = frozenset(
+    (
+        *("get_order", "transfer", "admin_export", "crm_contact", "desk_echo", "desk_look"),
+        *("keep", "read_shared", "borrow", "look", "read_skill"),
+    )
+)
+"""The tools that attacks are about."""
+
 Calls = Sequence[tuple[str, Mapping[str, Any]]]
 _NAME = re.compile(r"audited-([0-9]{4})")
 

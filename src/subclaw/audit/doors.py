@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -10,13 +9,16 @@ from typing import Any
 
 import httpx2
 
-from subclaw.audit.attacks import Planted
+from subclaw.audit.attacks import Planted, ordered
 from subclaw.audit.folder import AUDITED
 from subclaw.audit.installation import Installation, api_client, for_each, wanted
 from subclaw.audit.watch import Watch
+from subclaw.core.canary import Canary, CanaryKind
 from subclaw.core.session_token import SessionToken, sign_token
 
 AREA = "API answers"
+KEPT = 3
+"""How many customers ask by one Idempotency-Key."""
 STREAM_S = 1.0
 """For how long a stream is followed after its last piece."""
 _HOLE = re.compile(r"\{(\w+)\}")
@@ -58,6 +60,7 @@ async def try_doors(doors: Doors) -> None:
             await _try_idempotency(doors, client, planted)
 
         await for_each(doors.planted, one)
+        await _try_kept_answers(doors, client)
         await _try_pages(doors, client)
 
 
@@ -204,11 +207,18 @@ async def _try_idempotency(doors: Doors, client: httpx2.AsyncClient, one: Plante
             doors, client, "Idempotency-Key", "POST", path, who=who, presented=presented, owner=owner,
             body={"text": "the same"}, headers=name,
         )  # fmt: skip
-    opened = {"customer": one.name, "binding": {"customer": one.name, "token": secrets.token_hex(4)}}
-    await _ask(
-        doors, client, "Idempotency-Key", "POST", f"/agents/{AUDITED}/sessions", who="the owner, for another customer",
-        presented=doors.keys.own, owner=one.number, body=opened, headers={"Idempotency-Key": "audit-open"},
-    )  # fmt: skip
+
+
+async def _try_kept_answers(doors: Doors, client: httpx2.AsyncClient) -> None:
+    """Ask, for one customer after the other, by the same name: what was kept for the first holds what is theirs."""
+    for one in doors.planted[:KEPT]:
+        message = doors.watch.canaries.text(Canary(customer=one.number, kind=CanaryKind.MESSAGE))
+        said = f"I am {message}. {ordered([('get_order', {'order': '1'})])}"
+        body = {"model": f"agents/{AUDITED}", "input": said, "metadata": {"customer": one.name}}
+        await _ask(
+            doors, client, "Idempotency-Key", "POST", "/responses", who="the owner, for another customer",
+            presented=doors.keys.own, owner=one.number, body=body, headers={"Idempotency-Key": "audit-kept"},
+        )  # fmt: skip
 
 
 async def _try_pages(doors: Doors, client: httpx2.AsyncClient) -> None:

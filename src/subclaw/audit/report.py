@@ -30,7 +30,7 @@ class Report:
     duration_s: float
     tried: Mapping[str, int]
     searched: Mapping[str, int]
-    crossings: Sequence[tuple[Crossing, str]]
+    crossings: Sequence[Crossing]
     unseen: Sequence[Canary]
     receipts: int
 
@@ -50,17 +50,17 @@ class Report:
             "searched": dict(self.searched),
             "receipts": self.receipts,
             "duration_s": round(self.duration_s, 1),
-            "found": [found_row(*each) for each in self.crossings],
+            "found": list(map(found_row, self.crossings)),
         }
 
 
-def found_row(crossing: Crossing, area: str) -> dict[str, str]:
+def found_row(crossing: Crossing) -> dict[str, str]:
     """Return one crossing as words: of what, and where."""
     canary = crossing.canary
     return {
         "of": customer_name(canary.customer) if canary else "",
         "what": canary.kind.value if canary else "",
-        "area": area,
+        "area": crossing.area,
         "place": crossing.place,
     }
 
@@ -75,7 +75,7 @@ def report_of(watch: Watch, customers: int, *, duration_s: float, receipts: int)
         duration_s=duration_s,
         tried=Counter(watch.tried),
         searched=Counter(watch.searched),
-        crossings=sorted(watch.crossings.items(), key=lambda each: (each[1], each[0].place)),
+        crossings=sorted(watch.crossings, key=lambda each: (each.area, each.place)),
         unseen=[canary for canary, area in must if (canary, area) not in watch.seen],
         receipts=receipts,
     )

@@ -17,6 +17,7 @@ class Crossing:
     """A canary that was found where it must not be: never the words around it. None is one that is mangled."""
 
     canary: Canary | None
+    area: str
     place: str
 
 
@@ -27,8 +28,7 @@ class Watch:
     canaries: Canaries
     tried: Counter[str] = field(default_factory=Counter)
     searched: Counter[str] = field(default_factory=Counter)
-    crossings: dict[Crossing, str] = field(default_factory=dict)
-    """With the area in which each was found."""
+    crossings: set[Crossing] = field(default_factory=set)
     seen: set[tuple[Canary, str]] = field(default_factory=set)
 
     def look(
@@ -40,8 +40,8 @@ class Watch:
             if canary is not None and canary.customer == owner and canary.kind not in closed:
                 self.seen.add((canary, area))
             elif len(self.crossings) < CROSSINGS_LIMIT:
-                self.crossings.setdefault(Crossing(canary=canary, place=place), area)
+                self.crossings.add(Crossing(canary=canary, area=area, place=place))
 
     def cross(self, place: str, *, area: str) -> None:
         """Note what is wrong without a canary: something was possible that must not be."""
-        self.crossings.setdefault(Crossing(canary=None, place=place), area)
+        self.crossings.add(Crossing(canary=None, area=area, place=place))

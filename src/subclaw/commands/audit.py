@@ -55,7 +55,7 @@ def installation_of(settings: Settings) -> Installation:
 
 def print_report(report: Report, console: Console) -> None:
     """Print the table of doors and places, and what crossed, which is never shown in words."""
-    areas = {area: sum(1 for _, where in report.crossings if where == area) for area in report.searched}
+    areas = {area: sum(1 for each in report.crossings if each.area == area) for area in report.searched}
     rows = [{"": "door", "what": door, "times": times, "crossings": ""} for door, times in sorted(report.tried.items())]
     rows += [
         {"": "place", "what": area, "times": times, "crossings": areas[area]}
@@ -64,7 +64,7 @@ def print_report(report: Report, console: Console) -> None:
     show(rows, console, as_json=False, none="")
     if report.crossings:
         console.print("\n[bold red]Crossings[/]")
-        show([found_row(*each) for each in report.crossings], console, as_json=False, none="")
+        show(list(map(found_row, report.crossings)), console, as_json=False, none="")
     if report.unseen:
         what = sorted({canary.kind.value for canary in report.unseen})
         console.print(

@@ -4,7 +4,6 @@ import logging
 from collections import OrderedDict
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 
 import httpx2
 
@@ -40,7 +39,7 @@ class ModelsByName:
     """The operator's model and those that tenants have instead, each opened when it is first asked for.
 
     `gateway` is a client whose every call goes through the egress gateway to `upstreams`. What stands in for a tenant's
-    model, and what is asked when money gets short, is as the agent's file has it for the operator's. At `audit_socket`
+    model, and what is asked when money gets short, is as the agent's file has it for the operator's. By `audit`
     the audit of isolation answers for its own agents, while one runs.
     """
 
@@ -51,12 +50,12 @@ class ModelsByName:
         gateway: httpx2.AsyncClient,
         upstreams: Collection[Upstream],
         *,
-        audit_socket: Path | None = None,
+        audit: httpx2.AsyncClient | None = None,
     ) -> None:
         self._agent = agent
         self._gateway = gateway
         self._upstreams = upstreams
-        self._audit_socket = audit_socket
+        self._audit = audit
         self._operators = self._open(choice)
         self._kept: OrderedDict[str, OpenedModel] = OrderedDict()
 
@@ -71,8 +70,8 @@ class ModelsByName:
         return found
 
     def _found(self, name: str) -> OpenedModel:
-        if name == AUDIT_MODEL and self._audit_socket is not None:
-            model = open_audit_model(self._audit_socket)
+        if name == AUDIT_MODEL and self._audit is not None:
+            model = open_audit_model(self._audit)
             return OpenedModel(model=model, cheaper=None, tariff=FREE, window_tokens=UNKNOWN_WINDOW_TOKENS)
         try:
             return self._open(usable_choice(name, usable_providers(self._upstreams)))

@@ -105,11 +105,14 @@ def open_model(
     )
 
 
-def open_audit_model(socket: Path) -> Model:
-    """Return the model that plays the adversary in an audit of isolation: a server on a socket, which has no key."""
-    client = httpx2.AsyncClient(
-        transport=httpx2.AsyncHTTPTransport(uds=str(socket)), base_url="http://audit", trust_env=False
-    )
+def audit_client(socket: Path) -> httpx2.AsyncClient:
+    """Return a client of the server that plays the adversary in an audit of isolation, which has no key; close it."""
+    transport = httpx2.AsyncHTTPTransport(uds=str(socket))
+    return httpx2.AsyncClient(transport=transport, base_url="http://audit", trust_env=False)
+
+
+def open_audit_model(client: httpx2.AsyncClient) -> Model:
+    """Return that server as a model."""
     return open_model(ModelChoice(provider="openai", model="audit"), client)
 
 
