@@ -132,3 +132,26 @@ def test_what_makes_no_sense_is_refused_in_words(address: DatabaseAddress) -> No
                 await client.chat.completions.create(model="agents/support", messages=hi, user="anna")
 
     play(scenario, address)
+
+
+def test_a_session_that_is_named_must_be_the_customers_who_is_said(address: DatabaseAddress) -> None:
+    async def scenario(scene: Scene) -> None:
+        hi: list[openai.types.chat.ChatCompletionMessageParam] = [{"role": "user", "content": "Hi"}]
+        async with opened(scene) as client:
+            annas = await client.responses.create(model="agents/support", input="Hi", user="anna")
+            session = f"ses_{annas.id.removeprefix('resp_').rpartition('_')[0]}"
+            for named in ({"previous_response_id": annas.id}, {"conversation": session}):
+                with pytest.raises(openai.NotFoundError, match="that customer"):
+                    await client.responses.create(model="agents/support", input="Mine?", user="ben", extra_body=named)
+            with pytest.raises(openai.NotFoundError, match="that customer"):
+                await client.chat.completions.create(
+                    model="agents/support", messages=hi, user="ben", metadata={"session": session}
+                )
+            assert len(scene.model.prompts) == 1
+            await client.responses.create(
+                model="agents/support", input="Mine?", user="anna", previous_response_id=annas.id
+            )
+            await client.responses.create(model="agents/support", input="Mine?", previous_response_id=annas.id)
+            assert len([one for one in scene.model.prompts[-1].history if isinstance(one, UserSaid)]) == 3
+
+    play(scenario, address)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +144,7 @@ def looks_around() -> dict[str, object]:
         "environment": sorted(os.environ),
         "run": listed("/run"),
         "tmp": listed("/tmp"),
+        "shared": [listed("/var/tmp"), listed("/dev/shm")],
         "state": listed("/var/tmp/STATE"),
         "shadow": opened("/etc/shadow", "r"),
         "programs": opened("/usr/local/bin/new", "w"),
@@ -289,28 +290,35 @@ def test_what_is_printed_goes_nowhere() -> None:
 
 def test_there_is_no_network_no_key_and_no_file_of_the_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-canary")
-    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+    with tempfile.TemporaryDirectory(dir="/srv") as folder, tempfile.NamedTemporaryFile(dir="/var/tmp"):
         (Path(folder) / "canary").write_text("canary")
-        look_around(Path(folder))
+        (Path(folder) / "below").mkdir()
+        look_around(Path(folder), [Path(folder), Path(folder) / "below"])
 
 
-def look_around(state: Path) -> None:
-    files = {**FILES, "tools/shop.py": TOOLS.replace(b"/var/tmp/STATE", str(state).encode())}
+def test_a_state_folder_below_what_is_hidden_anyway_keeps_no_tool_from_starting() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        look_around(Path("/srv/none"), [Path(folder)], state="FileNotFoundError")
+
+
+def look_around(place: Path, hidden: Sequence[Path], state: object = ()) -> None:
+    files = {**FILES, "tools/shop.py": TOOLS.replace(b"/var/tmp/STATE", str(place).encode())}
 
     async def scenario(shop: Shop) -> None:
         found = json.loads(await shop.call("looks_around"))
         assert set(found["environment"]) - {"PWD", "OLDPWD", "SHLVL", "_", "LC_CTYPE"} == ENVIRONMENT
-        assert found["state"] == []
+        assert found["state"] == (state or [])
         assert found["run"] == []
         assert found["tmp"] == []
         assert found["shadow"] == "PermissionError"
         assert found["programs"] == "PermissionError"
+        assert found["shared"] == [[], []]
         assert found["loopback"] != "reached"
         assert found["outside"] != "reached"
         assert found["processes"] < 5
         assert found["mount"]
 
-    run(scenario, files, hidden=[state])
+    run(scenario, files, hidden=hidden)
 
 
 def test_http_goes_to_the_host_with_the_caller_that_the_host_knows() -> None:

@@ -145,6 +145,9 @@ def _require_sense(text: str, found: _File) -> None:
             raise wrong(
                 AGENT_FILE, line, f"machine_tools: {name!r} cannot be had.", f"Name some of {', '.join(MACHINE_TOOLS)}."
             )
+    if found.id.startswith(AUDIT_PREFIX) and not _is_audits(found):
+        line = line_of(text, ("id",))
+        raise wrong(AGENT_FILE, line, f"Ids that begin with {AUDIT_PREFIX} are the audit's own.", "Choose another one.")
     if found.model and not _is_audits(found):
         try:
             parse_choice(found.model, "model")

@@ -10,6 +10,7 @@ from subclaw.business.python_tools import tool_functions
 from subclaw.core.agent import OnBusy
 from subclaw.core.business import Compute, digest_of
 from subclaw.core.errors import Invalid
+from subclaw.models.choice import usable_choice
 
 GOOD = {"agent.toml": b'id = "shop"\n', "instructions.md": b"Be kind.\n"}
 
@@ -144,3 +145,13 @@ def test_a_diff_says_what_changes() -> None:
     lines = changes(before, after)
     assert {"--- a/a", "+++ b/a", "-two", "+three", "-gone", "+++ /dev/null", "added: c (1 bytes)"} <= set(lines)
     assert changes(before, before) == ()
+
+
+def test_what_is_the_audits_is_nobody_elses() -> None:
+    with pytest.raises(Invalid, match=r"agent\.toml:1: .*the audit's own"):
+        read_package({**GOOD, "agent.toml": b'id = "audit-isolation"\n'})
+    with pytest.raises(Invalid, match=r"agent\.toml:2: "):
+        read_package({**GOOD, "agent.toml": b'id = "shop"\nmodel = "audit"\n'})
+    package = read_package({**GOOD, "agent.toml": b'id = "audit-isolation"\nmodel = "audit"\n'})
+    with pytest.raises(Invalid):
+        usable_choice(package.model, ["openai"])  # by which `plan` and `apply` refuse a folder that says so

@@ -124,3 +124,19 @@ def test_a_name_is_refused_in_words() -> None:
         usable_choice("openai:x", [])
     with pytest.raises(Invalid, match="The model is 'what'; it must be provider:model"):
         usable_choice("what", ["openai"])
+
+
+def test_the_audits_server_answers_for_the_audit_alone() -> None:
+    async def scenario() -> None:
+        server, audits = Server(), Server()
+        async with (
+            httpx2.AsyncClient(transport=httpx2.MockTransport(server.answer), base_url="http://gateway/") as gateway,
+            httpx2.AsyncClient(transport=httpx2.MockTransport(audits.answer), base_url="http://audit/") as audit,
+        ):
+            models = ModelsByName(parse_choice("openai:mine"), AGENT, gateway, upstreams(LOCAL), audit=audit)
+            assert (await models.model_of("audit").model.ask(HELLO)).text == "I am audit."
+            assert (await models.model_of("").model.ask(HELLO)).text == "I am mine."
+            assert models.model_of("audit").tariff.price(Usage(model="audit", input_tokens=9, output_tokens=9)) == 0
+        assert (server.asked, audits.asked) == (["mine"], ["audit"])
+
+    asyncio.run(scenario())
