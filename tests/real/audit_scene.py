@@ -39,13 +39,18 @@ from subclaw.turns.worker import work
 
 
 async def audited(
-    address: DatabaseAddress, folder: Path, *, customers: int, tool_files: Mapping[str, str] | None = None
+    address: DatabaseAddress,
+    folder: Path,
+    *,
+    customers: int,
+    tool_files: Mapping[str, str] | None = None,
+    keep: bool = False,
 ) -> Report:
     """Audit an installation of its own, whose log is in the folder."""
     (folder / "log").mkdir()
     with logged(folder / "log" / "all.log"):
         async with installation(address, folder, tool_files or {}) as made:
-            return await audit(made, customers=customers, keep=False, on_step=lambda _: None)
+            return await audit(made, customers=customers, keep=keep, on_step=lambda _: None)
 
 
 @asynccontextmanager

@@ -34,9 +34,11 @@ def status(order: str, token: Bound[str]) -> str:
 '''
 
 
-def run(address: DatabaseAddress, folder: Path, tool_files: Mapping[str, str] | None = None) -> Report:
+def run(
+    address: DatabaseAddress, folder: Path, tool_files: Mapping[str, str] | None = None, *, keep: bool = False
+) -> Report:
     """Audit an installation with a few customers."""
-    return uvloop.run(audited(address, folder, customers=CUSTOMERS, tool_files=tool_files))
+    return uvloop.run(audited(address, folder, customers=CUSTOMERS, tool_files=tool_files, keep=keep))
 
 
 def places(report: Report, kind: CanaryKind | None = None) -> set[str]:
@@ -70,6 +72,20 @@ def test_nothing_crosses_and_every_door_is_tried(address: DatabaseAddress, tmp_p
         "tool transfer",
         "Idempotency-Key",
     }
+
+
+def test_whom_an_audit_left_the_next_one_erases(address: DatabaseAddress, tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    kept = run(address, tmp_path / "first", keep=True)
+    assert (kept.crossings, kept.unseen, kept.receipts) == ([], [], 0)
+    again = run(address, tmp_path / "second")
+    assert (again.crossings, again.unseen, again.receipts) == ([], [], CUSTOMERS)
+    with psycopg.connect(address.conninfo(Role.OWNER)) as owner:
+        assert owner.execute("SELECT count(*) FROM tenant").fetchone() == (0,)
+        assert owner.execute("SELECT count(*) FROM erasure").fetchone() == (2 * CUSTOMERS,)
+        assert owner.execute("SELECT count(*) FROM api_key").fetchone() == (0,)
+        assert owner.execute("SELECT count(*) FROM agent WHERE live IS NOT NULL").fetchone() == (0,)
 
 
 def test_a_tool_that_tells_of_the_last_customer_is_found(address: DatabaseAddress, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import httpx2
 
 from subclaw.audit.installation import Installation
 from subclaw.audit.watch import Watch
+from subclaw.core.errors import Unavailable
 
 PIECE_BYTES = 1_000_000
 OVERLAP_BYTES = 1_000
@@ -44,7 +45,10 @@ def _pieces(path: Path) -> Iterator[str]:
 
 
 async def search_console(installation: Installation, watch: Watch, tenant_ids: Sequence[int]) -> None:
-    """Search the console's pages, as the operator sees them: those that lead to each other, and each customer's."""
+    """Search the console's pages, as the operator sees them: those that lead to each other, and each customer's.
+
+    Errors: `Unavailable` if one cannot be had.
+    """
     if not installation.console:
         return
     address, _, key = installation.console.partition("#")
@@ -61,6 +65,8 @@ async def search_console(installation: Installation, watch: Watch, tenant_ids: S
                 continue
             known.add(path)
             response = await client.get(path)
+            if response.status_code != 200:
+                raise Unavailable(f"The audit cannot go on: {_kind(path)} answered with {response.status_code}.")
             watch.look(response.text, area="console", place=f"console page {_kind(path)}", owner=None)
             todo += [link for link in _LINK.findall(response.text) if "assets" not in link]
 

@@ -15,7 +15,7 @@ from subclaw.store.database import DatabaseAddress
 AT_ONCE = 8
 """How many customers talk at once: the operator's own go on meanwhile."""
 TURN_LIMIT_S = 120.0
-POLL_S = 0.1
+POLL_S = 0.25
 T = TypeVar("T")
 
 

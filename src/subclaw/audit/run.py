@@ -62,6 +62,7 @@ async def audit(installation: Installation, *, customers: int, keep: bool, on_st
             host=host,
             port=port,
         )
+        await _erase_all(ground, on_step)  # whom an audit before has left
         endpoint = await webhook_for(client)
         try:
             planted = await _plant_all(ground, customers, on_step)
