@@ -8,7 +8,7 @@ from typing import Any
 from tests.real.box.conftest import ScriptedBox, model_settings
 from tests.real.box.running import environment
 
-LIMIT_S = 180
+LIMIT_S = 400
 CUSTOMERS = 50
 
 
