@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +33,7 @@ from subclaw.store.secrets import placeholders
 from subclaw.testing.egress import running_gateway
 from subclaw.testing.serving import serving
 from subclaw.tools.toolbox import BuiltInToolbox
+from subclaw.turns.accounts import AccountLinks
 from subclaw.turns.intake import StoreIntake
 from subclaw.turns.run import Turns
 from subclaw.turns.worker import work
@@ -94,6 +95,11 @@ async def installation(
         async def no_files(tenant_id: TenantId) -> int:
             return 0
 
+        async def no_machine(tenant_id: TenantId) -> AsyncGenerator[bytes, None]:
+            for piece in list[bytes]():
+                yield piece
+
+        links = AccountLinks(database=database, public_key=seal_to, site_url=lambda name: "http://localhost/")
         inside = Inside(
             database=database,
             operator=operator,
@@ -102,6 +108,8 @@ async def installation(
             seal_to=seal_to,
             receipts=SigningKey.generate(),
             destroy_machine=destroy,
+            machine_files=no_machine,
+            start_account=links.start,
             remove_files=no_files,
         )
 

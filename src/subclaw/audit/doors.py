@@ -94,6 +94,8 @@ def _body(template: str, victim: Planted) -> Mapping[str, Any]:
     model = f"agents/{AUDITED}"
     known: Mapping[str, Mapping[str, Any]] = {
         "/agents/{agent}/sessions": {"customer": victim.name},
+        "/sessions/{session}/accounts": {"provider": "audit"},
+        "/schedules": {"session": victim.session, "text": "What have I said?", "at": "2099-01-01T00:00:00Z"},
         "/sessions/{session}/events": {"text": "What have I said?"},
         "/approvals/{approval}": {"approve": True},
         "/chat/completions": {

@@ -11,6 +11,7 @@ from subclaw.audit.attacks import Planted, customer_name, first_words
 from subclaw.audit.folder import AUDITED
 from subclaw.audit.installation import Installation, say, wanted
 from subclaw.audit.watch import Watch
+from subclaw.core.business import CustomerChannel
 from subclaw.core.canary import Canary, CanaryKind
 from subclaw.core.errors import Unavailable
 from subclaw.core.placeholder import placeholder_for
@@ -50,7 +51,7 @@ async def plant(ground: Ground, number: int) -> Planted:
     """Make a customer with canaries of all kinds. Errors: `Unavailable`."""
     name = customer_name(number)
     binding = {"customer": name, "token": ground.canary(number, CanaryKind.BINDING)}
-    opened = {"customer": name, "binding": binding}
+    opened = {"customer": name, "binding": binding, "channel": CustomerChannel.WIDGET}
     session = (await wanted(ground.client, "POST", f"/agents/{AUDITED}/sessions", json=opened))["id"]
     found = await wanted(ground.client, "GET", "/customers", params={"customer": name, "agent": AUDITED})
     tenant_id = TenantId(found["data"][0]["id"])
