@@ -14,6 +14,9 @@ secrets = typer.Typer(help="Keys and passwords for machines, which never have th
 
 Tenant = Annotated[str | None, typer.Option(help="A tenant's name.")]
 ForAgent = Annotated[bool, typer.Option("--agent", help="For the machines of the agent.")]
+ForTools = Annotated[
+    str | None, typer.Option("--tools", metavar="AGENT", help="For the tools of a business's agent; for no machine.")
+]
 Host = Annotated[str, typer.Argument(help="A hostname, or '*.' and one: all names below it.")]
 Port = Annotated[str | None, typer.Option(help="One port or several, with commas (443).")]
 Methods = Annotated[str | None, typer.Option(help="HTTP methods, with commas (all).")]
@@ -42,14 +45,15 @@ def policy_allow(
     ] = None,
     tenant: Tenant = None,
     agent: ForAgent = False,
+    tools: ForTools = None,
     comment: Comment = "",
 ) -> None:
-    """Let machines reach a host: all of them, the agent's or a tenant's."""
+    """Let machines reach a host: all of them, the agent's or a tenant's; or let the tools of a business's agent."""
     from subclaw.commands.owners import parse_owner
     from subclaw.commands.policy import add, parse_mode
 
     rule = _rule(host, port, methods, paths, parse_mode(mode), tuple(address or ()), comment)
-    run(add(settings(), console, rule, parse_owner(tenant, agent)))
+    run(add(settings(), console, rule, parse_owner(tenant, agent, tools)))
 
 
 @policy.command("deny")
@@ -60,6 +64,7 @@ def policy_deny(
     paths: Paths = None,
     tenant: Tenant = None,
     agent: ForAgent = False,
+    tools: ForTools = None,
     comment: Comment = "",
 ) -> None:
     """Deny a host, or some requests to it, whatever else is allowed."""
@@ -67,7 +72,7 @@ def policy_deny(
     from subclaw.commands.policy import add
 
     rule = _rule(host, port, methods, paths, Mode.DENY, (), comment)
-    run(add(settings(), console, rule, parse_owner(tenant, agent)))
+    run(add(settings(), console, rule, parse_owner(tenant, agent, tools)))
 
 
 @policy.command("remove")
@@ -197,6 +202,7 @@ def secrets_set(
     plain_http: Annotated[bool, typer.Option("--plain-http", help="It may go out without TLS.")] = False,
     tenant: Tenant = None,
     agent: ForAgent = False,
+    tools: ForTools = None,
 ) -> None:
     """Set a secret, or its value anew: typed unseen, or from standard input. It is sealed at once."""
     from subclaw.commands.owners import parse_owner, parse_ports, split
@@ -210,7 +216,7 @@ def secrets_set(
         plain=plain_http,
     )
     place = PlaceOptions(header=header, basic=basic, query=query, path=path)
-    wanted = wanted_secret(name, parse_owner(tenant, agent), binding, place)
+    wanted = wanted_secret(name, parse_owner(tenant, agent, tools), binding, place)
     run(set_secret(settings(), console, wanted, read_value(name)))
 
 

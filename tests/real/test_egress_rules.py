@@ -19,7 +19,7 @@ from subclaw.store import egress_rules
 from subclaw.store.database import Database, DatabaseAddress, Role, open_database
 from subclaw.store.egress_quotas import quota_setting, set_quota
 from subclaw.store.egress_rules import add_rule, list_rules, remove_rule, replace_agent_rules
-from subclaw.store.secrets import mark_used, save_bound_secret
+from subclaw.store.secrets import mark_used, placeholders, save_bound_secret
 from subclaw.store.tenant_egress import listen_changes, load_policy
 
 OPEN = Rule(host="api.test")
@@ -61,6 +61,38 @@ def test_a_new_database_allows_what_subclaw_comes_with(address: DatabaseAddress)
 
     async def scenario(operator: Database, app: Database, egress: Database) -> None:
         assert await load_policy(egress, tenant) == TenantPolicy(starter=True)
+
+    run(scenario, address)
+
+
+def test_what_is_for_the_tools_of_an_agent_only_its_customers_have(address: DatabaseAddress) -> None:
+    person, customer, other = make_tenants(address, 3)
+    for agent, tenant in (("support", customer), ("sales", other)):
+        owner_rows(address, "INSERT INTO agent (id) VALUES (%s) RETURNING id", agent)
+        owner_rows(address, "UPDATE tenant SET agent = %s, customer = 'c' WHERE id = %s RETURNING id", agent, tenant)
+    rule = replace(FULL, tools="support")
+    binding = Binding(hosts=("inner.test",), tools="support")
+
+    async def scenario(operator: Database, app: Database, egress: Database) -> None:
+        await add_rule(operator, rule, tenant_id=None, created_by="operator")
+        await save_bound_secret(
+            operator,
+            name="SHOP_KEY",
+            scope=Scope.OPERATOR,
+            tenant_id=None,
+            placeholder="p" * 20,
+            binding=binding,
+            sealed=b"",
+        )
+        policy = await load_policy(egress, customer)
+        assert (policy.rules, [secret.binding for secret in policy.secrets]) == ((rule,), [binding])
+        assert await placeholders(app, customer) == {"SHOP_KEY": "p" * 20}
+        for tenant in (person, other):
+            assert await load_policy(egress, tenant) == TenantPolicy(starter=True)
+            assert await placeholders(app, tenant) == {}
+            assert await list_rules(operator, tenant, limit=10) == ()
+        with pytest.raises(psycopg.errors.CheckViolation):
+            owner_rows(address, "UPDATE egress_rule SET scope = 'agent', addresses = '{}' RETURNING id")
 
     run(scenario, address)
 

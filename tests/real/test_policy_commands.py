@@ -105,6 +105,7 @@ def test_rules_are_added_listed_and_removed(address: DatabaseAddress) -> None:
         "methods": "GET",
         "paths": "/v1/*",
         "at": "10.0.0.5",
+        "tools": "",
         "by": "operator",
         "comment": "ours",
     }
@@ -144,6 +145,7 @@ def test_what_is_allowed_in_vain_is_told(address: DatabaseAddress) -> None:
         (Rule(host="a.test", addresses=("10.0.0",)), EVERYBODY, "'10.0.0' is no IP address"),
         (Rule(host="a.test", addresses=("169.254.169.254",)), EVERYBODY, "no address at which a host can be"),
         (Rule(host="a.test", addresses=("10.0.0.5",)), parse_owner(None, True), "Only a rule of the operator's"),
+        (Rule(host="a.test"), Owner(scope=Scope.OPERATOR, tools="No Id"), "'No Id' is no agent's id"),
         (Rule(host="a.test", addresses=("10.0.0.5",), mode=Mode.DENY), EVERYBODY, "Only a rule of the operator's"),
         (Rule(host="a.test", methods=("GET",), mode=Mode.SPLICE), EVERYBODY, "neither methods nor paths"),
         (Rule(host="a.test", comment="x" * 501), EVERYBODY, "at most 500 characters"),

@@ -94,6 +94,14 @@ def test_a_secret_is_sealed_for_the_gateway_and_said_to_be_where(address: Databa
     assert VALUE[4:] not in said
 
 
+def test_a_secret_for_an_agents_tools_is_in_no_machine(address: DatabaseAddress, settings: Settings) -> None:
+    (tenant,) = make_tenants(address, 1)
+    said = put(settings, "SHOP_KEY", owner=Owner(scope=Scope.OPERATOR, tools="support"))
+    assert said.startswith("SHOP_KEY is set for the tools of support. For {{secret:SHOP_KEY}} they send this ")
+    assert policy(address, tenant).secrets == ()
+    assert listed(settings)[0]["tools"] == "support"
+
+
 def test_a_value_set_anew_has_the_placeholder_of_the_old_one(address: DatabaseAddress, settings: Settings) -> None:
     (tenant,) = make_tenants(address, 1)
     put(settings)
@@ -123,6 +131,7 @@ def test_secrets_are_listed_and_revoked(address: DatabaseAddress, settings: Sett
         "name": "GITHUB_TOKEN",
         "scope": "operator",
         "tenant": "",
+        "tools": "",
         "hosts": "api.test",
         "place": "the header authorization",
         "placeholder": "ghp_subclaw",
@@ -196,7 +205,7 @@ def test_mistakes_are_told_in_words(settings: Settings, name: str, place: PlaceO
 def test_nobody_has_a_secret_who_is_not_there(settings: Settings) -> None:
     with pytest.raises(NotFound, match="no tenant nobody"):
         put(settings, owner=parse_owner("nobody", False))
-    with pytest.raises(Invalid, match="not both"):
+    with pytest.raises(Invalid, match="one of --tenant, --agent and --tools"):
         parse_owner("nobody", True)
 
 

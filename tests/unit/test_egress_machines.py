@@ -8,8 +8,9 @@ import pytest
 from nacl.public import PrivateKey
 
 from subclaw.core.errors import Unavailable
-from subclaw.core.policy import Opening, Refused, Rule
+from subclaw.core.policy import Opening, Refused, Rule, Scope
 from subclaw.core.quota import Quota
+from subclaw.core.secret import Binding, BoundSecret
 from subclaw.core.tenant import TenantId
 from subclaw.core.tenant_egress import TenantPolicy, Traffic
 from subclaw.egress.limits import Limits
@@ -97,6 +98,27 @@ def test_a_change_holds_as_soon_as_it_is_known() -> None:
             assert one.meter.quota.connections == 3
             book.put(OTHER, TenantPolicy(starter=True))
             await until(lambda: may_reach(other, "starter.test"))
+
+    scenario_of(scenario)
+
+
+def test_what_is_for_tools_is_for_no_machine() -> None:
+    inner = Rule(host="inner.test", addresses=("127.0.0.1",), tools="support")
+    binding = Binding(hosts=("vault.test",), tools="support")
+    secret = BoundSecret(
+        id=1, name="KEY", scope=Scope.OPERATOR, tenant_id=None, placeholder="p" * 20, binding=binding, sealed=b""
+    )
+
+    async def scenario(book: MemoryEgressBook, machines: Machines) -> None:
+        book.put(ONE, TenantPolicy(rules=(inner,), secrets=(secret,)))
+        async with machines.opened(ONE) as machine, machines.opened(ONE, for_tools=True) as tools:
+            for host in ("inner.test", "vault.test"):
+                assert may_reach(tools, host)
+                assert not may_reach(machine, host)
+            book.put(ONE, TenantPolicy(rules=(inner, Rule(host="api.test")), secrets=(secret,)))
+            await until(lambda: may_reach(tools) and may_reach(machine))
+            assert may_reach(tools, "vault.test")
+            assert not any(may_reach(machine, host) for host in ("inner.test", "vault.test"))
 
     scenario_of(scenario)
 

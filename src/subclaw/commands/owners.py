@@ -16,12 +16,18 @@ ROWS = 100_000
 
 @dataclass(frozen=True, kw_only=True)
 class Owner:
-    """Whose something is; `tenant` is a tenant's name, and empty unless it is one's."""
+    """Whose something is; `tenant` is a tenant's name, and empty unless it is one's.
+
+    With `tools`, the id of a business's agent, it is the operator's, for what that agent's tools call and nothing else.
+    """
 
     scope: Scope
     tenant: str = ""
+    tools: str = ""
 
     def __str__(self) -> str:
+        if self.tools:
+            return f"the tools of {self.tools}"
         return {
             Scope.OPERATOR: "all tenants",
             Scope.AGENT: "the agent",
@@ -29,10 +35,12 @@ class Owner:
         }[self.scope]
 
 
-def parse_owner(tenant: str | None, agent: bool) -> Owner:
+def parse_owner(tenant: str | None, agent: bool, tools: str | None = None) -> Owner:
     """Return whose it is from the options of a command. Errors: `Invalid`."""
-    if tenant and agent:
-        raise Invalid("Say --tenant or --agent, not both.")
+    if sum(map(bool, (tenant, agent, tools))) > 1:
+        raise Invalid("Say one of --tenant, --agent and --tools.")
+    if tools:
+        return Owner(scope=Scope.OPERATOR, tools=tools)
     if tenant:
         return Owner(scope=Scope.TENANT, tenant=tenant)
     return Owner(scope=Scope.AGENT if agent else Scope.OPERATOR)

@@ -44,6 +44,7 @@ async def list_policy(settings: Settings, console: Console, *, tenant: str | Non
             "methods": ", ".join(kept.rule.methods),
             "paths": ", ".join(kept.rule.paths),
             "at": ", ".join(kept.rule.addresses),
+            "tools": kept.rule.tools,
             "by": kept.created_by,
             "comment": kept.rule.comment,
         }
@@ -58,7 +59,7 @@ async def list_policy(settings: Settings, console: Console, *, tenant: str | Non
 
 async def add(settings: Settings, console: Console, rule: Rule, owner: Owner) -> None:
     """Add a rule. Errors: `Invalid`, `NotFound`, `Exhausted`."""
-    checked = checked_rule(replace(rule, scope=owner.scope))
+    checked = checked_rule(replace(rule, scope=owner.scope, tools=owner.tools))
     async with operator_database(settings) as operator:
         tenant_id = await number_of(operator, owner.tenant)
         denied = () if rule.mode is Mode.DENY else await denials(operator, tenant_id, [checked])

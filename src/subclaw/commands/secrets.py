@@ -62,6 +62,7 @@ def wanted_secret(name: str, owner: Owner, binding: Binding, place: PlaceOptions
         name=what,
         template=template,
         plain=binding.plain,
+        tools=owner.tools,
     )
     return WantedSecret(name=name, owner=owner, binding=checked_binding(full))
 
@@ -105,9 +106,10 @@ async def set_secret(settings: Settings, console: Console, wanted: WantedSecret,
             sealed=seal(public_key, value, label(name, owner.scope, tenant_id, placeholder, binding)),
         )
         denied = await denials(operator, tenant_id, binding.rules(owner.scope))
-    _print(
-        console, f"{name} is set{' anew' if old else ''} for {owner}. Their machines have this placeholder in ${name}:"
-    )
+    where = f"For {{{{secret:{name}}}}} they send this placeholder:"
+    if not owner.tools:
+        where = f"Their machines have this placeholder in ${name}:"
+    _print(console, f"{name} is set{' anew' if old else ''} for {owner}. {where}")
     _print(console, f"  {placeholder}")
     _print(console, f"The gateway puts the value into {where_to(binding)}.")
     for line in denied:
@@ -123,6 +125,7 @@ async def list_all(settings: Settings, console: Console, *, tenant: str | None, 
             "name": secret.name,
             "scope": secret.scope.value,
             "tenant": secret.tenant_name,
+            "tools": secret.binding.tools,
             "hosts": ", ".join(secret.binding.hosts),
             "place": place_words(secret.binding),
             "placeholder": _short(secret.placeholder),

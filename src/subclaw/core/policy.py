@@ -43,8 +43,9 @@ class Rule:
 
     `methods` are in capitals, and `paths` are patterns in which `*` stands for anything and `/{name}` for one segment
     that is not empty; empty means all. `addresses`, which only an operator may give, are where the host is, in place of
-    what its name resolves to: so a host in a private network can be reached. `comment` says to people why the rule is
-    there.
+    what its name resolves to: so a host in a private network can be reached. With `tools`, the id of a business's
+    agent, a rule is for what that agent's tools call on the host and for nobody's machine. `comment` says to people why
+    the rule is there.
     """
 
     host: str
@@ -54,6 +55,7 @@ class Rule:
     mode: Mode = Mode.INSPECT
     addresses: tuple[str, ...] = ()
     scope: Scope = Scope.OPERATOR
+    tools: str = ""
     comment: str = ""
 
     @property

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from ipaddress import ip_address
 
+from subclaw.core.business import AGENT_ID
 from subclaw.core.errors import Invalid
 from subclaw.core.hostname import full_hostname
 from subclaw.core.policy import Mode, Rule, Scope
@@ -29,8 +30,11 @@ def checked_rule(rule: Rule) -> Rule:
         raise Invalid("What is spliced is not looked into, so it has neither methods nor paths.")
     if rule.addresses and (rule.scope is not Scope.OPERATOR or rule.mode is Mode.DENY):
         raise Invalid("Only a rule of the operator's that allows a host can say where it is.")
+    if rule.tools and rule.scope is not Scope.OPERATOR:
+        raise Invalid("Only a rule of the operator's can be for the tools of an agent.")
     return replace(
         rule,
+        tools=tools(rule.tools),
         host=host_pattern(rule.host),
         ports=ports(rule.ports),
         methods=methods(rule.methods),
@@ -38,6 +42,13 @@ def checked_rule(rule: Rule) -> Rule:
         addresses=addresses(rule.addresses),
         comment=comment(rule.comment),
     )
+
+
+def tools(agent: str) -> str:
+    """Return the id of a business's agent, or nothing: then it is not about tools alone."""
+    if agent and not AGENT_ID.fullmatch(agent):
+        raise Invalid(f"{agent!r} is no agent's id, such as support.")
+    return agent
 
 
 def host_pattern(text: str) -> str:

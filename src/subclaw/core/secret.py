@@ -40,7 +40,8 @@ class Binding:
     `name` is the header's or the query parameter's name in small letters, or the user's name for Basic authentication
     (empty: whatever user is given); it is empty for a path. With a `template`, such as `Bearer {}`, a header or a Basic
     authentication is put into every request that the binding is about; without, the value only takes its placeholder's
-    place. `plain` allows it over HTTP without TLS.
+    place. `plain` allows it over HTTP without TLS. With `tools`, the id of a business's agent, it is for what that
+    agent's tools call on the host, and for nobody's machine.
     """
 
     hosts: tuple[str, ...]
@@ -51,11 +52,20 @@ class Binding:
     name: str = "authorization"
     template: str = ""
     plain: bool = False
+    tools: str = ""
 
     def rules(self, scope: Scope) -> tuple[Rule, ...]:
         """Return what a secret of this binding lets machines reach: what it is for."""
         return tuple(
-            Rule(host=host, ports=self.ports, methods=self.methods, paths=self.paths, mode=Mode.INJECT, scope=scope)
+            Rule(
+                host=host,
+                ports=self.ports,
+                methods=self.methods,
+                paths=self.paths,
+                mode=Mode.INJECT,
+                scope=scope,
+                tools=self.tools,
+            )
             for host in self.hosts
         )
 
@@ -114,5 +124,6 @@ def label(name: str, scope: Scope, tenant_id: TenantId | None, placeholder: str,
     fields = [
         *(name, scope.value, tenant_id, placeholder, list(binding.hosts), list(binding.ports), list(binding.methods)),
         *(list(binding.paths), binding.place.value, binding.name, binding.template, binding.plain),
+        *([binding.tools] if binding.tools else []),  # seals are older than this
     ]
     return json.dumps(fields, ensure_ascii=True, separators=(",", ":"))

@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 
 from subclaw.core.errors import Invalid
-from subclaw.core.policy_words import host_pattern, methods, paths, ports
+from subclaw.core.policy_words import host_pattern, methods, paths, ports, tools
 from subclaw.core.secret import Binding, Place
 
 HOST_LIMIT = 32
@@ -55,6 +55,7 @@ def checked_binding(binding: Binding) -> Binding:
         methods=methods(binding.methods),
         paths=paths(binding.paths),
         name=name,
+        tools=tools(binding.tools),
     )
 
 

@@ -1,7 +1,7 @@
 """What the egress gateway goes by for one tenant, and what it reports of the tenant's machine."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol, TypeVar
 
@@ -17,12 +17,18 @@ class TenantPolicy:
 
     The rules that follow from the secrets' bindings are not among `rules`, nor is the list of hosts that subclaw comes
     with; `starter` says whether that is allowed. Of secrets of one name only the one that applies is here.
+    What is for the tools of an agent, only its customers have, and their machines do not.
     """
 
     rules: tuple[Rule, ...] = ()
     secrets: tuple[BoundSecret, ...] = ()
     quota: Quota = field(default_factory=Quota)
     starter: bool = False
+
+    def for_machine(self) -> "TenantPolicy":
+        """Return what of it holds for the tenant's machine."""
+        rules = tuple(rule for rule in self.rules if not rule.tools)
+        return replace(self, rules=rules, secrets=tuple(each for each in self.secrets if not each.binding.tools))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,12 +19,13 @@ RULE_LIMITS: Mapping[Scope, int] = {Scope.OPERATOR: 2_000, Scope.AGENT: 1_000, S
 """Most rules of a scope, and of one tenant: a gateway keeps all of them in mind."""
 
 _ADD = """
-    SELECT add_egress_rule(%s::egress_scope, %s, %s, %s::integer[], %s::text[], %s::text[], %s, %s::text[], %s, %s, %s)
+    SELECT add_egress_rule(
+        %s::egress_scope, %s, %s, %s::integer[], %s::text[], %s::text[], %s, %s::text[], %s, %s, %s, %s)
 """
 
 _LIST = """
     SELECT r.scope::text, r.host, r.ports, r.methods, r.paths, r.mode, r.addresses, r.comment, r.id, r.tenant_id,
-           t.name, r.created_by, r.created_at
+           t.name, r.created_by, r.created_at, r.tools
     FROM egress_rules(%s, %s) r LEFT JOIN tenant t ON t.id = r.tenant_id ORDER BY r.scope, t.name, r.id
 """
 
@@ -60,6 +61,7 @@ async def add_rule(database: Database, rule: Rule, *, tenant_id: TenantId | None
         rule.comment,
         created_by,
         RULE_LIMITS[rule.scope],
+        rule.tools,
     )
     if id is None:
         raise Exhausted(f"There are {RULE_LIMITS[rule.scope]:,} such rules already. Remove some first.")
@@ -110,7 +112,7 @@ async def starter_allowed(operator: Database) -> bool:
 
 
 def _kept(row: TupleRow) -> KeptRule:
-    scope, host, ports, methods, paths, mode, addresses, comment, id, tenant_id, tenant_name, created_by, at = row
+    scope, host, ports, methods, paths, mode, addresses, comment, id, tenant_id, name, created_by, at, tools = row
     rule = Rule(
         host=host,
         ports=tuple(ports),
@@ -119,13 +121,14 @@ def _kept(row: TupleRow) -> KeptRule:
         mode=Mode(mode),
         addresses=tuple(addresses),
         scope=Scope(scope),
+        tools=tools,
         comment=comment,
     )
     return KeptRule(
         id=id,
         rule=rule,
         tenant_id=tenant_id,
-        tenant_name=tenant_name or "",
+        tenant_name=name or "",
         created_by=created_by,
         created_at=at,
     )

@@ -163,6 +163,7 @@ def binding_from(stored: Mapping[str, Any]) -> Binding:
             name=stored["name"],
             template=stored["template"],
             plain=stored["plain"],
+            tools=stored.get("tools", ""),  # which older ones lack
         )
     except (KeyError, TypeError, ValueError) as error:
         raise Corrupt("A secret cannot be read; set it again.", internal=f"binding: {type(error).__name__}") from error

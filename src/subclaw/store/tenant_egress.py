@@ -64,6 +64,7 @@ def _rule(row: Mapping[str, Any]) -> Rule:
         mode=Mode(row["mode"]),
         addresses=tuple(row["addresses"]),
         scope=Scope(row["scope"]),
+        tools=row["tools"],
         comment=row["comment"],
     )
 

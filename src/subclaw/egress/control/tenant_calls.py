@@ -1,8 +1,8 @@
 """Calls that the control plane makes for a tenant: those of an agent's tools, which run on the host and on no machine.
 
-They are decided on as those of the tenant's machine are: by the same rules, with the same secrets in the place of their
-placeholders, within the same quota, and they are in the same log. The control plane says whose a call is; what a tool
-writes never does.
+They are decided on as those of the tenant's machine are: by the same rules and those that are for the agent's tools
+alone, with secrets in the place of their placeholders, within the same quota, and they are in the same log. The control plane says
+whose a call is; what a tool writes never does.
 """
 
 import asyncio
@@ -91,7 +91,8 @@ class TenantCalls:
         try:
             async with kept.opening:
                 if kept.machine is None:
-                    kept.machine = await kept.stack.enter_async_context(self._machines.opened(tenant_id))
+                    opened = self._machines.opened(tenant_id, for_tools=True)
+                    kept.machine = await kept.stack.enter_async_context(opened)
             with kept.machine.connection() as allowed:
                 if not allowed:
                     raise Refusal(429, "the tools of this customer have made too many calls; wait", unsent=True)

@@ -1,4 +1,7 @@
-"""A machine, as the gateway knows it: whose it is, what it may reach, and what it has open."""
+"""A machine, as the gateway knows it: whose it is, what it may reach, and what it has open.
+
+The tools of a customer's agent, which run on the host, are known in the same way.
+"""
 
 import asyncio
 import contextlib
@@ -63,6 +66,8 @@ class Machine:
     """Decides which addresses names have for this machine (`dns.answer`)."""
     name_rate: Rate
     """How many names it may ask for."""
+    for_tools: bool = False
+    """Whether this is no machine, but what an agent's tools do for the tenant."""
     _turns: asyncio.Lock = field(default_factory=asyncio.Lock)
     _minted: list[tuple[float, BoundSecret]] = field(default_factory=list)
     _pools: dict[tuple[str, int, bool], Pool] = field(default_factory=dict)

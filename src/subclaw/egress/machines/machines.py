@@ -76,14 +76,17 @@ class Machines:
         self._present, self._absent = asyncio.Event(), asyncio.Event()
 
     @asynccontextmanager
-    async def opened(self, tenant_id: TenantId) -> AsyncIterator[Machine]:
-        """Give a tenant's machine for the block. Errors: `Unavailable`, `Corrupt`."""
+    async def opened(self, tenant_id: TenantId, *, for_tools: bool = False) -> AsyncIterator[Machine]:
+        """Give a tenant's machine for the block, or what the tools of a customer's agent do for them.
+
+        Errors: `Unavailable`, `Corrupt`.
+        """
         changes = self._changes
         policy = await self._book.policy(tenant_id)
         machine = Machine(
             tenant_id=tenant_id,
             authority=Authority(self._key, tenant_id),
-            access=self._access(policy),
+            access=self._access(policy, for_tools=for_tools),
             meter=Meter(policy.quota, await self._book.used_today(tenant_id)),
             outside=self._outside,
             limits=self._limits,
@@ -94,6 +97,7 @@ class Machines:
             renew=self._renew,
             name_key=hashlib.blake2s(b"names %d" % tenant_id, key=self._key).digest(),
             name_rate=name_rate(),
+            for_tools=for_tools,
         )
         self._enter(machine)
         if self._changes != changes:  # perhaps of what was read before
@@ -138,7 +142,8 @@ class Machines:
     def _inside(self, tenant_id: TenantId) -> Inside | None:
         return Inside(self._completions_socket, tenant_id, self._limits) if self._completions_socket else None
 
-    def _access(self, policy: TenantPolicy) -> Access:
+    def _access(self, whole: TenantPolicy, *, for_tools: bool) -> Access:
+        policy = whole if for_tools else whole.for_machine()
         own = (RULE,) if self._completions_socket else ()
         rules = (*policy.rules, *(self._starter if policy.starter else ()), *own)
         return Access(rules, policy.secrets, self._open_secret)
@@ -207,7 +212,7 @@ class Machines:
         for machine in self._machines:
             if machine.tenant_id == tenant_id:
                 machine.meter.quota = policy.quota
-                machine.change(self._access(policy), known_at_s=asked_at_s)
+                machine.change(self._access(policy, for_tools=machine.for_tools), known_at_s=asked_at_s)
 
     def _gather(self) -> None:
         for machine in self._machines:

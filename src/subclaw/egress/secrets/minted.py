@@ -65,7 +65,7 @@ _DIGESTS = frozenset(b"content-length content-md5 digest content-digest repr-dig
 
 def minted_binding(binding: Binding) -> Binding:
     """Return where a key may go that came in an answer to a request with a secret of this binding: the same hosts."""
-    return Binding(hosts=binding.hosts, ports=binding.ports, plain=binding.plain)
+    return Binding(hosts=binding.hosts, ports=binding.ports, plain=binding.plain, tools=binding.tools)
 
 
 def as_bound(id: int, tenant_id: TenantId, secret: MintedSecret) -> BoundSecret:
