@@ -16,6 +16,7 @@ ALWAYS_HIDDEN = tuple(map(Path, ("/run", "/tmp", "/var/tmp", "/dev/shm", "/home"
 _NAMESPACES = ("unshare", "--user", "--map-root-user", "--net", "--mount", "--pid", "--fork", "--kill-child", "--ipc")
 _AS_NOBODY = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--no-new-privs")
 _POWERLESS = ("setpriv", "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all")
+# What is below one that is hidden is no folder any more.
 _HIDE = """\
 count=$1; shift
 while [ "$count" -gt 0 ]; do
@@ -33,11 +34,7 @@ def confined(command: Sequence[str], *, hidden: Sequence[Path] = (), memory_byte
 
     A folder that holds the running Python is not hidden, or nothing could start.
     """
-    wanted = [path for path in (*ALWAYS_HIDDEN, *hidden) if path.is_dir() and not _is_needed(path)]
-    # One below another is hidden with that, and is no folder any more once that is.
-    folders = [
-        str(path) for path in wanted if not any(path != other and path.is_relative_to(other) for other in wanted)
-    ]
+    folders = [str(path) for path in (*ALWAYS_HIDDEN, *hidden) if path.is_dir() and not _is_needed(path)]
     limited = ("prlimit", f"--as={memory_bytes}", "--core=0", "--nproc=4096", "--nofile=256", *_POWERLESS)
     hide = ("sh", "-euc", _HIDE, "sh", str(len(folders)), *folders)
     user = _AS_NOBODY if os.geteuid() == 0 else ()

@@ -186,7 +186,7 @@ def _operation(
     parameters: list[Parameter] = []
     for raw in _parameters(document, item, operation):
         parameter = _parameter(raw, properties)
-        if parameter is None:
+        if parameter is None or _is_key(parameter, api):
             continue
         properties[parameter.argument] = _described(_schema_of(document, raw), raw)
         if raw.get("required") or parameter.place == "path":
@@ -261,6 +261,11 @@ def _parameter(raw: Mapping[str, Any], taken: Mapping[str, Any]) -> Parameter | 
         explode=bool(raw.get("explode", style in ("form", "deepObject"))),
         as_json="content" in raw,
     )
+
+
+def _is_key(parameter: Parameter, api: _Api) -> bool:
+    """Return whether a parameter is what tells calls apart, which the platform writes and no model."""
+    return parameter.place == "header" and parameter.name.lower() == (api.idempotency_header or "").lower()
 
 
 def _schema_of(document: Mapping[str, Any], raw: Mapping[str, Any]) -> Any:

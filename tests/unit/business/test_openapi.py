@@ -135,3 +135,19 @@ def test_a_schema_that_grows_when_its_references_are_followed_is_refused(fan: st
     }
     with pytest.raises(Invalid, match="more than 5,000 parts"):
         read_operations(files)
+
+
+def test_what_tells_calls_apart_is_written_by_the_platform_and_no_argument() -> None:
+    parameter = {"name": "idempotency-key", "in": "header", "required": True, "schema": {"type": "string"}}
+    described = {
+        "openapi": "3.1.0",
+        "paths": {"/refunds": {"post": {"operationId": "refund", "parameters": [parameter]}}},
+    }
+    table = (
+        '[[api]]\ndocument = "openapi/shop.json"\nbase_url = "https://api.example.com"\noperations = ["refund"]\n'
+        'idempotency_header = "Idempotency-Key"\n'
+    )
+    content = {"openapi/shop.json": json.dumps(described).encode(), "openapi.toml": table.encode()}
+    (operation,) = read_operations(content)
+    assert operation.definition.parameters["properties"] == {}
+    assert written(operation, {}, "call_7").headers["Idempotency-Key"] == "call_7"
