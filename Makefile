@@ -1,9 +1,9 @@
 # subclaw: what a person types. Every target but `help` and `clean` sets up first, which is quick once it was done.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-python demo up test check bench lock clean
+.PHONY: help setup setup-dev setup-python demo support up test check bench lock clean
 
 # Root is used as it is; anybody else goes through sudo, which keeps the settings that subclaw reads.
-SETTINGS := $(filter SUBCLAW_% TELEGRAM_% WHATSAPP_% IMESSAGE_% BLUEBUBBLES_% SLACK_% DISCORD_% MATRIX_% EMAIL_%,$(.VARIABLES)) \
+SETTINGS := $(filter SUBCLAW_% SHOP_% TELEGRAM_% WHATSAPP_% IMESSAGE_% BLUEBUBBLES_% SLACK_% DISCORD_% MATRIX_% EMAIL_%,$(.VARIABLES)) \
   DATABASE_URL OPENAI_API_KEY OPENAI_BASE_URL ANTHROPIC_API_KEY ANTHROPIC_BASE_URL GOOGLE_API_KEY GOOGLE_BASE_URL \
   TWILIO_ACCOUNT_SID TWILIO_AUTH_TOKEN TWILIO_NUMBER TWILIO_BASE_URL TWILIO_MEDIA_BASE_URL \
   PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_FIND_LINKS PIP_CERT http_proxy https_proxy no_proxy CI TERM COLUMNS
@@ -39,6 +39,9 @@ setup-python:
 
 demo: setup ## a new user texts for a page, and it is live: the chat, its address and the page are printed
 	@$(RUN)/subclaw demo
+
+support: setup ## a shop and its support agent (examples/support), until Ctrl-C
+	@$(RUN)/python -m examples.support
 
 up: setup ## serve until Ctrl-C; prints the address of the web chat
 	@$(RUN)/subclaw up

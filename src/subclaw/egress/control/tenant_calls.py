@@ -1,8 +1,8 @@
 """Calls that the control plane makes for a tenant: those of an agent's tools, which run on the host and on no machine.
 
 They are decided on as those of the tenant's machine are: by the same rules and those that are for the agent's tools
-alone, with secrets in the place of their placeholders, within the same quota, and they are in the same log. The control plane says
-whose a call is; what a tool writes never does.
+alone, with secrets in the place of their placeholders, within the same quota, and they are in the same log. The control
+plane says whose a call is; what a tool writes never does.
 """
 
 import asyncio

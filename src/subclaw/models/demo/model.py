@@ -1,5 +1,6 @@
 """The demo model as a pydantic-ai model: it picks a play by the person's words, and takes its next step."""
 
+import json
 import re
 
 from pydantic_ai.messages import (
@@ -13,7 +14,9 @@ from pydantic_ai.messages import (
 )
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
+from subclaw.core.approval import parse_decision
 from subclaw.models.demo.plays import Act, Play, choose_play
+from subclaw.models.demo.support import KNOWN_BY, support_play
 
 LABEL = "[demo model]"
 
@@ -25,7 +28,8 @@ def demo_model() -> FunctionModel:
 
 async def _answer(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
     wish, results = _since_last_wish(messages)
-    play = choose_play(wish)
+    is_support = any(tool.name == KNOWN_BY for tool in info.function_tools)
+    play = support_play(wish) if is_support else choose_play(wish)
     failed = next((result for result, act in zip(results, play.acts, strict=False) if not _succeeded(act, result)), "")
     if failed:
         return _say(f"That did not work out. What I was told: {failed[:200]}")
@@ -42,7 +46,8 @@ def _since_last_wish(messages: list[ModelMessage]) -> tuple[str, list[str]]:
         for part in message.parts if isinstance(message, ModelRequest) else ():
             match part:
                 case UserPromptPart(content=str(text)):
-                    wish, results = text, []
+                    # A yes to what was wished for comes as a message, and what came of it is told anew.
+                    wish, results = (wish if parse_decision(text) else text), []
                 case ToolReturnPart(content=content):
                     results.append(str(content))
     return wish, results
@@ -54,7 +59,19 @@ def _succeeded(act: Act, result: str) -> bool:
 
 def _closing(play: Play, results: list[str]) -> str:
     url = re.search(r"https?://\S+[^\s.,:;]", results[-1]) if results else None
-    return play.closing.replace("{url}", url[0] if url else "")
+    told = _in_words(results[-1]) if results else ""
+    return play.closing.replace("{url}", url[0] if url else "").replace("{result}", told)
+
+
+def _in_words(result: str) -> str:
+    """Return a tool's result as somebody would say it who understands nothing of it."""
+    try:
+        found = json.loads(result)
+    except ValueError:
+        return result.rstrip(".")
+    rows = found if isinstance(found, list) else [found]
+    said = (", ".join(f"{name} {value}" for name, value in row.items()) for row in rows if isinstance(row, dict))
+    return "; ".join(said).rstrip(".") or result
 
 
 def _say(text: str) -> ModelResponse:

@@ -23,7 +23,10 @@ class Act:
 
 @dataclass(frozen=True, kw_only=True)
 class Play:
-    """Tool calls in order, then words. `{url}` in them becomes the address that was published."""
+    """Tool calls in order, then words.
+
+    `{url}` in them becomes the address that was published, `{result}` what the last call gave.
+    """
 
     closing: str
     acts: tuple[Act, ...] = field(default=())

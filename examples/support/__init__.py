@@ -1,0 +1,1 @@
+"""A support agent for a shop, with the shop: `make support` starts both, and prints where the shop's page is."""
