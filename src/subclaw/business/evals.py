@@ -128,9 +128,13 @@ def find(check: Check, replies: Sequence[str], calls: Sequence[ToolCall]) -> boo
 
 
 def agrees(given: Mapping[str, Any], arguments: object) -> bool:
-    """Say whether a call's arguments have all of these values, whatever else they have."""
+    """Say whether a call's arguments have all of these values, whatever else they have, in objects within too."""
     made = arguments if isinstance(arguments, Mapping) else {}
-    return all(name in made and made[name] == value for name, value in given.items())
+    return all(name in made and _is_in(value, made[name]) for name, value in given.items())
+
+
+def _is_in(value: Any, made: Any) -> bool:
+    return agrees(value, made) if isinstance(value, Mapping) and isinstance(made, Mapping) else bool(value == made)
 
 
 def _parsed(call: ToolCall) -> object:

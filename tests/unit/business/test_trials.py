@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from subclaw.business.evals import Case, Check, find, read_evals
+from subclaw.business.evals import Case, Check, agrees, find, read_evals
 from subclaw.business.init import example_files
 from subclaw.business.package import read_package
 from subclaw.business.recording import NOT_RECORDED, recorded_turns
@@ -250,3 +250,18 @@ def test_a_turn_that_runs_or_in_which_nobody_said_anything_is_not_replayed() -> 
     idle: list[Event] = [TurnStarted(), TurnFinished(outcome=TurnOutcome.ANSWERED)]
     open_turn: list[Event] = [TurnStarted(), MessageReceived(text="x", provider_id="x")]
     assert [one.number for one in recorded_turns([*idle, *RECORDING, *open_turn])] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("made", "agree"),
+    [
+        ({"order": "1", "body": {"amount": 30.0, "reason": "torn"}}, True),
+        ({"order": "1", "body": {"amount": 31}}, False),
+        ({"order": "1", "body": {"reason": "torn"}}, False),
+        ({"order": "1", "body": 30}, False),
+        ({"body": {"amount": 30}}, False),
+        ("none", False),
+    ],
+)
+def test_arguments_agree_that_have_what_is_given_and_more(made: object, agree: bool) -> None:
+    assert agrees({"order": "1", "body": {"amount": 30}}, made) is agree
