@@ -236,10 +236,14 @@ def test_a_model_that_is_talked_into_it_still_gets_nowhere(scripted: Example, sc
 
 def test_no_machine_reaches_the_shop_nor_has_its_key(scripted: Example, scripted_box: ScriptedBox) -> None:
     said = f"go on {uuid4()}"
-    command = "env | grep -c SHOP_KEY; curl -s http://shop.internal:8300/api/customers/ada/orders"
-    play = scripted_box.model.play(said, call("shell_exec", command=command), Words(text="No."))
+    orders = "http://shop.internal:8300/api/customers/ada/orders"
+    tries = f"curl -s {orders} || echo no such name; curl -s --resolve shop.internal:8300:10.1.2.3 {orders}"
+    play = scripted_box.model.play(
+        said, call("shell_exec", command=f"env | grep -c SHOP_KEY; {tries}"), Words(text="No.")
+    )
     assert Somebody().ask(scripted_box.box, said) == ["No."]
     (found,) = play.told()
+    assert "no such name" in found
     assert "shop.internal:8300 is not on the list of hosts that may be reached" in found
     assert re.search(r"^0$", found, re.MULTILINE), found
 
