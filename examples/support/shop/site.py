@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Form, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import DictLoader, Environment
 
 from examples.support.shop.orders import CUSTOMERS, Books
 from subclaw.client import Client
@@ -20,6 +20,7 @@ from subclaw.client import Client
 AGENT = "support"
 COOKIE = "leaf-and-kettle"
 STAFF = "staff"
+PAGES = Path(__file__).parent / "pages"
 
 
 @dataclass(eq=False, kw_only=True)
@@ -33,7 +34,8 @@ class Visitor:
 def shop_site(books: Books, client: Client, agents_url: str) -> FastAPI:
     """Return the pages. `client` has the shop's key for the agents at `agents_url`."""
     site = FastAPI(openapi_url=None)
-    pages = Environment(loader=FileSystemLoader(Path(__file__).parent / "pages"), autoescape=True)
+    texts = {file.name: file.read_text(encoding="utf-8") for file in PAGES.iterdir()}
+    pages = Environment(loader=DictLoader(texts), autoescape=True)
     visitors: dict[str, Visitor] = {}
 
     def visitor_of(request: Request) -> Visitor | None:
