@@ -82,7 +82,9 @@ def shop_site(books: Books, client: Client, agents_url: str) -> FastAPI:
     async def chat_token(visitor: Annotated[Visitor, Depends(customer_of)]) -> Mapping[str, str]:
         """Give the widget its token. Who the customer is, the session is told here, and nowhere else."""
         if not visitor.chat:
-            session = await client.open_session(AGENT, customer=visitor.who, binding={"customer": visitor.who})
+            session = await client.open_session(
+                AGENT, customer=visitor.who, binding={"customer": visitor.who}, channel="widget"
+            )
             visitor.chat = session.id
         return {"token": (await client.session_token(visitor.chat)).token}
 
