@@ -10,22 +10,24 @@ import httpx2
 from subclaw.core.errors import SubclawError
 from subclaw.core.webhook import GONE, delay_s
 from subclaw.egress.control.webhook_client import send_webhook
-from subclaw.store.database import Database, DatabaseAddress, Role, connect
-from subclaw.store.notify import Topic, listen, notifications
+from subclaw.store.database import Database, DatabaseAddress
+from subclaw.store.notify import Ears, Topic, hearing
 from subclaw.store.webhooks import CLAIM_LIMIT, Claimed, claim, settle
 
 TICK_S = 5.0
 log = logging.getLogger(__name__)
 
 
-async def deliver_webhooks(database: Database, address: DatabaseAddress, gateway: httpx2.AsyncClient) -> None:
-    """Send what is due, until cancelled. Errors: `Unavailable` if the database is lost."""
+async def deliver_webhooks(
+    database: Database, address: DatabaseAddress, gateway: httpx2.AsyncClient, *, ears: Ears | None = None
+) -> None:
+    """Send what is due, until cancelled. Errors: `Unavailable` if the database is lost.
+
+    `ears` hear of `WEBHOOK`, if there are any yet.
+    """
     news = asyncio.Event()
-    async with await connect(address, Role.APP) as connection, asyncio.TaskGroup() as group:
-        await listen(connection, Topic.WEBHOOK)
-        group.create_task(_keep_sending(database, gateway, news))
-        async for _ in notifications(connection):
-            news.set()
+    async with hearing(address, {Topic.WEBHOOK: lambda _: news.set()}, ears):
+        await _keep_sending(database, gateway, news)
 
 
 async def _keep_sending(database: Database, gateway: httpx2.AsyncClient, news: asyncio.Event) -> None:

@@ -23,6 +23,7 @@ from subclaw.routes.domains import keep_domains
 from subclaw.routes.following import follow_routes
 from subclaw.routes.newcomers import keep_newcomers
 from subclaw.schedules.reminders import keep_time
+from subclaw.store.notify import Ears, Topic, open_ears
 from subclaw.store.tool_audit import prune_tool_decisions
 from subclaw.turns.approvals import keep_deadlines, utc_now
 from subclaw.turns.completions import MeteredCompletions, keep_lapsing
@@ -33,6 +34,9 @@ from subclaw.turns.worker import work
 
 TURNS_AT_ONCE = 2_048
 """Most turns of a worker that are under way; nearly all of them wait for a model."""
+
+HEARD = Topic.WAKE, Topic.INBOX, Topic.OUTBOX, Topic.SCHEDULE, Topic.ONBOARDING, Topic.WEBHOOK, Topic.SITES
+"""What a worker's duties hear of, by one session."""
 
 Duty = Coroutine[Any, Any, None]
 """Something that a worker does until it is cancelled."""
@@ -53,22 +57,28 @@ async def run_worker(settings: Settings, port: int) -> None:
             clock=utc_now,
         ) as tools,
         audit_client(around.home.audit_socket) as audit,
+        open_ears(around.address, *HEARD) as ears,
     ):
         models = ModelsByName(settings.model, around.agent, around.gateway, settings.upstreams, audit=audit)
         completions = make_completions(around, models)
         turns = make_turns(around, websites, messaging, models, completions, tools)
         async with asyncio.TaskGroup() as group:
-            for duty in _duties(around, websites, messaging, turns, completions):
+            for duty in _duties(around, websites, messaging, turns, completions, ears):
                 group.create_task(duty)
 
 
 def _duties(
-    around: Surroundings, websites: Websites, messaging: Messaging, turns: Turns, completions: MeteredCompletions
+    around: Surroundings,
+    websites: Websites,
+    messaging: Messaging,
+    turns: Turns,
+    completions: MeteredCompletions,
+    ears: Ears,
 ) -> Sequence[Duty]:
     """Return all that a worker does, at the same time. If one of them ends by an error, the worker does."""
     database, address, agent = around.database, around.address, around.agent
     return (
-        work(turns, address, limit=TURNS_AT_ONCE),
+        work(turns, address, limit=TURNS_AT_ONCE, ears=ears),
         messaging.typist.run(),
         deliver(
             database,
@@ -77,21 +87,23 @@ def _duties(
             count=count_segments(messaging.channels),
             quiet=agent.quiet_hours,
             public_url=messaging.ways.public_url,
+            ears=ears,
         ),
         keep_listening(around.settings.channels, messaging.ways, address),
-        keep_time(database, address, read_in_place=READ_IN_PLACE),
+        keep_time(database, address, read_in_place=READ_IN_PLACE, ears=ears),
         keep_deadlines(database, read_in_place=READ_IN_PLACE),
-        follow_routes(websites.publisher, address),
+        follow_routes(websites.publisher, address, ears=ears),
         keep_domains(websites.domains, read_in_place=READ_IN_PLACE),
         keep_newcomers(
             database,
             address,
             machines=around.machines if agent.onboarding.prepare_machine else None,
             move=websites.publisher.move,
+            ears=ears,
         ),
         serve_completions(around.home.completions_socket, completions),
         keep_lapsing(database),
         keep_clearing(database, around.machines),
         keep_pruned(functools.partial(prune_tool_decisions, database)),
-        deliver_webhooks(database, address, around.gateway),
+        deliver_webhooks(database, address, around.gateway, ears=ears),
     )

@@ -6,8 +6,8 @@ import logging
 
 from subclaw.core.errors import SubclawError
 from subclaw.routes.publisher import SitePublisher
-from subclaw.store.database import DatabaseAddress, Role, connect
-from subclaw.store.notify import Topic, listen, notifications
+from subclaw.store.database import DatabaseAddress
+from subclaw.store.notify import Ears, Topic, hearing
 
 _log = logging.getLogger(__name__)
 
@@ -17,15 +17,14 @@ PACE_S = 0.1
 """How long is waited after a look at least: what changes meanwhile is seen together."""
 
 
-async def follow_routes(publisher: SitePublisher, address: DatabaseAddress) -> None:
-    """Make the router serve what the rows say, until cancelled. Errors: `Unavailable` if the session is lost."""
+async def follow_routes(publisher: SitePublisher, address: DatabaseAddress, *, ears: Ears | None = None) -> None:
+    """Make the router serve what the rows say, until cancelled; `ears` hear the database, else a session of its own.
+
+    Errors: `Unavailable` if that session is lost.
+    """
     changed = asyncio.Event()
-    async with await connect(address, Role.APP) as session:
-        await listen(session, Topic.SITES)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(keep_routes(publisher, changed))
-            async for _ in notifications(session):
-                changed.set()
+    async with hearing(address, {Topic.SITES: lambda _: changed.set()}, ears):
+        await keep_routes(publisher, changed)
 
 
 async def keep_routes(publisher: SitePublisher, changed: asyncio.Event, *, tick_s: float = TICK_S) -> None:

@@ -12,8 +12,8 @@ from typing import Protocol
 from subclaw.core.errors import SubclawError
 from subclaw.core.tenant import TenantId
 from subclaw.store import onboarding
-from subclaw.store.database import Database, DatabaseAddress, Role, connect
-from subclaw.store.notify import Topic, listen, notifications
+from subclaw.store.database import Database, DatabaseAddress
+from subclaw.store.notify import Ears, Topic, hearing
 
 _log = logging.getLogger(__name__)
 
@@ -40,20 +40,23 @@ Move = Callable[[TenantId, str], Awaitable[None]]
 
 
 async def keep_newcomers(
-    database: Database, address: DatabaseAddress, *, machines: Wakes | None, move: Move, tick_s: float = TICK_S
+    database: Database,
+    address: DatabaseAddress,
+    *,
+    machines: Wakes | None,
+    move: Move,
+    tick_s: float = TICK_S,
+    ears: Ears | None = None,
 ) -> None:
     """Start machines of newcomers ahead and have routes follow names, until cancelled.
 
-    Without `machines` none is started. Errors: `Unavailable` if the database is lost.
+    Without `machines` none is started. `ears` hear of `ONBOARDING`, if there are any yet. Errors: `Unavailable` if the
+    database is lost.
     """
-    async with await connect(address, Role.APP) as session:
-        await listen(session, Topic.ONBOARDING)
-        awake = asyncio.Event()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_tick(awake, tick_s))
-            group.create_task(_look(database, awake, machines, move))
-            async for _ in notifications(session):
-                awake.set()
+    awake = asyncio.Event()
+    async with hearing(address, {Topic.ONBOARDING: lambda _: awake.set()}, ears), asyncio.TaskGroup() as group:
+        group.create_task(_tick(awake, tick_s))
+        group.create_task(_look(database, awake, machines, move))
 
 
 async def _tick(awake: asyncio.Event, tick_s: float) -> None:

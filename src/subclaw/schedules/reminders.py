@@ -9,8 +9,8 @@ import time
 from collections.abc import Collection
 from contextlib import suppress
 
-from subclaw.store.database import Database, DatabaseAddress, Role, connect
-from subclaw.store.notify import Topic, listen, notifications
+from subclaw.store.database import Database, DatabaseAddress
+from subclaw.store.notify import Ears, Topic, hearing
 from subclaw.store.schedules import fire_due, next_due_s, purge_schedules, tell_failed
 
 log = logging.getLogger(__name__)
@@ -24,20 +24,18 @@ PURGE_S = 600.0
 """How often what has long been over is removed."""
 
 
-async def keep_time(database: Database, address: DatabaseAddress, *, read_in_place: Collection[str]) -> None:
+async def keep_time(
+    database: Database, address: DatabaseAddress, *, read_in_place: Collection[str], ears: Ears | None = None
+) -> None:
     """Let schedules happen as they come due, and tell of those that failed, until cancelled.
 
     `read_in_place` are the channels whose replies are read from the transcript; those of others go to the outbox.
-    Errors: `Unavailable` if the database is lost.
+    `ears` hear of `SCHEDULE`, if there are any yet. Errors: `Unavailable` if the database is lost.
     """
-    async with await connect(address, Role.APP) as session:
-        await listen(session, Topic.SCHEDULE)
-        awake = asyncio.Event()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_fire(database, read_in_place, awake))
-            group.create_task(_look_after(database, read_in_place))
-            async for _ in notifications(session):
-                awake.set()
+    awake = asyncio.Event()
+    async with hearing(address, {Topic.SCHEDULE: lambda _: awake.set()}, ears), asyncio.TaskGroup() as group:
+        group.create_task(_fire(database, read_in_place, awake))
+        group.create_task(_look_after(database, read_in_place))
 
 
 async def _fire(database: Database, read_in_place: Collection[str], awake: asyncio.Event) -> None:

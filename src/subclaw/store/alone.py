@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 
-from subclaw.store.database import Connection, DatabaseAddress, Role, connect, translated
-from subclaw.store.notify import notifications
+from subclaw.store.database import DatabaseAddress, Role, connect, translated
+from subclaw.store.notify import until_lost
 
 ALONE_LOCK = 0x5C1C
 """Class of the advisory locks that are held by whoever is the one."""
@@ -20,7 +20,7 @@ async def run_alone(address: DatabaseAddress, name: str, work: Callable[[], Awai
         with translated():
             await session.execute("SELECT pg_advisory_lock(%s, hashtext(%s))", [ALONE_LOCK, name])
         working = asyncio.ensure_future(work())
-        watching = asyncio.ensure_future(_until_lost(session))
+        watching = asyncio.ensure_future(until_lost(session))
         try:
             await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
             await (working if working.done() else watching)
@@ -29,9 +29,3 @@ async def run_alone(address: DatabaseAddress, name: str, work: Callable[[], Awai
                 one.cancel()
                 with contextlib.suppress(asyncio.CancelledError, Exception):
                     await one
-
-
-async def _until_lost(session: Connection) -> None:
-    """Return, or raise, once the session is lost: no notification was asked for, so none comes."""
-    async for _ in notifications(session):
-        pass

@@ -1,7 +1,9 @@
 """Notifications: PostgreSQL's LISTEN, and a worker's proof of life."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from enum import StrEnum
 
 from psycopg import Notify, sql
@@ -38,6 +40,64 @@ async def notifications(connection: Connection) -> AsyncIterator[Notify]:
     with translated():
         async for notification in connection.notifies():
             yield notification
+
+
+Tell = Callable[[str], None]
+"""Is called with what a notification says."""
+
+
+class Ears:
+    """What the parts of a process hear, by one session: PostgreSQL wakes each that listens for whatever is told."""
+
+    def __init__(self) -> None:
+        self._tells: defaultdict[str, list[Tell]] = defaultdict(list)
+
+    @contextmanager
+    def telling(self, tells: Mapping[Topic, Tell]) -> Iterator[None]:
+        """Call these for the life of the block."""
+        for topic, tell in tells.items():
+            self._tells[topic].append(tell)
+        try:
+            yield
+        finally:
+            for topic, tell in tells.items():
+                self._tells[topic].remove(tell)
+
+    async def listen(self, session: Connection) -> None:
+        """Hand on what comes, until cancelled. Errors: `Unavailable` when the session is lost."""
+        async for notification in notifications(session):
+            for tell in list(self._tells[notification.channel]):
+                tell(notification.payload)
+
+
+@asynccontextmanager
+async def open_ears(address: DatabaseAddress, *topics: Topic) -> AsyncIterator[Ears]:
+    """Listen for topics for the life of the block, which ends with `Unavailable` when the session is lost."""
+    async with await connect(address, Role.APP) as session:
+        await listen(session, *topics)
+        ears = Ears()
+        async with asyncio.TaskGroup() as group:
+            listening = group.create_task(ears.listen(session))
+            yield ears
+            listening.cancel()
+
+
+@asynccontextmanager
+async def hearing(address: DatabaseAddress, tells: Mapping[Topic, Tell], ears: Ears | None) -> AsyncIterator[None]:
+    """Call these for the life of the block: by ears that are open, or by a session of one's own."""
+    if ears is None:
+        async with open_ears(address, *tells) as own:
+            with own.telling(tells):
+                yield
+    else:
+        with ears.telling(tells):
+            yield
+
+
+async def until_lost(session: Connection) -> None:
+    """Return, or raise `Unavailable`, once a session is lost that does not listen."""
+    async for _ in notifications(session):
+        pass
 
 
 async def workers_alive(database: Database) -> int:

@@ -40,7 +40,7 @@ from subclaw.core.quiet import UNASKED_AN_HOUR, QuietHours, quiet_until
 from subclaw.store import outbox
 from subclaw.store.database import Database, DatabaseAddress, LeaseLost
 from subclaw.store.identities import note_refusal
-from subclaw.store.notify import Topic, listen, notifications, worker_life
+from subclaw.store.notify import Ears, Topic, hearing, until_lost, worker_life
 from subclaw.store.outbox import Claimed
 from subclaw.store.outgoing import file_content
 from subclaw.turns.spending import CountSegments, no_segments, over_segments
@@ -104,14 +104,16 @@ async def deliver(
     count: CountSegments = no_segments,
     quiet: QuietHours | None = None,
     public_url: str | None = None,
+    ears: Ears | None = None,
 ) -> None:
     """Send what is queued, as it comes, until cancelled. Errors: `Unavailable` if the database is lost.
 
     `public_url` is that of the web process, without a slash at its end; None if the world cannot reach this host.
+    `ears` hear of `OUTBOX`, if there are any yet.
     """
-    async with worker_life(address) as (session, worker_id):
-        await listen(session, Topic.OUTBOX)
-        awake = asyncio.Event()
+    awake = asyncio.Event()
+    tells = {Topic.OUTBOX: lambda _: awake.set()}
+    async with worker_life(address) as (session, worker_id), hearing(address, tells, ears):
         sender = _Sender(
             database=database,
             worker_id=worker_id,
@@ -126,8 +128,7 @@ async def deliver(
         async with asyncio.TaskGroup() as group:
             group.create_task(_tick(sender, awake))
             group.create_task(_work(sender, awake, group))
-            async for _ in notifications(session):
-                awake.set()
+            await until_lost(session)
 
 
 async def _tick(sender: _Sender, awake: asyncio.Event) -> None:

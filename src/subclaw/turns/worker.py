@@ -10,7 +10,7 @@ from subclaw.core.tenant import TenantId
 from subclaw.core.turn import Lease
 from subclaw.store import conversations
 from subclaw.store.database import Database, DatabaseAddress, LeaseLost
-from subclaw.store.notify import Topic, listen, notifications, worker_life
+from subclaw.store.notify import Ears, Tell, Topic, hearing, until_lost, worker_life
 from subclaw.turns.attention import Notice
 from subclaw.turns.run import FAILURE_LIMIT, Turns, give_up, run_turn
 
@@ -25,29 +25,36 @@ CLOSING_S = 8.0
 """How long a worker that is told to end lets a tool finish that it has begun."""
 
 
-async def work(turns: Turns, address: DatabaseAddress, *, limit: int, closing_s: float = CLOSING_S) -> None:
+async def work(
+    turns: Turns, address: DatabaseAddress, *, limit: int, closing_s: float = CLOSING_S, ears: Ears | None = None
+) -> None:
     """Claim and run turns, at most `limit` at a time, until cancelled. Then each ends its step, and is handed over.
 
-    What a tool has begun may take `closing_s` more to end.
+    What a tool has begun may take `closing_s` more to end. `ears` hear of `WAKE` and `INBOX`, if there are any yet.
 
     Errors: `Unavailable` if the database is lost; then nothing that was claimed is this worker's any more.
     """
     running: Running = {}
-    async with worker_life(address) as (session, worker_id), asyncio.TaskGroup() as steps:
-        await listen(session, Topic.WAKE, Topic.INBOX)
-        awake = asyncio.Event()
+    awake = asyncio.Event()
+    tells: dict[Topic, Tell] = {Topic.WAKE: lambda _: awake.set(), Topic.INBOX: partial(_tell_said, running)}
+    async with (
+        worker_life(address) as (session, worker_id),
+        asyncio.TaskGroup() as steps,
+        hearing(address, tells, ears),
+    ):
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(_reap(turns.database, awake))
                 group.create_task(_claim(turns, worker_id, awake, limit, running, steps))
-                async for notification in notifications(session):
-                    if notification.channel == Topic.WAKE:
-                        awake.set()
-                    elif found := running.get(int(notification.payload)):
-                        found[0].tell_said()
+                await until_lost(session)
         except asyncio.CancelledError:
             await _handed_over(running, closing_s)
             raise
+
+
+def _tell_said(running: Running, conversation_id: str) -> None:
+    if found := running.get(int(conversation_id)):
+        found[0].tell_said()
 
 
 async def _handed_over(running: Running, closing_s: float) -> None:
