@@ -106,8 +106,7 @@ OF_TRIGGERS = (
     "free_reservation",
     "leave_account",
     "next_site_generation",
-    "note_warning",
-    "note_webhook",
+    "note_event",
     "return_segments",
     "revoke_grant",
 )
