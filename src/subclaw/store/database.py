@@ -100,6 +100,7 @@ class Database:
 
     def __init__(self, pool: AsyncConnectionPool[Connection]) -> None:
         self._pool = pool
+        self._places = asyncio.Semaphore(pool.max_size)
 
     async def rows(self, query: LiteralString, *parameters: object) -> Sequence[TupleRow]:
         """Run one statement and return its rows.
@@ -112,7 +113,7 @@ class Database:
                 cursor = await connection.execute(query, parameters)
                 return await cursor.fetchall() if cursor.description else []
             finally:
-                await self._pool.putconn(connection)
+                await self._give_back(connection)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -126,10 +127,29 @@ class Database:
                 async with connection.transaction():
                     yield connection
             finally:
-                await self._pool.putconn(connection)
+                await self._give_back(connection)
 
     async def _take(self) -> Connection:
         """Take a connection out of the pool. The pool's own block would end a transaction, and there is none."""
+        await self._wait_for_place()
+        try:
+            return await self._take_free()
+        except BaseException:
+            self._places.release()
+            raise
+
+    async def _wait_for_place(self) -> None:
+        """Wait until a connection is free. To wait in the pool itself takes about as long as a statement."""
+        if not self._places.locked():
+            await self._places.acquire()
+            return
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                await self._places.acquire()
+        except TimeoutError as error:
+            raise PoolTimeout(f"no connection was free for {CONNECT_TIMEOUT_S} s") from error
+
+    async def _take_free(self) -> Connection:
         task = asyncio.current_task()
         assert task is not None
         cancelled_before = task.cancelling()
@@ -140,6 +160,12 @@ class Database:
             await self._pool.putconn(connection)
             raise asyncio.CancelledError
         return connection
+
+    async def _give_back(self, connection: Connection) -> None:
+        try:
+            await self._pool.putconn(connection)
+        finally:
+            self._places.release()
 
 
 @asynccontextmanager
