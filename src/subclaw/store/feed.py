@@ -19,7 +19,7 @@ PAGE_ITEMS = 200
 BEGUN = " begun"
 """What a notification ends with that says no more than that a turn has begun."""
 
-BEGUN_S = 0.25
+BEGUN_S = 0.5
 """How long a page is not told that a turn has begun: one that is quicker is told of once, with its reply."""
 
 
