@@ -201,14 +201,19 @@ BEGIN
         WHERE t.id = p_tenant;
 END $$;
 
--- As before; and steps wake those who follow a session. Other channels show none.
+-- As before; and steps wake those who follow a session. Other channels show none: there a crash of the database may forget
+-- what calls came to. They are settled then as those of a worker that died, and whatever followed is forgotten too.
 CREATE OR REPLACE FUNCTION append(p_tenant bigint, p_conversation bigint, p_epoch bigint, p_events jsonb, p_drain boolean)
 RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
     v conversation := hold(p_tenant, p_conversation, p_epoch);
     v_said_from bigint := v.next_seq + write_events(v, v.next_seq, p_events);
     v_said bigint := CASE WHEN p_drain THEN drain(v, v_said_from) ELSE 0 END;
+    v_set text;
 BEGIN
+    IF v.channel <> 'api' AND NOT p_events @? '$[*] ? (@.type != "tool.finished")' THEN
+        v_set := set_config('synchronous_commit', 'off', true);
+    END IF;
     UPDATE conversation c SET next_seq = v_said_from + v_said,
         drained_seq = CASE WHEN p_drain THEN v.inbox_seq ELSE v.drained_seq END,
         failures = CASE WHEN p_events @? '$[*] ? (@.type != "tool.started")' THEN 0 ELSE v.failures END
