@@ -111,7 +111,7 @@ class Database:
             connection = await self._take()
             try:
                 cursor = await connection.execute(query, parameters)
-                return await cursor.fetchall() if cursor.description else []
+                return [] if cursor.rownumber is None else await cursor.fetchall()  # `description` takes longer
             finally:
                 await self._give_back(connection)
 
