@@ -109,11 +109,12 @@ def cpu_s_by_process(supervisor: psutil.Process) -> dict[str, float]:
     used_s: defaultdict[str, float] = defaultdict(float)
     for process in [supervisor, *supervisor.children(recursive=True)]:
         times = process.cpu_times()
-        used_s[_kind(process)] += times.user + times.system + times.children_user + times.children_system
+        used_s[kind_of(process)] += times.user + times.system + times.children_user + times.children_system
     return used_s
 
 
-def _kind(process: psutil.Process) -> str:
+def kind_of(process: psutil.Process) -> str:
+    """Return what a process of a box is called in results."""
     words = process.cmdline()
     return words[-1].split("_", 1)[0] if "subclaw" in words else process.name()
 
