@@ -7,15 +7,17 @@ the same address as a stream.
 
 A turn asks the model four times, since a model that calls three tools mostly waits for what one said before it calls
 the next; the provider, on loopback, answers each time after 5 s. So a turn takes 20 s and what is added by us. Then the
-customer reads, thinks and types, 30 s on average (20 to 40), and goes on. So 2,000 in conversation are 800 turns under
-way, and 40 begin a second, with 160 model calls and 120 tool calls. They come evenly over the first 50 s; what counts are the 60 s after that.
+customer reads, thinks and types, 20 to 40 s, and goes on. So 2,000 in conversation are 800 turns under way; 40 begin
+each second, with 160 model calls and 120 tool calls. The customers come evenly over the first 50 s; what counts are the
+60 s after that.
 
 Last line: JSON. `p99_overhead_ms` is of a turn's time beyond 20 s, from when a message is sent to when its reply is
-read; `late_p99_ms` is how much too late the provider itself answered one call, which is in it, since it and the customers share the
+read; in it is how much too late the provider answered (`late_p99_ms` of a call), since it and the customers share the
 processors with the box. `crossed` counts canaries of other customers in prompts, tool results, replies and the
-transcripts in the database, `wrong` results and replies without the customer's own, `failed` turns without a reply.
-`machines_started` counts machines in the host's ledger. `rss_mb` is what all processes of the box hold, with shared pages counted once. What a fixed piece of work took meanwhile is yardstick_us (see `bench/turns.py`).
-`--customers`, `--think` and `--steady` (seconds) can be given.
+transcripts in the database; `wrong` results and replies without the customer's own; `failed` turns without a reply.
+`machines_started` counts the host's machines. `rss_mb` is what all processes of the box hold, with shared pages counted
+once. What a fixed piece of work took meanwhile is yardstick_us (see `bench/turns.py`). `--customers`, `--think` (its
+mean) and `--steady` (seconds) can be given.
 """
 
 import argparse
@@ -28,7 +30,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -177,8 +179,7 @@ async def measure(url: str, key: str, world_url: str, supervisor: psutil.Process
                 comes_in_s = wanted.coming_s * customer / wanted.customers
                 group.create_task(talk.converse(customer, session, comes_in_s, wanted.think_s))
             await asyncio.sleep(wanted.coming_s)
-            measured = await measure_steady(talk, world_url, supervisor, wanted.steady_s)
-        return measured
+            return await measure_steady(talk, world_url, supervisor, wanted.steady_s)
 
 
 async def open_sessions(talk: Talk, customers: int) -> list[str]:
@@ -229,7 +230,7 @@ async def stats_of(world_url: str) -> dict[str, Any]:
 
 def rss_mb_by_process(supervisor: psutil.Process) -> dict[str, float]:
     """Return what each kind of process of a box holds, with shared pages counted once."""
-    held_mb: Counter[str] = Counter()
+    held_mb: defaultdict[str, float] = defaultdict(float)
     for process in [supervisor, *supervisor.children(recursive=True)]:
         try:
             held_mb[kind_of(process)] += process.memory_full_info().pss / 2**20
@@ -277,10 +278,10 @@ def main() -> None:
         world = httpx2.get(f"{world_url}/stats").json()
         crossed = measured.counts["crossed"] + world.get("crossed", 0) + count(home, _CROSSED)
         wrong, machines = measured.counts["wrong"] + world.get("wrong", 0), count(home, _MACHINES)
-    turns, quantiles = len(measured.overheads_s), statistics.quantiles(measured.overheads_s, n=100)
-    cpu_s = sum(measured.cpu_s.values())
+    quantiles, cpu_s = statistics.quantiles(measured.overheads_s, n=100), sum(measured.cpu_s.values())
+    turns = measured.ended
     result = {
-        "turns_per_s": round(measured.ended / wanted.steady_s, 1),
+        "turns_per_s": round(turns / wanted.steady_s, 1),
         "rss_mb": round(sum(measured.rss_mb.values())),
         "p99_overhead_ms": round(1000 * quantiles[98]),
         "machines_started": machines,
@@ -290,11 +291,13 @@ def main() -> None:
         "customers": wanted.customers,
         "think_s": wanted.think_s,
         "turns_at_once": round(measured.turns_at_once),
-        "turns": turns,
+        "turns": len(measured.overheads_s),
         "p50_overhead_ms": round(1000 * quantiles[49]),
         "late_p99_ms": round(measured.late_p99_ms, 1),
-        "cpu_ms_per_turn": round(1000 * cpu_s / measured.ended, 1),
-        "cpu_ms_by_process": {kind: round(1000 * used_s / measured.ended, 2) for kind, used_s in measured.cpu_s.items()},
+        "cpu_ms_per_turn": round(1000 * cpu_s / turns, 1),
+        "cpu_ms_by_process": {
+            kind: round(1000 * used_s / measured.ended, 2) for kind, used_s in measured.cpu_s.items()
+        },
         "rss_mb_by_process": {kind: round(held_mb) for kind, held_mb in measured.rss_mb.items()},
         "yardstick_us": round(1e6 * measured.yardstick_s),
     }

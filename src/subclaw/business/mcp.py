@@ -1,7 +1,8 @@
 """MCP servers as tools, by the official SDK: processes in closed rooms, or by HTTP through the egress gateway.
 
 A process serves all customers of one agent's version, is started anew after it died, and has no network. By HTTP each
-call is a connection of its own, as its customer's tenant: what a server keeps of one is never another's.
+call is a connection of its own, as its customer's tenant: what a server keeps of one is never another's. What all of
+them would ask first, how the server is spoken to and what tools it has, is asked once.
 Source: Model Context Protocol, 2025-11-25 and 2026-07-28, sections Transports and Tools.
 """
 
@@ -9,8 +10,9 @@ import asyncio
 import json
 import logging
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -104,15 +106,45 @@ class McpProcess:
                 ready.set_exception(Unavailable(f"The MCP server {self.settings.name} ended at once."))
 
 
+@dataclass(kw_only=True)
+class Acquaintance:
+    """What is known of a server by HTTP, so that a call is one request: how it is spoken to, and its tools."""
+
+    mode: str = "auto"
+    discovered: types.DiscoverResult | None = None
+    tools: tuple[types.Tool, ...] = ()
+
+    def learn(self, client: Client, tools: Iterable[types.Tool]) -> None:
+        """Keep how a connection was agreed on, and which tools were listed there."""
+        self.discovered = client.session.discover_result
+        version = client.session.protocol_version
+        self.mode = version if self.discovered and version else "legacy"
+        # What a result is to be like is left out: the model is told it as text, and checks are compiled for each call.
+        self.tools = tuple(tool.model_copy(update={"output_schema": None}) for tool in tools)
+
+    def doubt(self) -> None:
+        """Agree anew next time: the server may be another by now."""
+        self.mode, self.discovered = "auto", None
+
+
 @asynccontextmanager
-async def by_http(settings: McpServerSettings, requests: Requests, tenant_id: TenantId) -> AsyncIterator[Client]:
+async def by_http(
+    settings: McpServerSettings, requests: Requests, tenant_id: TenantId, known: Acquaintance
+) -> AsyncIterator[Client]:
     """Connect to a server by HTTP, as a tenant. Errors: as `Requests.filled`, and the SDK's."""
     headers = await requests.filled(tenant_id, settings.headers)
     async with tenant_client(requests.gateway, tenant_id, timeout_s=settings.timeout_s) as http:
         http.headers.update(headers)
         transport = streamable_http_client(settings.url, http_client=http)
-        async with Client(transport, read_timeout_seconds=settings.timeout_s) as client:
-            yield client
+        limit_s, found = settings.timeout_s, known.discovered
+        try:
+            async with Client(transport, read_timeout_seconds=limit_s, mode=known.mode, prior_discover=found) as client:
+                # Otherwise each call would be followed by asking for the whole list.
+                client.session._absorb_tool_listing(types.ListToolsResult(tools=[*known.tools]), complete=False)
+                yield client
+        except Exception:
+            known.doubt()
+            raise
 
 
 class McpServers:
@@ -125,6 +157,7 @@ class McpServers:
         self._requests = requests
         self._session_of = session_of
         self._processes = {each.name: McpProcess(each, hidden) for each in servers if each.command}
+        self._known = {each.name: Acquaintance() for each in servers if not each.command}
 
     async def tools(self) -> tuple[Tool, ...]:
         """Return the tools that the settings name. Errors: `Unavailable` for a server that does not answer, `Invalid`
@@ -146,7 +179,9 @@ class McpServers:
 
     def _connected(self, settings: McpServerSettings, tenant_id: TenantId) -> AbstractAsyncContextManager[Client]:
         process = self._processes.get(settings.name)
-        return _of_process(process) if process else by_http(settings, self._requests, tenant_id)
+        if process:
+            return _of_process(process)
+        return by_http(settings, self._requests, tenant_id, self._known[settings.name])
 
     async def _listed(self, settings: McpServerSettings) -> dict[str, types.Tool]:
         found: dict[str, types.Tool] = {}
@@ -159,6 +194,8 @@ class McpServers:
                     cursor = page.next_cursor
                     if cursor is None:
                         break
+                if known := self._known.get(settings.name):
+                    known.learn(client, found.values())
         return found
 
     def _tool(self, settings: McpServerSettings, told: types.Tool) -> Tool:

@@ -24,6 +24,7 @@ from subclaw.business.schemas import checked, inlined
 from subclaw.business.tool_process import ToldTool, ToolProcess
 from subclaw.core.business import AgentPackage, CustomerSession
 from subclaw.core.errors import Denied, SubclawError, Unavailable
+from subclaw.core.tenant import TenantId
 from subclaw.core.tenant_tool import NAME, alike
 from subclaw.core.tool import Caller, ToolDefinition
 from subclaw.core.tool_policy import ToolPolicy
@@ -35,17 +36,29 @@ KEPT_LIMIT = 50
 """Of how many versions of agents a worker keeps the processes."""
 RETRY_S = 30.0
 """How long a version goes without the tools of a server that did not answer, before that is asked again."""
+SESSIONS_KEPT = 4_096
+"""Of how many turns a worker keeps the session: more than it has under way."""
 
 log = logging.getLogger(__name__)
 
 
 def sessions_in(database: Database) -> SessionOf:
-    """Return what finds the session of a caller's conversation. The database is open in the application's role."""
+    """Return what finds the session of a caller's conversation, which is read once a turn: it never changes.
+
+    The database is open in the application's role.
+    """
+    kept: OrderedDict[tuple[TenantId, int, str], CustomerSession] = OrderedDict()
 
     async def session_of(caller: Caller) -> CustomerSession:
+        turn = caller.tenant_id, caller.conversation_id, caller.turn_id
+        if found := kept.get(turn):
+            return found
         found = await session_of_conversation(database, caller.tenant_id, caller.conversation_id)
         if found is None:
             raise Denied("This tool works in a customer's session alone.")
+        kept[turn] = found
+        if len(kept) > SESSIONS_KEPT:
+            kept.popitem(last=False)
         return found
 
     return session_of
@@ -59,10 +72,15 @@ class _Made:
     servers: McpServers
     tools: tuple[Tool, ...] = ()
     stale_at_s: float | None = None
+    reading: asyncio.Task[None] | None = None
+    """Asks for them again, while the others are used."""
     behind: tuple[list[Tool], tuple[Tool, ...]] | None = None
     """Its tools and others, and the same behind the policy."""
 
     async def close(self) -> None:
+        if self.reading is not None:
+            self.reading.cancel()
+            await asyncio.wait([self.reading])
         await self.servers.close()
         if self.process is not None:
             await self.process.close()
@@ -131,15 +149,20 @@ class AgentTools:
         lock = self._making.setdefault(package.digest, asyncio.Lock())
         async with lock:
             made = self._kept.get(package.digest)
-            now_s = asyncio.get_running_loop().time()
-            if made is None or (made.stale_at_s is not None and now_s >= made.stale_at_s):
-                made = made or self._made(package)
-                made.stale_at_s = None
+            if made is None:
+                made = self._made(package)
                 made.tools = await self._read(package, made)
                 self._kept[package.digest] = made
             self._kept.move_to_end(package.digest)
+        if made.stale_at_s is not None and asyncio.get_running_loop().time() >= made.stale_at_s:
+            made.stale_at_s = None
+            made.reading = asyncio.create_task(self._read_again(package, made))
         await self._forget_oldest()
         return made
+
+    async def _read_again(self, package: AgentPackage, made: _Made) -> None:
+        """Ask again for what is missing. Nobody waits: what does not answer takes half a minute to say so."""
+        made.tools = await self._read(package, made)
 
     async def _forget_oldest(self) -> None:
         if len(self._kept) > KEPT_LIMIT:
