@@ -7,9 +7,9 @@ the same address as a stream.
 
 A turn asks the model four times, since a model that calls three tools mostly waits for what one said before it calls
 the next; the provider, on loopback, answers each time after 5 s. So a turn takes 20 s and what is added by us. Then the
-customer reads, thinks and types, 20 to 40 s, and goes on. So 2,000 in conversation are 800 turns under way; 40 begin
-each second, with 160 model calls and 120 tool calls. The customers come evenly over the first 50 s; what counts are the
-60 s after that.
+customer reads, looks something up and types, 40 to 80 s, and goes on. So 2,000 in conversation are 500 turns under way;
+25 begin each second, with 100 model calls and 75 tool calls. The customers come evenly over the first 80 s; what counts
+are the 60 s after that.
 
 Last line: JSON. `p99_overhead_ms` is of a turn's time beyond 20 s, from when a message is sent to when its reply is
 read; in it is how much too late the provider answered (`late_p99_ms` of a call), since it and the customers share the
@@ -268,7 +268,7 @@ def apply_agent(home: str, world_port: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--customers", type=int, default=2_000)
-    parser.add_argument("--think", type=float, default=30.0)
+    parser.add_argument("--think", type=float, default=60.0)
     parser.add_argument("--steady", type=float, default=60.0)
     given = parser.parse_args()
     wanted = Wanted(customers=given.customers, think_s=given.think, steady_s=given.steady)

@@ -10,8 +10,12 @@ from pathlib import Path
 import pytest
 from mcp.server import MCPServer
 from mcp.server.transport_security import TransportSecuritySettings
+from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
+from starlette.requests import Request
+from starlette.responses import Response
 from tests.real.tool_scene import ANNA, BEN, SECRET, ToolScene, package_of, policy_for, tool_scene
 
+from subclaw.business import tools
 from subclaw.business.mcp import CATALOGUE
 from subclaw.core.errors import Invalid
 from subclaw.core.policy import Mode, Rule
@@ -107,6 +111,33 @@ def test_a_server_that_misbehaves_is_reported_and_started_anew(tmp_path: Path) -
     run(tmp_path, odd(), scenario)
 
 
+def test_a_server_that_starts_badly_is_asked_again_while_the_other_tools_are_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tools, "RETRY_S", 0.0)
+    server = Path("/var/tmp") / f"{tmp_path.name}-late.py"
+    files = {**odd(server), "tools/more.py": 'def more() -> str:\n    """Say more."""\n    return "more"\n'}
+
+    async def scenario(scene: ToolScene) -> None:
+        async def names() -> set[str]:
+            return {tool.definition.name for tool in await scene.agents.tools_of(package_of(files))}
+
+        assert await names() == {"more"}
+        server.write_text("import time\ntime.sleep(100)\n")  # it never says anything
+        async with asyncio.timeout(10):  # a start has three times as long
+            for _ in range(5):
+                assert await names() == {"more"}
+        server.write_text(SERVER)
+        await scene.agents.close()
+        while "odd_echo" not in await names():
+            await asyncio.sleep(0.05)
+
+    try:
+        run(tmp_path, files, scenario)
+    finally:
+        server.unlink(missing_ok=True)
+
+
 def test_a_tool_that_the_server_has_not_is_said_at_the_plan(tmp_path: Path) -> None:
     files = {"mcp.toml": TIME.replace('"convert_time"', '"set_time"')}
 
@@ -119,17 +150,23 @@ def test_a_tool_that_the_server_has_not_is_said_at_the_plan(tmp_path: Path) -> N
 
 
 @asynccontextmanager
-async def served(server: MCPServer) -> AsyncIterator[int]:
-    """Serve an MCP server by HTTP on loopback."""
+async def served(server: MCPServer, asked: list[str]) -> AsyncIterator[int]:
+    """Serve an MCP server by HTTP on loopback; it notes what it is asked."""
     app = server.streamable_http_app(
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False)
     )
+
+    async def noting(request: Request, call_next: RequestResponseEndpoint) -> Response:
+        asked.append(json.loads(await request.body())["method"])
+        return await call_next(request)
+
+    app.add_middleware(BaseHTTPMiddleware, dispatch=noting)
     async with app.router.lifespan_context(app), serving(app) as port:
         yield port
 
 
 def test_a_server_by_http_is_asked_as_the_customer_through_the_gateway(tmp_path: Path) -> None:
-    server, seen = MCPServer("crm"), list[str]()
+    server, seen, asked = MCPServer("crm"), list[str](), list[str]()
 
     @server.tool()
     def contact(name: str, account: str) -> str:
@@ -138,7 +175,7 @@ def test_a_server_by_http_is_asked_as_the_customer_through_the_gateway(tmp_path:
         return f"{name} of {account}"
 
     async def scenario(scene: ToolScene) -> None:
-        async with served(server) as port:
+        async with served(server, asked) as port:
             files = {
                 "mcp.toml": f'[servers.crm]\nurl = "http://shop.test:{port}/mcp"\ntools = ["contact"]\n'
                 'headers = { Authorization = "Bearer {{secret:SHOP_KEY}}" }\nbound = { account = "ids.user" }\n'
@@ -152,11 +189,16 @@ def test_a_server_by_http_is_asked_as_the_customer_through_the_gateway(tmp_path:
             assert [each.name for each in definitions] == ["crm_contact"]
             assert list(definitions[0].parameters["properties"]) == ["name"]
             scene.toolbox = scene.toolbox.joined(await scene.agents.tools_of(package_of(files)))
+            asked.clear()
             assert (await scene.call("crm_contact", name="Cleo")).content == "Cleo of u-anna"
             assert (await scene.call("crm_contact", BEN, name="Cleo")).content == "Cleo of u-ben"
             assert seen == ["u-anna", "u-ben"]
+            assert asked == ["tools/call"] * 2
             scene.book.put(BEN, policy_for(tmp_path, 1))
             assert (await scene.call("crm_contact", BEN, name="Cleo")).is_error
+            asked.clear()
+            assert (await scene.call("crm_contact", name="Cleo")).content == "Cleo of u-anna"
+            assert asked == ["server/discover", "tools/call"]  # after what went wrong it is agreed anew
             assert SECRET not in repr(seen)
 
     run(tmp_path, {}, scenario)

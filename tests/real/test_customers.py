@@ -2,13 +2,17 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import psycopg
 import pytest
 
 from subclaw.business.package import read_package
+from subclaw.business.tools import sessions_in
 from subclaw.core.business import CustomerChannel
 from subclaw.core.errors import Denied, Invalid, NotFound
+from subclaw.core.tenant import TenantId
+from subclaw.core.tool import Caller
 from subclaw.store.agents import apply
 from subclaw.store.customers import open_session, session_of, session_of_conversation
 from subclaw.store.database import Database, DatabaseAddress, Role, connect, open_database
@@ -52,6 +56,24 @@ def test_a_session_is_found_by_its_id_and_by_its_conversation(address: DatabaseA
         other = await open_session(database, "support", "ben", {})
         assert await session_of_conversation(database, other.tenant_id, conversation_id) is None
         assert await session_of(database, opened.session_id[:-1] + "x") is None
+
+    run(scenario, address)
+
+
+def test_tools_read_a_session_once_a_turn(address: DatabaseAddress) -> None:
+    async def scenario(database: Database) -> None:
+        opened = await open_session(database, "support", "anna", BINDING)
+        with psycopg.connect(address.conninfo(Role.OWNER), autocommit=True) as owner:
+            query = "SELECT id FROM conversation WHERE address = %s"
+            ((conversation_id,),) = owner.execute(query, [opened.session_id]).fetchall()
+            mine = Caller(tenant_id=opened.tenant_id, conversation_id=conversation_id, call_id="call_1", turn_id="t_1")
+            session_of_caller = sessions_in(database)
+            assert await session_of_caller(mine) == opened
+            owner.execute("DELETE FROM session WHERE conversation_id = %s", [conversation_id])
+        assert await session_of_caller(replace(mine, call_id="call_2")) == opened
+        for other in (replace(mine, turn_id="t_2"), replace(mine, tenant_id=TenantId(opened.tenant_id + 1))):
+            with pytest.raises(Denied):
+                await session_of_caller(other)
 
     run(scenario, address)
 

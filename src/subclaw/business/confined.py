@@ -34,9 +34,7 @@ def confined(command: Sequence[str], *, hidden: Sequence[Path] = (), memory_byte
 
     A folder that holds the running Python is not hidden, or nothing could start.
     """
-    present = [path.resolve() for path in (*ALWAYS_HIDDEN, *hidden) if path.is_dir() and not _is_needed(path)]
-    # What is below a hidden folder is hidden with it, and not there any more to be hidden by itself.
-    folders = [str(path) for path in present if not any(parent in present for parent in path.parents)]
+    folders = [str(path) for path in (*ALWAYS_HIDDEN, *hidden) if path.is_dir() and not _is_needed(path)]
     limited = ("prlimit", f"--as={memory_bytes}", "--core=0", "--nproc=4096", "--nofile=256", *_POWERLESS)
     hide = ("sh", "-euc", _HIDE, "sh", str(len(folders)), *folders)
     user = _AS_NOBODY if os.geteuid() == 0 else ()

@@ -162,7 +162,11 @@ class AgentTools:
 
     async def _read_again(self, package: AgentPackage, made: _Made) -> None:
         """Ask again for what is missing. Nobody waits: what does not answer takes half a minute to say so."""
-        made.tools = await self._read(package, made)
+        try:
+            made.tools = await self._read(package, made)
+        except Exception as error:
+            log.error("agent %s: its tools were not read again: %s", package.id, type(error).__name__)
+            made.stale_at_s = asyncio.get_running_loop().time() + RETRY_S
 
     async def _forget_oldest(self) -> None:
         if len(self._kept) > KEPT_LIMIT:
