@@ -14,10 +14,11 @@ are the 60 s after that.
 Last line: JSON. `p99_overhead_ms` is of a turn's time beyond 20 s, from when a message is sent to when its reply is
 read; in it is how much too late the provider answered (`late_p99_ms` of a call), since it and the customers share the
 processors with the box. `crossed` counts canaries of other customers in prompts, tool results, replies and the
-transcripts in the database; `wrong` results and replies without the customer's own; `failed` turns without a reply.
-`machines_started` counts the host's machines. `rss_mb` is what all processes of the box hold, with shared pages counted
-once. What a fixed piece of work took meanwhile is yardstick_us (see `bench/turns.py`). `--customers`, `--think` (its
-mean) and `--steady` (seconds) can be given.
+transcripts in the database, which hold `canaries` in all. `wrong` counts results and replies without the customer's
+own, `failed` turns without a reply, `machines_started` the host's machines. `rss_mb` is what all processes of the box
+hold, with shared pages counted once. What a fixed piece of work took meanwhile is yardstick_us (see `bench/turns.py`).
+`--customers`, `--think` (its mean) and `--steady` (seconds) can be given. The status is 1 if a count is not 0 that is
+to be.
 """
 
 import argparse
@@ -32,6 +33,7 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,11 +54,13 @@ OPENING_AT_ONCE = 16
 REPLY_LIMIT_S = 120.0
 MODEL_S = LATENCY_S * MODEL_CALLS
 
-_CROSSED = """
+_FOUND = """
     SELECT count(*) FROM event e JOIN session s ON s.conversation_id = e.conversation_id,
         regexp_matches(e.body::text, 'canary-[0-9a-f]{16}', 'g') found
-    WHERE found[1] NOT IN (s.binding ->> 'canary', s.binding ->> 'said')
 """
+"""How many canaries are in the transcripts."""
+
+_CROSSED = f"{_FOUND} WHERE found[1] NOT IN (s.binding ->> 'canary', s.binding ->> 'said')"
 _MACHINES = "SELECT count(*) FROM machine"
 
 
@@ -232,10 +236,8 @@ def rss_mb_by_process(supervisor: psutil.Process) -> dict[str, float]:
     """Return what each kind of process of a box holds, with shared pages counted once."""
     held_mb: defaultdict[str, float] = defaultdict(float)
     for process in [supervisor, *supervisor.children(recursive=True)]:
-        try:
+        with suppress(psutil.NoSuchProcess):
             held_mb[kind_of(process)] += process.memory_full_info().pss / 2**20
-        except psutil.NoSuchProcess:
-            continue
     return held_mb
 
 
@@ -277,6 +279,7 @@ def main() -> None:
         measured = asyncio.run(measure(url, apply_agent(home, port), world_url, supervisor, wanted))
         world = httpx2.get(f"{world_url}/stats").json()
         crossed = measured.counts["crossed"] + world.get("crossed", 0) + count(home, _CROSSED)
+        canaries = count(home, _FOUND)
         wrong, machines = measured.counts["wrong"] + world.get("wrong", 0), count(home, _MACHINES)
     quantiles, cpu_s = statistics.quantiles(measured.overheads_s, n=100), sum(measured.cpu_s.values())
     turns = measured.ended
@@ -286,6 +289,7 @@ def main() -> None:
         "p99_overhead_ms": round(1000 * quantiles[98]),
         "machines_started": machines,
         "crossed": crossed,
+        "canaries": canaries,
         "wrong": wrong,
         "failed": measured.counts["failed"],
         "customers": wanted.customers,

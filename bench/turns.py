@@ -108,8 +108,9 @@ def cpu_s_by_process(supervisor: psutil.Process) -> dict[str, float]:
     """Return the CPU time that each kind of process of a box has used so far."""
     used_s: defaultdict[str, float] = defaultdict(float)
     for process in [supervisor, *supervisor.children(recursive=True)]:
-        times = process.cpu_times()
-        used_s[kind_of(process)] += times.user + times.system + times.children_user + times.children_system
+        with contextlib.suppress(psutil.NoSuchProcess):  # one that ends meanwhile is counted with its parent
+            times = process.cpu_times()
+            used_s[kind_of(process)] += times.user + times.system + times.children_user + times.children_system
     return used_s
 
 
