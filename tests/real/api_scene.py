@@ -26,6 +26,7 @@ from subclaw.core.tool import Caller, ToolDefinition
 from subclaw.store.api_keys import make_key
 from subclaw.store.database import Database, DatabaseAddress, Role, open_database
 from subclaw.store.feed import StoreFeed
+from subclaw.store.live import LiveFeed
 from subclaw.testing.models import Answer, ScriptedModel, words
 from subclaw.testing.serving import serving
 from subclaw.tools.toolbox import BuiltInToolbox, Tool
@@ -130,7 +131,7 @@ async def scene(
         open_database(address, Role.OPERATOR, size=4) as operator,
         asyncio.TaskGroup() as group,
     ):
-        feed = StoreFeed(database, address)
+        feed, live = StoreFeed(database, address), LiveFeed(database, address)
         destroyed: list[TenantId] = []
 
         async def destroy(tenant_id: TenantId) -> bool:
@@ -145,6 +146,7 @@ async def scene(
             database=database,
             operator=operator,
             feed=feed,
+            live=live,
             intake=StoreIntake(database, sends=goes_out, public_url="http://localhost", limits=agent.limits),
             seal_to=seal_to,
             receipts=SigningKey.generate(),
@@ -159,10 +161,12 @@ async def scene(
         app = make_app([widget_router()], check=check, below={PATH: make_api(inside)})
         background = [
             group.create_task(feed.run()),
+            group.create_task(live.run()),
             group.create_task(work(_turns(database, model, agent), address, limit=64, closing_s=0)),
             group.create_task(keep_deadlines(database, read_in_place=("api",))),
         ]
         await feed.listening.wait()
+        await live.listening.wait()
         try:
             async with serving(app) as port:
                 url = f"http://127.0.0.1:{port}"

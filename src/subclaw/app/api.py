@@ -13,6 +13,7 @@ from subclaw.machines.host_client import HostClient
 from subclaw.routes.releases import Releases
 from subclaw.store.database import Database
 from subclaw.store.feed import StoreFeed
+from subclaw.store.live import LiveFeed
 from subclaw.turns.intake import StoreIntake
 
 
@@ -23,6 +24,7 @@ def api_inside(
     database: Database,
     operator: Database,
     feed: StoreFeed,
+    live: LiveFeed,
     machines: HostClient,
 ) -> Inside:
     """Return what the API is given. Nobody is received here: who writes is known to the agent's owner."""
@@ -38,6 +40,7 @@ def api_inside(
         database=database,
         operator=operator,
         feed=feed,
+        live=live,
         intake=StoreIntake(database, sends=goes_out, public_url=public_url(settings, port), limits=agent.limits),
         seal_to=read_public_key(home.keys),
         receipts=receipt_key(home.api_keys),

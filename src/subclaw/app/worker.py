@@ -51,6 +51,7 @@ from subclaw.turns.approvals import keep_deadlines, require_known
 from subclaw.turns.attachments import Attachments
 from subclaw.turns.completions import AskedModels, MeteredCompletions, keep_lapsing
 from subclaw.turns.customers import by_tenant
+from subclaw.turns.live import LiveWords
 from subclaw.turns.outbox import deliver
 from subclaw.turns.outgoing import OutgoingFiles
 from subclaw.turns.run import Turns
@@ -70,6 +71,7 @@ async def run_worker(settings: Settings, port: int) -> None:
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(open_database(address, Role.APP))
         operator = await stack.enter_async_context(open_database(address, Role.OPERATOR, size=1))
+        words = await stack.enter_async_context(open_database(address, Role.APP, size=1, flushes=False))
         machines = await stack.enter_async_context(HostClient(home.host_socket))
         gateway = await stack.enter_async_context(gateway_client(home.egress_socket, connections=TURNS_AT_ONCE))
         sites = site_address(settings, port)
@@ -159,7 +161,7 @@ async def run_worker(settings: Settings, port: int) -> None:
             clock=utc_now,
             tools_of=tools.tools_of,
         )
-        typist = Typist(channels)
+        typist, live = Typist(channels), LiveWords(words)
         turns = Turns(
             database=database,
             model=models.model_of("").model,
@@ -170,6 +172,7 @@ async def run_worker(settings: Settings, port: int) -> None:
             files=machines,
             limit_characters=limit_characters,
             typist=typist,
+            live=live,
             attachments=Attachments(database=database, channels=channels, files=machines),
             outgoing=outgoing,
             tailor=by_tenant(tailor, customers),
@@ -181,6 +184,7 @@ async def run_worker(settings: Settings, port: int) -> None:
                 deliver(database, address, channels, count=count, quiet=quiet, public_url=ways.public_url)
             )
             group.create_task(typist.run())
+            group.create_task(live.run())
             group.create_task(keep_listening(settings.channels, ways, address))
             group.create_task(keep_time(database, address, read_in_place=READ_IN_PLACE))
             group.create_task(keep_deadlines(database, read_in_place=READ_IN_PLACE))

@@ -3,7 +3,7 @@
 pydantic-ai sees no difference: what it hands over goes out as it is, and the library's own values and errors come back.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import httpx2
@@ -17,14 +17,18 @@ def send_directly(client: AsyncOpenAI, http: httpx2.AsyncClient) -> None:
     """Have a client of OpenAI's library send chat completions by `http` itself, each once.
 
     Before it sends one, the library holds each field against its declared type, and makes its headers and its address
-    anew (https://github.com/anthropics/anthropic-sdk-python/issues/1195). They are the same for all.
+    anew (https://github.com/anthropics/anthropic-sdk-python/issues/1195). They are the same for all. Those that are
+    streamed, since somebody listens, are few, and left to it.
     """
+    streamed: Callable[..., Awaitable[Any]] = client.chat.completions.create
     url = httpx2.URL(f"{str(client.base_url).rstrip('/')}/chat/completions")
     own = {"Accept": "application/json", "Content-Type": "application/json", **client.auth_headers}
 
     async def create(
         *, extra_headers: Mapping[str, str] | None = None, extra_body: Mapping[str, Any] | None = None, **asked: Any
     ) -> Any:
+        if asked.get("stream") is True:
+            return await streamed(extra_headers=extra_headers, extra_body=extra_body, **asked)
         timeout = asked.pop("timeout", NOT_GIVEN)
         given = {name: value for name, value in asked.items() if not isinstance(value, Omit | NotGiven)}
         request = http.build_request(

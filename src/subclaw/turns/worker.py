@@ -34,7 +34,9 @@ async def work(turns: Turns, address: DatabaseAddress, *, limit: int, closing_s:
     """
     running: Running = {}
     async with worker_life(address) as (session, worker_id), asyncio.TaskGroup() as steps:
-        await listen(session, Topic.WAKE, Topic.INBOX)
+        await listen(session, Topic.WAKE, Topic.INBOX, *([Topic.LISTENERS] if turns.live else []))
+        if turns.live:
+            await turns.live.begun()
         awake = asyncio.Event()
         try:
             async with asyncio.TaskGroup() as group:
@@ -43,6 +45,9 @@ async def work(turns: Turns, address: DatabaseAddress, *, limit: int, closing_s:
                 async for notification in notifications(session):
                     if notification.channel == Topic.WAKE:
                         awake.set()
+                    elif notification.channel == Topic.LISTENERS:
+                        if turns.live:
+                            turns.live.told(notification.payload)
                     elif found := running.get(int(notification.payload)):
                         found[0].tell_said()
         except asyncio.CancelledError:
@@ -78,6 +83,8 @@ async def _claim(
         tenants[lease.tenant_id] -= 1
         if turns.typist:
             turns.typist.ended(lease.conversation_id)
+        if turns.live:
+            turns.live.ended(lease.conversation_id)
         if running.get(lease.conversation_id, (None, None))[1] is task:  # it may have been claimed again
             del running[lease.conversation_id]
 

@@ -11,6 +11,7 @@ from subclaw.core.channel import Intake
 from subclaw.core.tenant import TenantId
 from subclaw.store.database import Database
 from subclaw.store.feed import StoreFeed
+from subclaw.store.live import LiveFeed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,7 @@ class Inside:
     database: Database
     operator: Database
     feed: StoreFeed
+    live: LiveFeed
     intake: Intake
     seal_to: bytes
     receipts: SigningKey
