@@ -21,6 +21,7 @@ from subclaw.api.widget import widget_router
 from subclaw.channels.registry import goes_out
 from subclaw.core.agent import AgentSettings
 from subclaw.core.api_key import KEY_BYTES, Scope, new_key
+from subclaw.core.model import Model
 from subclaw.core.tenant import TenantId
 from subclaw.core.tool import Caller, ToolDefinition
 from subclaw.store.api_keys import make_key
@@ -32,6 +33,7 @@ from subclaw.testing.serving import serving
 from subclaw.tools.toolbox import BuiltInToolbox, Tool
 from subclaw.turns.approvals import keep_deadlines
 from subclaw.turns.intake import StoreIntake
+from subclaw.turns.live import LiveWords
 from subclaw.turns.run import Turns
 from subclaw.turns.worker import work
 
@@ -158,11 +160,13 @@ async def scene(
         async def check() -> None:
             await database.rows("SELECT 1")
 
+        words = LiveWords(database)
         app = make_app([widget_router()], check=check, below={PATH: make_api(inside)})
         background = [
             group.create_task(feed.run()),
             group.create_task(live.run()),
-            group.create_task(work(_turns(database, model, agent), address, limit=64, closing_s=0)),
+            group.create_task(words.run()),
+            group.create_task(work(turns_of(database, model, agent, words), address, limit=64, closing_s=0)),
             group.create_task(keep_deadlines(database, read_in_place=("api",))),
         ]
         await feed.listening.wait()
@@ -179,7 +183,9 @@ async def scene(
                 task.cancel()
 
 
-def _turns(database: Database, model: ScriptedModel, agent: AgentSettings) -> Turns:
+def turns_of(database: Database, model: Model, agent: AgentSettings, live: LiveWords) -> Turns:
+    """Return turns of customers, with a tool `refund`."""
+
     async def done(caller: Caller, arguments: Mapping[str, Any]) -> str:
         return f"done {arguments.get('amount', '')}"
 
@@ -191,6 +197,7 @@ def _turns(database: Database, model: ScriptedModel, agent: AgentSettings) -> Tu
         agent=agent,
         instructions=lambda _: "be kind",
         sends=goes_out,
+        live=live,
     )
 
 

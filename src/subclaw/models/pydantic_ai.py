@@ -18,7 +18,7 @@ from subclaw.core.tool import ToolDefinition
 from subclaw.models.answers import reply_of
 from subclaw.models.faults import fault_of
 from subclaw.models.patience import Patience, persist
-from subclaw.models.requests import Asked, may_hold_key, said_aloud, said_at_once
+from subclaw.models.requests import Asked, is_good_aloud, said_aloud, said_at_once
 
 NUDGE = (
     "[Nobody wrote. Your last answer had neither words nor calls. Go on, or say briefly what there is to say to the "
@@ -69,10 +69,7 @@ class PydanticAiModel:
         return await persist(functools.partial(self._request, prompt), self._patience, label=self._choice)
 
     async def _request(self, prompt: Prompt) -> ModelReply:
-        """Send one request; a streamed one again as a whole, if what it brought may be a key.
-
-        The gateway blots out our keys in an answer, and does not see those that lie in pieces.
-        """
+        """Send one request; if somebody listens, one for a stream, and another if that was no good."""
         asked = Asked(
             messages=_messages(prompt),
             settings=self._limits(prompt) | self._settings(prompt),
@@ -81,7 +78,7 @@ class PydanticAiModel:
         if prompt.hearer is not None and prompt.hearer.begins() and self._streams:
             response = await said_aloud(self._model, asked, prompt.hearer)
             aloud = reply_of(response, self._choice, prompt)
-            if not may_hold_key(response):
+            if is_good_aloud(response):
                 return aloud
             prompt.hearer.begins()
             whole = reply_of(await said_at_once(self._model, asked), self._choice, prompt)

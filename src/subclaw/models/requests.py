@@ -8,7 +8,6 @@ from pydantic_ai.direct import model_request, model_request_stream
 from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.settings import ModelSettings
 
-from subclaw.core.errors import Unavailable
 from subclaw.core.key_shapes import kinds_by_shape
 from subclaw.core.model import Hearer
 from subclaw.models.answers import words_of
@@ -31,9 +30,9 @@ async def said_at_once(model: Model, asked: Asked) -> said.ModelResponse:
 
 
 async def said_aloud(model: Model, asked: Asked, hearer: Hearer) -> said.ModelResponse:
-    """Return the whole answer, once its words were told to a hearer as they came; thoughts are no words.
+    """Return the answer, once its words were told to a hearer as they came; thoughts are no words.
 
-    Errors: any, as `said_at_once`; `Unavailable` for an answer that ends without a word on why: it broke off.
+    Errors: any, as `said_at_once`.
     """
     texts: dict[int, str] = {}
     async with model_request_stream(
@@ -51,14 +50,20 @@ async def said_aloud(model: Model, asked: Asked, hearer: Hearer) -> said.ModelRe
                 case _:
                     continue
             hearer.hears(_in_order(texts))
-        response = stream.get()
-    if response.finish_reason is None:
-        raise Unavailable("The model's answer could not be used.", internal="its stream broke off")
-    return response
+        return stream.get()
 
 
-def may_hold_key(response: said.ModelResponse) -> bool:
-    """Say whether something in an answer has the shape of a key."""
+def is_good_aloud(response: said.ModelResponse) -> bool:
+    """Say whether an answer that was said aloud can be taken for the whole of it, and may be shown.
+
+    One that ends without a word on why may have broken off, though some servers never say. And the gateway, which blots
+    out our keys in answers, does not see those that come in pieces: what has the shape of one is to come as a whole.
+    """
+    has_ended = "finish_reason" in (response.provider_details or {})
+    return has_ended and not _may_hold_key(response)
+
+
+def _may_hold_key(response: said.ModelResponse) -> bool:
     arguments = (part.args_as_json_str() for part in response.parts if isinstance(part, said.ToolCallPart))
     texts = (part.content for part in response.parts if isinstance(part, said.TextPart))
     return any(any(kinds_by_shape(text)) for text in (*texts, *arguments))

@@ -65,7 +65,7 @@ class Shown:
 
     def hears(self, spoken: Spoken) -> Iterator[Delta | Reset]:
         """Yield what is to be shown of what was said so far."""
-        if not self.over < spoken.turn <= self.seen:
+        if not self.over < spoken.turn < self.seen:  # the message comes right after the beginning of its turn
             return
         if spoken.attempt != self.attempt:
             has_shown = self.characters > 0 or self.must_reset
@@ -98,7 +98,7 @@ async def follow_aloud(inside: Inside, session_id: str, after: int) -> AsyncGene
                     continue
                 for said in shown.hears(spoken):
                     yield said
-                if read_for < spoken.turn > shown.seen:  # its turn has begun, and was not read yet
+                if read_for < spoken.turn >= shown.seen:  # its turn has begun, and was not read yet
                     read_for = spoken.turn
                     inside.feed.wake(address)
 
