@@ -12,6 +12,7 @@ from subclaw.core.agent import AgentSettings
 from subclaw.core.errors import Unavailable
 from subclaw.core.model import ModelReply, ModelSaid, Prompt, ToolSaid, Usage
 from subclaw.models.answers import REFUSED
+from subclaw.models.bounds import ANSWER_LIMIT_BYTES
 from subclaw.models.patience import Patience
 from subclaw.testing.broken import BrokenOff, Dripping
 from subclaw.testing.egress import run
@@ -190,10 +191,11 @@ def test_refusals_are_refusals(tmp_path: Path, answer: Declined | Words, text: s
 
 
 def test_a_stream_without_end_is_bounded(tmp_path: Path) -> None:
-    endless = b'data: {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": []}\n\n'
+    chunk = {"id": "c" * 20_000, "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": []}
+    endless = f"data: {json.dumps(chunk)}\n\n" * (ANSWER_LIMIT_BYTES // 20_000 + 1)
 
     async def scenario() -> None:
-        provider = FakeProvider(first=[Response(endless * 80_000, media_type="text/event-stream")] * 2)
+        provider = FakeProvider(first=[Response(endless, media_type="text/event-stream")] * 2)
         impatient = Patience(attempts=2, soon_s=0.01, later_s=0.01)
         async with opened(tmp_path, "openai", provider.app(), patience=impatient) as model:
             with pytest.raises(Unavailable):

@@ -7,7 +7,21 @@ async with Client("https://agents.example.com", "sck_…") as client:
 
 from subclaw.client.client import Client
 from subclaw.client.errors import ApiError, Unreachable
-from subclaw.client.values import Agent, Approval, Customer, Endpoint, Event, File, Receipt, Schedule, Session, Token
+from subclaw.client.values import (
+    Agent,
+    Approval,
+    Customer,
+    Delta,
+    Endpoint,
+    Event,
+    File,
+    Part,
+    Receipt,
+    Reset,
+    Schedule,
+    Session,
+    Token,
+)
 
 __all__ = [
     "Agent",
@@ -15,10 +29,13 @@ __all__ = [
     "Approval",
     "Client",
     "Customer",
+    "Delta",
     "Endpoint",
     "Event",
     "File",
+    "Part",
     "Receipt",
+    "Reset",
     "Schedule",
     "Session",
     "Token",

@@ -97,7 +97,9 @@ def pack_listening(listening: Listening) -> Iterator[str]:
 
 def read_listening(payload: str) -> Listening:
     """Return who listens. Errors: `Invalid`."""
-    sign, place, *sessions = payload.split(" ")
+    sign, _, rest = payload.partition(" ")
+    place, _, named = rest.partition(" ")
+    sessions = named.split(" ")
     if sign not in ("+", "-") or not _PLACE.fullmatch(place) or not all(map(_SESSION.fullmatch, sessions)):
         raise Invalid("That is nobody who listens.")
     return Listening(place=place, on=sign == "+", sessions=tuple(sessions))

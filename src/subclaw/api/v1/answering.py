@@ -9,13 +9,13 @@ from starlette.applications import Starlette
 
 from subclaw.api.v1.events import Taken
 from subclaw.api.v1.inside import Inside
-from subclaw.api.v1.live import Delta, Happening, Reset, follow_aloud
+from subclaw.api.v1.live import Delta, Reset, follow_aloud, follow_quietly
 from subclaw.api.v1.shown import message_name
 from subclaw.api.v1.streams import a_place, with_pings
 from subclaw.api.v1.telling import Telling
 from subclaw.core.business import CustomerSession
 from subclaw.core.errors import Unavailable
-from subclaw.store.session_events import SessionEvent, Tokens, follow_session, session_usage
+from subclaw.store.session_events import SessionEvent, Tokens, session_usage
 
 ANSWER_LIMIT_S = 600.0
 
@@ -43,7 +43,7 @@ async def answers(
     """
     inside: Inside = app.state.inside
     name, after = message_name(session.session_id, taken.message), taken.after
-    follow = follow_aloud(inside, session.session_id, after) if aloud else _follow(inside, session.session_id, after)
+    follow = (follow_aloud if aloud else follow_quietly)(inside, session.session_id, after)
     telling, is_ours = Telling(), False
     async with a_place(app), aclosing(with_pings(follow, ANSWER_LIMIT_S)) as items:
         async for item in items:
@@ -56,6 +56,8 @@ async def answers(
                     telling.resets(item)
                 case SessionEvent(type="message.received", body=body):
                     is_ours = is_ours or body.get("id") == name
+                case SessionEvent(type="tool.started"):
+                    telling.called = True
                 case SessionEvent(type="reply.queued", body=body) if is_ours and (more := telling.ends(_text(body))):
                     yield more
                 case SessionEvent(type="turn.finished", seq=seq) if is_ours:
@@ -65,12 +67,6 @@ async def answers(
             if is_ours and (more := telling.more()):
                 yield more
     raise Unavailable("The agent has not answered in time. The session's events will have its answer.")
-
-
-async def _follow(inside: Inside, session_id: str, after: int) -> AsyncGenerator[Happening, None]:
-    async with aclosing(follow_session(inside.database, inside.feed, session_id, after)) as items:
-        async for item in items:
-            yield item
 
 
 def _text(body: Mapping[str, Any]) -> str:

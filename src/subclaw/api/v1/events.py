@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from subclaw.api.v1.access import allowed, session_for
 from subclaw.api.v1.inside import Inside, inside_of
-from subclaw.api.v1.live import Delta, Reset, follow_aloud
+from subclaw.api.v1.live import Delta, Reset, follow_aloud, follow_quietly
 from subclaw.api.v1.parts import CAN_FAIL, PAGE_LIMIT, Body, Text
 from subclaw.api.v1.problems import Limited
 from subclaw.api.v1.route import ApiRoute
@@ -34,6 +34,7 @@ class Said(Body):
 
     text: Text = Field(min_length=1, max_length=200_000, description="What the customer says.")
     id: OwnId | None = Field(default=None, description="Your own id of the message: the same id is taken once.")
+    aloud: bool = Field(default=False, description="Whether you open a stream for the answer's words right after this.")
 
 
 class Taken(BaseModel):
@@ -69,6 +70,8 @@ def events_router() -> APIRouter:
         A session token may be used here.
         """
         found = await session_for(request, principal, session)
+        if said.aloud:
+            await inside_of(request).live.expect(session)
         return await say_in(inside_of(request), found, said.text, said.id or uuid.uuid4().hex)
 
     _add_reading(router)
@@ -91,6 +94,7 @@ def _add_reading(router: APIRouter) -> None:
         principal: Annotated[Principal, Depends(allowed(Scope.SESSIONS_READ, by_token=True))],
         after: Annotated[int, Query(ge=0, le=LARGEST_SEQ, description="Only what came after this event.")] = 0,
         limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT, description="How many at most; not for a stream.")] = 50,
+        deltas: Annotated[bool, Query(description="Whether a stream has a reply's words while it is said.")] = True,
     ) -> Events | Response:
         """Return what happened, or follow it: as server-sent events with `Accept: text/event-stream`.
 
@@ -106,8 +110,9 @@ def _add_reading(router: APIRouter) -> None:
         found = await session_for(request, principal, session)
         if "text/event-stream" in request.headers.get("accept", ""):
             require_place(request.app)
-            await inside_of(request).live.expect(session)
-            return event_stream(_stream(request, found, principal, _resumed(request, after)))
+            if deltas:
+                await inside_of(request).live.expect(session)
+            return event_stream(_stream(request, found, principal, _resumed(request, after), deltas=deltas))
         working, read = await read_session(inside_of(request).database, session, after=after, limit=limit)
         data = [shown_event(event, principal) for event in read]
         return Events(data=data, working=working, after=data[-1].id if data else after)
@@ -128,11 +133,13 @@ async def say_in(inside: Inside, session: CustomerSession, text: str, own_id: st
     return Taken(session=session.session_id, message=own_id, duplicate=receipt.duplicate, after=place)
 
 
-async def _stream(request: Request, session: CustomerSession, principal: Principal, after: int) -> AsyncIterator[str]:
+async def _stream(
+    request: Request, session: CustomerSession, principal: Principal, after: int, *, deltas: bool
+) -> AsyncIterator[str]:
     inside = inside_of(request)
     async with a_place(request.app):
         yield hello()
-        items = follow_aloud(inside, session.session_id, after)
+        items = (follow_aloud if deltas else follow_quietly)(inside, session.session_id, after)
         async with aclosing(with_pings(items)) as pieces:
             async for item in pieces:
                 match item:

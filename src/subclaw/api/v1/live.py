@@ -103,6 +103,13 @@ async def follow_aloud(inside: Inside, session_id: str, after: int) -> AsyncGene
                     inside.feed.wake(address)
 
 
+async def follow_quietly(inside: Inside, session_id: str, after: int) -> AsyncGenerator[Happening, None]:
+    """Yield what happens in a session after `after`, and nothing else. Errors: as `follow_session`."""
+    async with aclosing(follow_session(inside.database, inside.feed, session_id, after)) as items:
+        async for item in items:
+            yield item
+
+
 async def _beside(items: AsyncGenerator[T, None], news: asyncio.Event) -> AsyncGenerator[T | None, None]:
     """Yield items as they come, and None whenever there is news beside them."""
     waits: dict[str, asyncio.Future[T | bool]] = {}

@@ -15,18 +15,20 @@ BETWEEN = "\n\n"
 class Telling:
     """What was `heard` of the answer that is being said, and how much of it was `told`; `has_told` anything at all.
 
-    What was said at greater length before the agent used a tool stays, as a part of what it says.
+    What was said at greater length before the agent used a tool stays, as a part of what it says. That it has `called`
+    one may be known before it is heard.
     """
 
     heard: str = ""
     told: int = 0
     has_told: bool = False
+    called: bool = False
 
     def resets(self, reset: Reset) -> None:
         """Begin anew. Errors: `Unavailable` if words would have to be taken back."""
         if self.told and not reset.after_calls:
             raise _changed()
-        self.heard, self.told = "", 0
+        self._begin_anew()
 
     def more(self) -> str:
         """Return what is to be told now of what was heard."""
@@ -35,10 +37,15 @@ class Telling:
     def ends(self, reply: str) -> str:
         """Return what is still to be told of a reply that counts. Errors: `Unavailable` if it is another one."""
         if not reply.startswith(self.heard[: self.told]):
-            raise _changed()
+            if not self.called:
+                raise _changed()
+            self._begin_anew()
         rest = self._tell(reply)
-        self.heard, self.told = "", 0
+        self._begin_anew()
         return rest
+
+    def _begin_anew(self) -> None:
+        self.heard, self.told, self.called = "", 0, False
 
     def _tell(self, text: str) -> str:
         more = text[self.told :]
