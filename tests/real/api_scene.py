@@ -125,8 +125,9 @@ async def scene(
     approve: Sequence[str] = (),
     streams_limit: int = 100,
     seal_to: bytes = SEAL_TO,
+    works: bool = True,
 ) -> AsyncIterator[Scene]:
-    """Serve the API, with a worker, until the block ends."""
+    """Serve the API, and with a worker if it `works`, until the block ends."""
     _apply_agents(address)
     async with (
         open_database(address, Role.APP) as database,
@@ -166,9 +167,11 @@ async def scene(
             group.create_task(feed.run()),
             group.create_task(live.run()),
             group.create_task(words.run()),
-            group.create_task(work(turns_of(database, model, agent, words), address, limit=64, closing_s=0)),
             group.create_task(keep_deadlines(database, read_in_place=("api",))),
         ]
+        if works:
+            turns = turns_of(database, model, agent, words)
+            background.append(group.create_task(work(turns, address, limit=64, closing_s=0)))
         await feed.listening.wait()
         await live.listening.wait()
         try:
