@@ -205,7 +205,8 @@ class FakeOpenAi:
         return answers[min(step, len(answers) - 1)]
 
     async def _stats(self, request: Request) -> Response:
-        return JSONResponse({"requests": self.requests, "body_bytes": [len(body) for body in self.bodies]})
+        body_bytes = [len(body) for body in self.bodies]
+        return JSONResponse({"requests": self.requests, "streamed": self.streamed, "body_bytes": body_bytes})
 
 
 def _since_said(messages: Sequence[Message]) -> Sequence[Message]:
