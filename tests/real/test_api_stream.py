@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import httpx2
+import pytest
 from tests.real.api_scene import DEADLINE_S, Scene, open_session, play, until_replied
 
 from subclaw.core.errors import Unavailable
@@ -87,7 +88,9 @@ def test_words_come_before_the_reply_and_are_of_its_turn(address: DatabaseAddres
     play(scenario, address, [aloud("Hel", "lo, how", " can I he", pause, "lp you?")])
 
 
-def test_where_nobody_listens_nobody_is_told(address: DatabaseAddress) -> None:
+def test_where_nobody_listens_nobody_is_told(address: DatabaseAddress, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("subclaw.store.live.AGAIN_S", 0.2)
+
     async def scenario(scene: Scene) -> None:
         async with scene.client() as client:
             session, other = await open_session(client), await open_session(client, "ben")
@@ -98,12 +101,32 @@ def test_where_nobody_listens_nobody_is_told(address: DatabaseAddress) -> None:
                 await say(client, other)
                 await stream.until("turn.finished")
                 assert scene.model.prompts[-1].hearer is not None
+            monkeypatch.setattr("subclaw.store.live.EXPECTED_S", 0.01)
+            async with streaming(client, other):
+                pass
             async with asyncio.timeout(DEADLINE_S):
                 while scene.model.prompts[-1].hearer is not None:  # once it is known that nobody listens any more
                     await say(client, other)
                     await until_replied(client, other, len(scene.model.prompts) - 1)
 
     play(scenario, address, [aloud("One word ", "and another.")])
+
+
+def test_who_leaves_does_not_stop_the_words_for_who_comes(address: DatabaseAddress) -> None:
+    pause = Pause()
+
+    async def scenario(scene: Scene) -> None:
+        async with scene.client() as client, scene.client() as other:
+            session = await open_session(client)
+            async with streaming(client, session):
+                said = await other.post(f"/sessions/{session}/events", json={"text": "Hi", "aloud": True})
+            await pause.reached.wait()
+            async with streaming(other, session, after=said.json()["after"]) as stream:
+                await stream.until("reply.delta", "Hello, how can I")
+                pause.go_on.set()
+                await stream.until("turn.finished")
+
+    play(scenario, address, [aloud("Hello, ", "how can I he", pause, "lp you?")])
 
 
 def test_another_customers_stream_hears_nothing(address: DatabaseAddress) -> None:

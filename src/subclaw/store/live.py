@@ -110,6 +110,9 @@ class LiveFeed:
     @contextmanager
     def follow(self, session: str) -> Iterator[Ears]:
         """Listen to a session that was expected."""
+        if session not in self._wanted:  # who expected it took too long
+            self._due_s = 0.0
+            self._news.set()
         wanted = self._wanted.setdefault(session, _Wanted())
         ears = Ears(wanted)
         wanted.followers.add(ears.news)
@@ -117,8 +120,7 @@ class LiveFeed:
             yield ears
         finally:
             wanted.followers.discard(ears.news)
-            if not wanted.followers:
-                wanted.until_s = 0.0
+            if not wanted.followers:  # somebody may be expected again already, and keeps it
                 self._left.add(session)
                 self._news.set()
 
