@@ -32,8 +32,8 @@ LOOK_S = 0.02
 LIFE_S = 30.0
 """How long somebody is taken to listen who said so."""
 
-AT_ONCE = 64
-"""Most replies of a worker that are told at once, for the pieces that they come in take its time; others come whole."""
+AT_ONCE = 32
+"""Most replies of a worker that are told at once, for each word takes a quarter of a millisecond; others come whole."""
 
 log = logging.getLogger(__name__)
 
