@@ -33,7 +33,7 @@ LIFE_S = 30.0
 """How long somebody is taken to listen who said so."""
 
 AT_ONCE = 32
-"""Most replies of a worker that are told at once, for each word takes a quarter of a millisecond; others come whole."""
+"""Most replies of a worker that are told at once, for each word takes up to half a millisecond; others come whole."""
 
 log = logging.getLogger(__name__)
 
