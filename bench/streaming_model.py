@@ -45,7 +45,8 @@ class Streamed:
             status = message.get("status", status)
             answer.extend(message.get("body", b""))
 
-        await self._app(scope, _again(body, receive), keep)
+        whole = json.dumps({**json.loads(body), "stream": False}).encode()
+        await self._app(scope, _again(whole, receive), keep)
         response = (
             Response(b"".join(_events(json.loads(answer))), media_type="text/event-stream")
             if status == 200

@@ -21,17 +21,20 @@ from subclaw.api.widget import widget_router
 from subclaw.channels.registry import goes_out
 from subclaw.core.agent import AgentSettings
 from subclaw.core.api_key import KEY_BYTES, Scope, new_key
+from subclaw.core.model import Model
 from subclaw.core.tenant import TenantId
 from subclaw.core.tool import Caller, ToolDefinition
 from subclaw.store.api_keys import make_key
 from subclaw.store.database import Database, DatabaseAddress, Role, open_database
 from subclaw.store.feed import StoreFeed
+from subclaw.store.live import LiveFeed
 from subclaw.testing.models import Answer, ScriptedModel, words
 from subclaw.testing.serving import serving
 from subclaw.tools.toolbox import BuiltInToolbox, Tool
 from subclaw.turns.accounts import AccountLinks
 from subclaw.turns.approvals import keep_deadlines
 from subclaw.turns.intake import StoreIntake
+from subclaw.turns.live import LiveWords
 from subclaw.turns.run import Turns
 from subclaw.turns.worker import work
 
@@ -127,15 +130,16 @@ async def scene(
     approve: Sequence[str] = (),
     streams_limit: int = 100,
     seal_to: bytes = SEAL_TO,
+    works: bool = True,
 ) -> AsyncIterator[Scene]:
-    """Serve the API, with a worker, until the block ends."""
+    """Serve the API, and with a worker if it `works`, until the block ends."""
     _apply_agents(address)
     async with (
         open_database(address, Role.APP) as database,
         open_database(address, Role.OPERATOR, size=4) as operator,
         asyncio.TaskGroup() as group,
     ):
-        feed = StoreFeed(database, address)
+        feed, live = StoreFeed(database, address), LiveFeed(database, address)
         destroyed: list[TenantId] = []
         files: dict[TenantId, Sequence[bytes]] = {}
         links = AccountLinks(database=database, public_key=seal_to, site_url=lambda name: "http://localhost/")
@@ -152,6 +156,7 @@ async def scene(
             database=database,
             operator=operator,
             feed=feed,
+            live=live,
             intake=StoreIntake(database, sends=goes_out, public_url="http://localhost", limits=agent.limits),
             seal_to=seal_to,
             receipts=SigningKey.generate(),
@@ -165,13 +170,19 @@ async def scene(
         async def check() -> None:
             await database.rows("SELECT 1")
 
+        words = LiveWords(database)
         app = make_app([widget_router()], check=check, below={PATH: make_api(inside)})
         background = [
             group.create_task(feed.run()),
-            group.create_task(work(_turns(database, model, agent), address, limit=64, closing_s=0)),
+            group.create_task(live.run()),
+            group.create_task(words.run()),
             group.create_task(keep_deadlines(database, read_in_place=("api",))),
         ]
+        if works:
+            turns = turns_of(database, model, agent, words)
+            background.append(group.create_task(work(turns, address, limit=64, closing_s=0)))
         await feed.listening.wait()
+        await live.listening.wait()
         try:
             async with serving(app) as port:
                 url = f"http://127.0.0.1:{port}"
@@ -189,7 +200,9 @@ async def _files(pieces: Sequence[bytes]) -> AsyncGenerator[bytes, None]:
         yield piece
 
 
-def _turns(database: Database, model: ScriptedModel, agent: AgentSettings) -> Turns:
+def turns_of(database: Database, model: Model, agent: AgentSettings, live: LiveWords) -> Turns:
+    """Return turns of customers, with a tool `refund`."""
+
     async def done(caller: Caller, arguments: Mapping[str, Any]) -> str:
         return f"done {arguments.get('amount', '')}"
 
@@ -201,6 +214,7 @@ def _turns(database: Database, model: ScriptedModel, agent: AgentSettings) -> Tu
         agent=agent,
         instructions=lambda _: "be kind",
         sends=goes_out,
+        live=live,
     )
 
 

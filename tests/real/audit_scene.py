@@ -29,6 +29,7 @@ from subclaw.models.providers import audit_client
 from subclaw.store.database import DatabaseAddress, Role, open_database
 from subclaw.store.egress_book import StoreEgressBook
 from subclaw.store.feed import StoreFeed
+from subclaw.store.live import LiveFeed
 from subclaw.store.secrets import placeholders
 from subclaw.testing.egress import running_gateway
 from subclaw.testing.serving import serving
@@ -104,6 +105,7 @@ async def installation(
             database=database,
             operator=operator,
             feed=feed,
+            live=LiveFeed(database, address),
             intake=intake,
             seal_to=seal_to,
             receipts=SigningKey.generate(),

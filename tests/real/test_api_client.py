@@ -7,11 +7,11 @@ import httpx2
 import pytest
 from tests.real.api_scene import DEADLINE_S, Scene, play
 
-from subclaw.client import ApiError, Client, Event, Unreachable
+from subclaw.client import ApiError, Client, Delta, Event, Part, Reset, Unreachable
 from subclaw.core.api_key import Scope
 from subclaw.core.tenant import TenantId
 from subclaw.store.database import DatabaseAddress
-from subclaw.testing.models import calls, words
+from subclaw.testing.models import Pause, aloud, calls, words
 
 
 def test_a_customer_is_served_from_the_first_word_to_the_erasure(address: DatabaseAddress) -> None:
@@ -44,6 +44,54 @@ def test_a_customer_is_served_from_the_first_word_to_the_erasure(address: Databa
     play(scenario, address, [words("One."), words("Two.")])
 
 
+def test_an_answer_is_streamed(address: DatabaseAddress) -> None:
+    pause = Pause()
+
+    async def scenario(scene: Scene) -> None:
+        async with Client(scene.url, await scene.key()) as client:
+            session = await client.open_session("support", customer="anna")
+            assert await client.ask(session.id, "Hi") == "Good day."
+            assert scene.model.prompts[-1].hearer is None, "who only asks wants no deltas"
+            parts: list[Part] = []
+            async with asyncio.timeout(DEADLINE_S), aclosing(client.stream(session.id, "And?")) as stream:
+                async for part in stream:
+                    parts.append(part)
+                    if isinstance(part, Delta):
+                        pause.go_on.set()
+        said = "".join(part.text for part in parts if isinstance(part, Delta))
+        assert said
+        assert "Hello, how can I help?".startswith(said)
+        assert [part.type for part in parts if isinstance(part, Event)] == ["message", "reply", "turn.finished"]
+        assert [part.text for part in parts if isinstance(part, Event)][1] == "Hello, how can I help?"
+
+    play(scenario, address, [words("Good day."), aloud("Hello, ", "how can", pause, " I help?")])
+
+
+def test_a_stream_that_breaks_off_begins_the_answer_anew(
+    address: DatabaseAddress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("subclaw.client.client.RECONNECT_S", 0.01)
+    monkeypatch.setattr("subclaw.client.calls.PAUSES_S", (0.01, 0.01, 0.01, 0.01))
+    pause = Pause()
+
+    async def scenario(scene: Scene) -> None:
+        transport, shown, resets = Breaking(streams=1, after=b"event: reply.delta"), "", 0
+        async with Client(scene.url, await scene.key(), transport=transport) as client:
+            session = await client.open_session("support", customer="anna")
+            async with asyncio.timeout(DEADLINE_S), aclosing(client.stream(session.id, "Hi")) as stream:
+                async for part in stream:
+                    shown += part.text if isinstance(part, Delta) else ""
+                    if isinstance(part, Reset):
+                        shown, resets = "", resets + 1
+                    if resets and shown == "Hello, how can":
+                        pause.go_on.set()
+                    if isinstance(part, Event) and part.type == "reply":
+                        assert part.text == "Hello, how can I help?"
+        assert resets >= 1
+
+    play(scenario, address, [aloud("Hello, ", "how can I", pause, " help?")])
+
+
 def test_approvals_and_webhooks(address: DatabaseAddress) -> None:
     async def scenario(scene: Scene) -> None:
         async with Client(scene.url, await scene.key()) as client:
@@ -67,12 +115,13 @@ def test_approvals_and_webhooks(address: DatabaseAddress) -> None:
 
 
 class Breaking(httpx2.AsyncBaseTransport):
-    """Carries calls, and breaks off the first answer to each POST, and the first streams after so many lines."""
+    """Carries calls, and breaks off the first answer to each POST, and the first streams once they have two events."""
 
-    def __init__(self, streams: int) -> None:
+    def __init__(self, streams: int, after: bytes = b"\nid: ") -> None:
         self._inner = httpx2.AsyncHTTPTransport()
         self._broken: set[str] = set()
         self._streams = streams
+        self._after = after
         self.posts = 0
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -86,20 +135,21 @@ class Breaking(httpx2.AsyncBaseTransport):
                 raise httpx2.ReadError("broken off", request=request)
         elif self._streams and "text/event-stream" in response.headers.get("content-type", ""):
             self._streams -= 1
-            return httpx2.Response(200, headers=response.headers, stream=_Cut(response), request=request)
+            return httpx2.Response(200, headers=response.headers, stream=_Cut(response, self._after), request=request)
         return response
 
 
 class _Cut(httpx2.AsyncByteStream):
-    def __init__(self, response: httpx2.Response) -> None:
+    def __init__(self, response: httpx2.Response, after: bytes) -> None:
         self._response = response
+        self._after = after
 
     async def __aiter__(self):  # type: ignore[no-untyped-def]
         count = 0
         async for piece in self._response.stream:  # type: ignore[union-attr]
             yield piece
-            count += piece.count(b"\nid: ")
-            if count >= 2:
+            count += piece.count(self._after)
+            if count >= (2 if self._after == b"\nid: " else 1):
                 raise httpx2.ReadError("cut")
 
     async def aclose(self) -> None:

@@ -2,16 +2,18 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import openai
 import pytest
 from openai import AsyncOpenAI
 from tests.real.api_scene import Scene, play
 
+from subclaw.core.errors import Unavailable
 from subclaw.core.model import UserSaid
 from subclaw.store.customers import session_of
 from subclaw.store.database import DatabaseAddress
-from subclaw.testing.models import calls, words
+from subclaw.testing.models import Aloud, Pause, aloud, calls, words
 
 
 @asynccontextmanager
@@ -68,6 +70,100 @@ def test_chat_completions_are_streamed(address: DatabaseAddress) -> None:
             assert chunks[-1].usage.total_tokens == 15
 
     play(scenario, address)
+
+
+LONG = "Your parcel is at the depot in Graz, and it will be brought to you tomorrow between nine and eleven. " * 3
+
+
+def test_words_of_a_chat_completion_come_as_they_are_said(address: DatabaseAddress) -> None:
+    pause = Pause()
+
+    async def scenario(scene: Scene) -> None:
+        async with opened(scene) as client:
+            stream = await client.chat.completions.create(
+                model="agents/support", messages=[{"role": "user", "content": "Hi"}], user="anna", stream=True
+            )
+            said: list[str] = []
+            async for chunk in stream:
+                if text := chunk.choices[0].delta.content:
+                    said.append(text)
+                    pause.go_on.set()
+            assert len(said) > 1
+            assert "".join(said) == f"{LONG}That is all."
+
+    play(scenario, address, [aloud(LONG, pause, "That is all.")])
+
+
+def test_words_of_a_response_come_as_they_are_said(address: DatabaseAddress) -> None:
+    pause = Pause()
+
+    async def scenario(scene: Scene) -> None:
+        async with opened(scene) as client:
+            deltas: list[str] = []
+            async with client.responses.stream(model="agents/support", input="Hi", user="anna") as stream:
+                async for event in stream:
+                    if event.type == "response.output_text.delta":
+                        deltas.append(event.delta)
+                        pause.go_on.set()
+                final = await stream.get_final_response()
+            assert len(deltas) > 1
+            assert "".join(deltas) == final.output_text == f"{LONG}That is all."
+
+    play(scenario, address, [aloud(LONG, pause, "That is all.")])
+
+
+def test_a_word_before_a_tool_call_is_no_part_of_an_answer(address: DatabaseAddress) -> None:
+    called = replace(calls(("refund", '{"amount": 3}')), text="I look.")
+
+    async def scenario(scene: Scene) -> None:
+        async with opened(scene) as client:
+            stream = await client.chat.completions.create(
+                model="agents/support", messages=[{"role": "user", "content": "Hi"}], user="anna", stream=True
+            )
+            said = "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
+            assert said == "Done."
+
+    play(scenario, address, [Aloud(pieces=["I look."], then=called), aloud("Done.")])
+
+
+def test_much_that_is_said_before_a_tool_call_stays(address: DatabaseAddress) -> None:
+    called = replace(calls(("refund", '{"amount": 3}')), text=LONG)
+    pause = Pause()
+
+    async def scenario(scene: Scene) -> None:
+        async with opened(scene) as client:
+            stream = await client.chat.completions.create(
+                model="agents/support", messages=[{"role": "user", "content": "Hi"}], user="anna", stream=True
+            )
+            said = ""
+            async for chunk in stream:
+                said += chunk.choices[0].delta.content or ""
+                if said:
+                    pause.go_on.set()
+            assert said == f"{LONG.strip()}\n\nDone."
+
+    play(scenario, address, [Aloud(pieces=[LONG, pause], then=called), aloud("Done.")])
+
+
+def test_an_answer_that_was_begun_and_becomes_another_ends_in_an_error(address: DatabaseAddress) -> None:
+    pause = Pause()
+
+    async def scenario(scene: Scene) -> None:
+        async with opened(scene) as client:
+            types: list[str] = []
+            async with client.responses.stream(model="agents/support", input="Hi", user="anna") as stream:
+                async for event in stream:
+                    types.append(event.type)
+                    if event.type == "response.output_text.delta":
+                        pause.go_on.set()
+            assert types[-1] == "error"
+            assert "response.completed" not in types
+            again = await client.chat.completions.create(
+                model="agents/support", messages=[{"role": "user", "content": "Hi"}], user="anna", stream=True
+            )
+            assert "".join([chunk.choices[0].delta.content or "" async for chunk in again]) == "Well."
+
+    play(scenario, address, [Aloud(pieces=[LONG, pause], then=Unavailable("down")), aloud("Well.")])
 
 
 def test_responses_go_on_after_one_another(address: DatabaseAddress) -> None:

@@ -2,9 +2,9 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse, JSONResponse
@@ -13,7 +13,7 @@ from tests.real.api_scene import DEADLINE_S, Scene, open_session, scene, until_r
 from tests.real.test_web_chat_page import CHROMIUM, FLAGS
 
 from subclaw.store.database import DatabaseAddress
-from subclaw.testing.models import ScriptedModel, words
+from subclaw.testing.models import Aloud, Answer, Pause, ScriptedModel, aloud, calls, words
 from subclaw.testing.serving import serving
 
 
@@ -72,12 +72,12 @@ def shop_app(shop: Shop) -> FastAPI:
     return app
 
 
+ANSWERS = (words("Hello <b>you</b>!\nHow can I help?"), words("Bye."))
+
+
 @asynccontextmanager
-async def opened(address: DatabaseAddress) -> AsyncIterator[Shop]:
-    async with (
-        async_playwright() as playwright,
-        scene(address, ScriptedModel([words("Hello <b>you</b>!\nHow can I help?"), words("Bye.")])) as made,
-    ):
+async def opened(address: DatabaseAddress, answers: Sequence[Answer]) -> AsyncIterator[Shop]:
+    async with async_playwright() as playwright, scene(address, ScriptedModel(answers)) as made:
         key = await made.key()
         async with made.client(key) as client:
             session = await open_session(client, channel="widget")
@@ -89,9 +89,11 @@ async def opened(address: DatabaseAddress) -> AsyncIterator[Shop]:
         assert shop.wrong == []
 
 
-def play(steps: Callable[[Shop], Awaitable[None]], address: DatabaseAddress) -> None:
+def play(
+    steps: Callable[[Shop], Awaitable[None]], address: DatabaseAddress, answers: Sequence[Answer] = ANSWERS
+) -> None:
     async def run() -> None:
-        async with asyncio.timeout(2 * DEADLINE_S), opened(address) as shop:
+        async with asyncio.timeout(2 * DEADLINE_S), opened(address, answers) as shop:
             await steps(shop)
 
     asyncio.run(run())
@@ -163,3 +165,25 @@ def test_what_the_agent_says_later_appears_and_an_outage_is_survived(address: Da
         await expect(lines.last).to_have_text("Bye.")
 
     play(steps, address)
+
+
+def test_words_are_shown_as_they_are_said_and_taken_back(address: DatabaseAddress) -> None:
+    before, pause = Pause(), Pause()
+    called = replace(calls(("refund", '{"amount": 3}')), text="I look.")
+
+    async def steps(shop: Shop) -> None:
+        page = await shop.open()
+        await page.get_by_role("button", name="Open chat").click()
+        await page.get_by_role("textbox", name="Your message").fill("Hi")
+        await page.keyboard.press("Enter")
+        lines = page.locator("subclaw-chat .log p")
+        await expect(lines).to_have_text(["Hi", "I look it up <i>for"])
+        before.go_on.set()
+        await expect(lines).to_have_text(["Hi", "It is"])
+        assert await lines.last.get_attribute("aria-hidden") == "true"
+        pause.go_on.set()
+        await expect(lines).to_have_text(["Hi", "It is done."])
+        assert await lines.last.get_attribute("aria-hidden") is None, "the reply itself is read aloud"
+
+    said = Aloud(pieces=["I look it up <i>", "for you", before], then=called)
+    play(steps, address, [said, aloud("It is ", pause, "done.")])

@@ -107,6 +107,23 @@
     log.scrollTop = log.scrollHeight;
   };
 
+  // What is being said: hidden from screen readers, to which the log reads each reply once, when it is there.
+  let said = null;
+
+  const hear = (text) => {
+    if (!said) {
+      said = make("p", { class: "reply said", "aria-hidden": "true" });
+      log.append(said);
+    }
+    said.textContent += text;
+    log.scrollTop = log.scrollHeight;
+  };
+
+  const unhear = () => {
+    if (said) said.remove();
+    said = null;
+  };
+
   // Returns the session that the token is for; what decides is the host, which checks the signature.
   const sessionOf = () => {
     const said = token.slice(4).split(".")[0].replace(/-/g, "+").replace(/_/g, "/");
@@ -143,8 +160,11 @@
       state.textContent = data.on ? words.busy : "";
       return;
     }
+    if (kind === "reply.delta") return hear(data.text);
+    if (kind === "reply.reset") return unhear();
     if (data.id <= last) return;
     last = data.id;
+    if (kind === "reply" || kind === "turn.finished") unhear();
     if (kind === "message" || kind === "reply") add(kind, data.text || "", data.files);
   };
 
@@ -178,6 +198,7 @@
           await pause(1000 * (Number(response.headers.get("Retry-After")) || 2));
         }
       } catch (error) {
+        unhear();
         if (error instanceof Ended) {
           state.textContent = words.over;
           field.disabled = sender.disabled = true;

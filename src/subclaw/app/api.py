@@ -17,6 +17,7 @@ from subclaw.machines.limits import ARCHIVE_LIMIT_BYTES
 from subclaw.routes.releases import Releases
 from subclaw.store.database import Database
 from subclaw.store.feed import StoreFeed
+from subclaw.store.live import LiveFeed
 from subclaw.turns.accounts import AccountLinks
 
 
@@ -27,6 +28,7 @@ def api_inside(
     database: Database,
     operator: Database,
     feed: StoreFeed,
+    live: LiveFeed,
     machines: HostClient,
 ) -> Inside:
     """Return what the API is given. `intake` receives nobody: who writes is known to the agent's owner."""
@@ -52,6 +54,7 @@ def api_inside(
         database=database,
         operator=operator,
         feed=feed,
+        live=live,
         intake=intake,
         seal_to=read_public_key(home.keys),
         receipts=receipt_key(home.api_keys),

@@ -20,6 +20,7 @@ from subclaw.turns.approvals import require_known, utc_now
 from subclaw.turns.attachments import Attachments
 from subclaw.turns.completions import AskedModels, MeteredCompletions
 from subclaw.turns.customers import CustomerTailor, by_tenant
+from subclaw.turns.live import LiveWords
 from subclaw.turns.run import Turns
 from subclaw.turns.tailor import Tailor
 
@@ -41,8 +42,9 @@ def make_turns(
     models: ModelsByName,
     completions: MeteredCompletions,
     tools: AgentTools,
+    live: LiveWords,
 ) -> Turns:
-    """Return what runs turns; `tools` are those of businesses' agents.
+    """Return what runs turns; `tools` are those of businesses' agents, `live` tells replies as they are said.
 
     Errors: `Invalid` if the agent's file wants calls of a tool approved that there is not.
     """
@@ -64,6 +66,7 @@ def make_turns(
         files=around.machines,
         limit_characters=limit_characters,
         typist=messaging.typist,
+        live=live,
         attachments=Attachments(database=around.database, channels=messaging.channels, files=around.machines),
         outgoing=messaging.outgoing,
         tailor=by_tenant(tailor, customers),

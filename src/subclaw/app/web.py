@@ -47,6 +47,7 @@ from subclaw.store.database import Database, Role, open_database
 from subclaw.store.domains import tenant_of_domain
 from subclaw.store.feed import StoreFeed
 from subclaw.store.flush import Flush
+from subclaw.store.live import LiveFeed
 from subclaw.store.onboarding import named_tenant
 from subclaw.store.outbox import StoreReports
 from subclaw.store.outgoing import open_file
@@ -71,7 +72,7 @@ async def run_web(settings: Settings, port: int) -> None:
         HostClient(home.host_socket) as machines,
         gateway_client(home.egress_socket) as gateway,
     ):
-        feed = StoreFeed(database, address)
+        feed, live = StoreFeed(database, address), LiveFeed(doors, address)
         url, agent = public_url(settings, port), read_agent(home.agent_file)
         flushed = Flush(doors).wait
         inside = Inside(
@@ -103,12 +104,13 @@ async def run_web(settings: Settings, port: int) -> None:
         routers.append(views_router(views, tenant_at))
         routers.append(widget_router())
         sessions = sessions_intake(settings, port, doors, agent, flushed)
-        api = make_api(api_inside(settings, port, sessions, database, operator, feed, machines))
+        api = make_api(api_inside(settings, port, sessions, database, operator, feed, live, machines))
         app = make_app(routers, check=functools.partial(database.rows, "SELECT 1"), below={API_PATH: api})
         server = _Server(app, on_shutdown=feed.end)
         async with asyncio.TaskGroup() as group:
             listening = group.create_task(feed.run())
             beside = [
+                group.create_task(live.run()),
                 group.create_task(keep_serving(settings.channels, inside)),
                 group.create_task(_answer_certificates(settings, database)),
                 group.create_task(views.run()),

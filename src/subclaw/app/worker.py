@@ -23,10 +23,12 @@ from subclaw.routes.domains import keep_domains
 from subclaw.routes.following import follow_routes
 from subclaw.routes.newcomers import keep_newcomers
 from subclaw.schedules.reminders import keep_time
+from subclaw.store.database import Role, open_database
 from subclaw.store.notify import Ears, Topic, open_ears
 from subclaw.store.tool_audit import prune_tool_decisions
 from subclaw.turns.approvals import keep_deadlines, utc_now
 from subclaw.turns.completions import MeteredCompletions, keep_lapsing
+from subclaw.turns.live import LiveWords
 from subclaw.turns.outbox import deliver
 from subclaw.turns.run import Turns
 from subclaw.turns.turn_machines import keep_clearing
@@ -35,7 +37,16 @@ from subclaw.turns.worker import work
 TURNS_AT_ONCE = 2_048
 """Most turns of a worker that are under way; nearly all of them wait for a model."""
 
-HEARD = Topic.WAKE, Topic.INBOX, Topic.OUTBOX, Topic.SCHEDULE, Topic.ONBOARDING, Topic.WEBHOOK, Topic.SITES
+HEARD = (
+    Topic.WAKE,
+    Topic.INBOX,
+    Topic.LISTENERS,
+    Topic.OUTBOX,
+    Topic.SCHEDULE,
+    Topic.ONBOARDING,
+    Topic.WEBHOOK,
+    Topic.SITES,
+)
 """What a worker's duties hear of, by one session."""
 
 Duty = Coroutine[Any, Any, None]
@@ -58,12 +69,14 @@ async def run_worker(settings: Settings, port: int) -> None:
         ) as tools,
         audit_client(around.home.audit_socket) as audit,
         open_ears(around.address, *HEARD) as ears,
+        open_database(around.address, Role.APP, size=1, flushes=False) as words,
     ):
         models = ModelsByName(settings.model, around.agent, around.gateway, settings.upstreams, audit=audit)
         completions = make_completions(around, models)
-        turns = make_turns(around, websites, messaging, models, completions, tools)
+        live = LiveWords(words)
+        turns = make_turns(around, websites, messaging, models, completions, tools, live)
         async with asyncio.TaskGroup() as group:
-            for duty in _duties(around, websites, messaging, turns, completions, ears):
+            for duty in _duties(around, websites, messaging, turns, completions, live, ears):
                 group.create_task(duty)
 
 
@@ -73,6 +86,7 @@ def _duties(
     messaging: Messaging,
     turns: Turns,
     completions: MeteredCompletions,
+    live: LiveWords,
     ears: Ears,
 ) -> Sequence[Duty]:
     """Return all that a worker does, at the same time. If one of them ends by an error, the worker does."""
@@ -80,6 +94,7 @@ def _duties(
     return (
         work(turns, address, limit=TURNS_AT_ONCE, ears=ears),
         messaging.typist.run(),
+        live.run(),
         deliver(
             database,
             address,

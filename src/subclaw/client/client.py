@@ -20,10 +20,13 @@ from subclaw.client.values import (
     Agent,
     Approval,
     Customer,
+    Delta,
     Endpoint,
     Event,
     Link,
+    Part,
     Receipt,
+    Reset,
     Schedule,
     ScheduleSet,
     Session,
@@ -117,19 +120,29 @@ class Client:
 
         A stream that breaks off is opened again where it was. Close the iterator when you have enough.
         """
-        while True:
-            try:
-                async with aclosing(self._stream(session, after)) as found:
-                    async for event in found:
-                        after = event.id
-                        yield event
-            except Unreachable:
-                pass
-            except ApiError as error:
-                if error.status not in (429, 503):
-                    raise
-                await asyncio.sleep(error.retry_after_s)
-            await asyncio.sleep(RECONNECT_S)
+        async with aclosing(self._follow(session, after, deltas=False)) as parts:
+            async for part in parts:
+                if isinstance(part, Event):
+                    yield part
+
+    async def stream(self, session: str, text: str) -> AsyncGenerator[Part, None]:
+        """Say something, and yield what happens until the turn is over, and each reply's words while it is said.
+
+        A `Delta` comes after those before it; a `Reset` takes them back. Neither counts once the `reply` is there,
+        which has all of the text. A stream that breaks off is opened again, and begins with a `Reset`.
+        """
+        taken, is_ours, before = await self._say(session, text, None, aloud=True), False, list[Part]()
+        async with aclosing(self._follow(session, taken["after"], deltas=True)) as parts:
+            async for part in parts:
+                is_ours = is_ours or (isinstance(part, Event) and part.message == taken["message"])
+                if not is_ours:
+                    before = [*before, part] if isinstance(part, Delta) else []
+                    continue
+                for one in (*before, part):
+                    yield one
+                before = []
+                if isinstance(part, Event) and part.type == "turn.finished":
+                    return
 
     async def ask(self, session: str, text: str) -> str:
         """Say something, and return all that the agent says until its turn is over."""
@@ -215,8 +228,8 @@ class Client:
         """Send nothing there any more."""
         await self._calls.call("DELETE", f"webhooks/{_safe(endpoint)}")
 
-    async def _say(self, session: str, text: str, message: str | None) -> Any:
-        body = {"text": text, "id": message or uuid.uuid4().hex}
+    async def _say(self, session: str, text: str, message: str | None, *, aloud: bool = False) -> Any:
+        body = {"text": text, "id": message or uuid.uuid4().hex, "aloud": aloud}
         return await self._calls.call("POST", f"sessions/{_safe(session)}/events", body=body)
 
     async def _pages(self, kind: type[T], path: str, **query: str | None) -> AsyncGenerator[T, None]:
@@ -228,8 +241,23 @@ class Client:
             if (cursor := page["next"]) is None:
                 return
 
-    async def _stream(self, session: str, after: int) -> AsyncGenerator[Event, None]:
-        path = f"sessions/{_safe(session)}/events"
+    async def _follow(self, session: str, after: int, *, deltas: bool) -> AsyncGenerator[Part, None]:
+        while True:
+            try:
+                async with aclosing(self._parts(session, after, deltas=deltas)) as found:
+                    async for part in found:
+                        after = part.id if isinstance(part, Event) else after
+                        yield part
+            except Unreachable:
+                pass
+            except ApiError as error:
+                if error.status not in (429, 503):
+                    raise
+                await asyncio.sleep(error.retry_after_s)
+            await asyncio.sleep(RECONNECT_S)
+
+    async def _parts(self, session: str, after: int, *, deltas: bool) -> AsyncGenerator[Part, None]:
+        path = f"sessions/{_safe(session)}/events" + ("" if deltas else "?deltas=false")
         async with self._calls.stream(path, accept="text/event-stream", last_event_id=after) as lines:
             kind = ""
             async for line in lines:
@@ -237,7 +265,10 @@ class Client:
                 if name == "event":
                     kind = value
                 elif name == "data" and kind != "working":
-                    yield _read(Event, json.loads(value))
+                    yield _read(_KINDS.get(kind, Event), json.loads(value))
+
+
+_KINDS: Mapping[str, type[Part]] = {"reply.delta": Delta, "reply.reset": Reset}
 
 
 def _read(kind: type[T], value: Any) -> T:

@@ -87,6 +87,26 @@ class Event:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Delta:
+    """More of the reply that is being said, after what was said before. What counts is the reply's event."""
+
+    turn: int
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reset:
+    """What deltas of a turn said does not count. `why` is tools if the agent uses its tools first, else again."""
+
+    turn: int
+    why: str
+
+
+Part = Event | Delta | Reset
+"""What a stream of an answer is made of."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Approval:
     """A call that waits for somebody's yes; `arguments` (JSON) are there if it was asked for by itself."""
 

@@ -1,7 +1,7 @@
 """A model: what answers a conversation. The port, and the values that cross it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from subclaw.core.errors import Invalid
@@ -46,14 +46,34 @@ class ToolSaid:
 Utterance = UserSaid | ModelSaid | ToolSaid
 
 
+class Hearer(Protocol):
+    """Whoever hears a reply's words while the model says them. Nothing of it counts before the reply is there."""
+
+    def begins(self) -> bool:
+        """Hear that a reply begins, and that what was heard before is void; return whether it is listened to."""
+        ...
+
+    def hears(self, text: str) -> None:
+        """Hear all of the reply's words so far."""
+        ...
+
+    def calls(self) -> None:
+        """Hear that the reply makes tool calls: so its words are not for the person."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """All that a model is sent for one step. The reply is to have at most `limit_tokens`, and never more than usual."""
+    """All that a model is sent for one step. The reply is to have at most `limit_tokens`, and never more than usual.
+
+    A `hearer` is nothing that is sent: a model that can say its words as they come tells them to it.
+    """
 
     instructions: str
     history: Sequence[Utterance]
     tools: Sequence[ToolDefinition]
     limit_tokens: int = REPLY_LIMIT_TOKENS
+    hearer: Hearer | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)

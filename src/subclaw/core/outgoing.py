@@ -96,6 +96,11 @@ def linked_files(text: str) -> dict[str, str]:
     return wanted
 
 
+def first_file_link(text: str) -> int | None:
+    """Return where in a text the first link to a file of the machine begins; None if there is none."""
+    return next((match.start() for match in _links(text)), None)
+
+
 def problem_of(path: str) -> str:
     """Return in words why a path cannot be that of a file that goes out; nothing if it can."""
     if not path.startswith(f"{HOME}/"):

@@ -207,6 +207,11 @@ def _occasion(events: Sequence[Event], turn: Sequence[Event], limit_characters: 
     )
 
 
+def occasion_of(events: Sequence[Event], limit_characters: int | None) -> Occasion:
+    """Return what an answer of the turn that runs is held against."""
+    return _occasion(events, current_turn(events) or (), limit_characters)
+
+
 def turn_id(events: Sequence[Event]) -> str:
     """Return what names the turn that runs once it has called a tool: the id of its first call. Empty before that."""
     return next((call.id for call in _made_calls(current_turn(events) or ())), "")

@@ -36,14 +36,18 @@ def reply_of(response: said.ModelResponse, choice: str, prompt: Prompt) -> Model
     usage = _usage(response, choice, prompt)
     if response.finish_reason == "content_filter":  # whatever else is in it, its provider says to throw away
         return ModelReply(text=_refusal(response), calls=(), usage=usage, refused=True)
-    texts = [part.content.strip() for part in response.parts if isinstance(part, said.TextPart)]
-    text = "\n\n".join(filter(None, texts))
+    text = words_of([part.content for part in response.parts if isinstance(part, said.TextPart)])
     parts = [part for part in response.parts if isinstance(part, said.ToolCallPart)]
     cut_off = response.finish_reason == "length"
     if cut_off and text and not parts:
         text = f"{text}\n\n{CUT_OFF}"
     call_cut_off = cut_off and bool(parts) and response.parts[-1] is parts[-1]
     return ModelReply(text=text, calls=_calls(parts, last_is_cut_off=call_cut_off), usage=usage)
+
+
+def words_of(texts: Sequence[str]) -> str:
+    """Return the parts of an answer's words as one."""
+    return "\n\n".join(filter(None, map(str.strip, texts)))
 
 
 def _refusal(response: said.ModelResponse) -> str:

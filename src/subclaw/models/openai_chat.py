@@ -3,21 +3,26 @@
 pydantic-ai sees no difference: what it hands over goes out as it is, and the library's own values and errors come back.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import httpx2
-from openai import NOT_GIVEN, APIConnectionError, APIStatusError, APITimeoutError, AsyncOpenAI, NotGiven, Omit
-from openai.types.chat import ChatCompletion
+from openai import NOT_GIVEN, APIConnectionError, APIError, APIStatusError, APITimeoutError, AsyncOpenAI, NotGiven, Omit
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from pydantic import ValidationError
 from pydantic_core import to_json
+
+_DONE = "[DONE]"
 
 
 def send_directly(client: AsyncOpenAI, http: httpx2.AsyncClient) -> None:
     """Have a client of OpenAI's library send chat completions by `http` itself, each once.
 
     Before it sends one, the library holds each field against its declared type, and makes its headers and its address
-    anew (https://github.com/anthropics/anthropic-sdk-python/issues/1195). They are the same for all.
+    anew (https://github.com/anthropics/anthropic-sdk-python/issues/1195). They are the same for all. Of a stream each
+    word costs it as much.
     """
     url = httpx2.URL(f"{str(client.base_url).rstrip('/')}/chat/completions")
     own = {"Accept": "application/json", "Content-Type": "application/json", **client.auth_headers}
@@ -34,19 +39,69 @@ def send_directly(client: AsyncOpenAI, http: httpx2.AsyncClient) -> None:
             headers={**own, **(extra_headers or {})},
             timeout=client.timeout if isinstance(timeout, NotGiven) else timeout,
         )
+        if given.get("stream") is True:
+            return _Chunks(await _sent(http, request, stream=True))
         return _read(await _sent(http, request))
 
     client.chat.completions.create = create  # type: ignore[method-assign, assignment]
 
 
-async def _sent(http: httpx2.AsyncClient, request: httpx2.Request) -> httpx2.Response:
-    """Send a request once. Errors: those of OpenAI's library."""
+class _Chunks:
+    """A streamed completion, read as it comes."""
+
+    def __init__(self, response: httpx2.Response) -> None:
+        self._response = response
+
+    async def __aenter__(self) -> "_Chunks":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End the answer, whatever is left of it."""
+        await self._response.aclose()
+
+    async def __aiter__(self) -> AsyncIterator[ChatCompletionChunk]:
+        with _as_the_library(self._response.request):
+            data = ""
+            async for line in self._response.aiter_lines():
+                if line.startswith("data:"):
+                    data += line.removeprefix("data:").strip()
+                elif not line and data:  # an event that is not ended so does not count
+                    if data != _DONE:
+                        yield _chunk(data, self._response.request)
+                    data = ""
+
+
+def _chunk(data: str, request: httpx2.Request) -> ChatCompletionChunk:
+    """Return a chunk; what is only nearly one is returned unchecked. Errors: `APIError` for an error in its place."""
     try:
-        response = await http.send(request)
+        return ChatCompletionChunk.model_validate_json(data)
+    except ValidationError:
+        said = json.loads(data)
+        if not isinstance(said, dict) or said.get("error"):
+            raise APIError("The stream holds an error.", request, body=said) from None
+        return ChatCompletionChunk.construct(**said)
+
+
+@contextmanager
+def _as_the_library(request: httpx2.Request) -> Iterator[None]:
+    """Turn what goes wrong into the errors of OpenAI's library."""
+    try:
+        yield
     except httpx2.TimeoutException as error:
         raise APITimeoutError(request=request) from error
     except httpx2.RequestError as error:
         raise APIConnectionError(request=request) from error
+
+
+async def _sent(http: httpx2.AsyncClient, request: httpx2.Request, *, stream: bool = False) -> httpx2.Response:
+    """Send a request once. Errors: those of OpenAI's library."""
+    with _as_the_library(request):
+        response = await http.send(request, stream=stream)
+        if stream and not response.is_success:
+            await response.aread()
     if not response.is_success:
         said = _said(response)
         words = said.get("message") if isinstance(said, Mapping) else None

@@ -18,7 +18,7 @@ from subclaw.core.model import Model, Prompt, UserSaid, reply_limit_tokens
 from subclaw.core.secret import PLACEHOLDER
 from subclaw.core.upstream import Upstream
 from subclaw.models.bounds import bound_answers
-from subclaw.models.choice import ModelChoice, parse_choice
+from subclaw.models.choice import DEMO, ModelChoice, parse_choice
 from subclaw.models.failover import Failover
 from subclaw.models.patience import Patience
 from subclaw.models.prices import UNKNOWN_WINDOW_TOKENS, Prices
@@ -102,6 +102,7 @@ def open_model(
         patience=patience or Patience(),
         reply_limit_tokens=reply_limit_tokens(window_tokens),
         settings=_cache_settings(choice.provider, official=official),
+        streams=choice != DEMO,
     )
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from pydantic_ai import messages as said
-from pydantic_ai.direct import model_request
 from pydantic_ai.models import Model as ProviderModel
 from pydantic_ai.models import ModelRequestParameters
 from pydantic_ai.settings import ModelSettings
@@ -19,6 +18,7 @@ from subclaw.core.tool import ToolDefinition
 from subclaw.models.answers import reply_of
 from subclaw.models.faults import fault_of
 from subclaw.models.patience import Patience, persist
+from subclaw.models.requests import Asked, is_good_aloud, said_aloud, said_at_once
 
 NUDGE = (
     "[Nobody wrote. Your last answer had neither words nor calls. Go on, or say briefly what there is to say to the "
@@ -30,7 +30,8 @@ NUDGE = (
 class PydanticAiModel:
     """See `core.model.Model`.
 
-    `choice` is its name for the operator; `settings` makes what a provider is told of a prompt beside it.
+    `choice` is its name for the operator; `settings` makes what a provider is told of a prompt beside it. One that
+    `streams` is asked to say its words as they come, if anybody listens.
     """
 
     def __init__(
@@ -41,12 +42,14 @@ class PydanticAiModel:
         patience: Patience,
         reply_limit_tokens: int = REPLY_LIMIT_TOKENS,
         settings: Callable[[Prompt], ModelSettings] = lambda _: ModelSettings(),
+        streams: bool = True,
     ) -> None:
         self._model = model
         self._choice = choice
         self._patience = patience
         self._reply_limit_tokens = reply_limit_tokens
         self._settings = settings
+        self._streams = streams
         self._last: tuple[Sequence[ToolDefinition], ModelRequestParameters] | None = None
 
     async def ask(self, prompt: Prompt) -> ModelReply:
@@ -66,16 +69,25 @@ class PydanticAiModel:
         return await persist(functools.partial(self._request, prompt), self._patience, label=self._choice)
 
     async def _request(self, prompt: Prompt) -> ModelReply:
-        """Send one request."""
-        limit_tokens = min(self._reply_limit_tokens, prompt.limit_tokens)
-        limits = ModelSettings(max_tokens=limit_tokens, timeout=self._patience.attempt_s)
-        response = await model_request(
-            self._model,
-            _messages(prompt),
-            model_settings=limits | self._settings(prompt),
-            model_request_parameters=self._parameters(prompt.tools),
+        """Send one request; if somebody listens, one for a stream, and another if that was no good."""
+        asked = Asked(
+            messages=_messages(prompt),
+            settings=self._limits(prompt) | self._settings(prompt),
+            parameters=self._parameters(prompt.tools),
         )
-        return reply_of(response, self._choice, prompt)
+        if prompt.hearer is not None and prompt.hearer.begins() and self._streams:
+            response = await said_aloud(self._model, asked, prompt.hearer)
+            aloud = reply_of(response, self._choice, prompt)
+            if is_good_aloud(response):
+                return aloud
+            prompt.hearer.begins()
+            whole = reply_of(await said_at_once(self._model, asked), self._choice, prompt)
+            return replace(whole, usage=_together(aloud.usage, whole.usage))
+        return reply_of(await said_at_once(self._model, asked), self._choice, prompt)
+
+    def _limits(self, prompt: Prompt) -> ModelSettings:
+        limit_tokens = min(self._reply_limit_tokens, prompt.limit_tokens)
+        return ModelSettings(max_tokens=limit_tokens, timeout=self._patience.attempt_s)
 
     def _parameters(self, tools: Sequence[ToolDefinition]) -> ModelRequestParameters:
         """Return what is said of tools; for the same tools the same, so that it is adapted to the provider once."""

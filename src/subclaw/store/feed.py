@@ -57,6 +57,10 @@ class StoreFeed:
         else:
             self._put_off[key] = asyncio.get_running_loop().call_later(BEGUN_S, self._wake, key)
 
+    def wake(self, address: Address) -> None:
+        """Have those who follow an address look whether there is something new."""
+        self._wake(_key(address))
+
     def _wake(self, key: str) -> None:
         self._put_off.pop(key, None)
         for follower in self._followers.get(key, ()):
@@ -95,7 +99,7 @@ class StoreFeed:
     @contextmanager
     def news(self, address: Address) -> Iterator[asyncio.Event]:
         """Give an event that is set when there is something new at an address, or the feed has `ended`."""
-        key, news = f"{address.channel} {address.address}", asyncio.Event()
+        key, news = _key(address), asyncio.Event()
         self._followers[key].add(news)
         try:
             yield news
@@ -103,6 +107,10 @@ class StoreFeed:
             self._followers[key].discard(news)
             if not self._followers[key]:
                 del self._followers[key]
+
+
+def _key(address: Address) -> str:
+    return f"{address.channel} {address.address}"
 
 
 def _feed_item(row: Mapping[str, Any]) -> FeedItem:

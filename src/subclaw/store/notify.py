@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from enum import StrEnum
 
@@ -26,13 +26,22 @@ class Topic(StrEnum):
     EGRESS = "subclaw_egress"
     ONBOARDING = "subclaw_onboarding"
     WEBHOOK = "subclaw_webhook"
+    LISTENERS = "subclaw_listeners"
+    SPEAKERS = "subclaw_speakers"
 
 
-async def listen(connection: Connection, *topics: Topic) -> None:
+async def listen(connection: Connection, *topics: str) -> None:
     """Ask for the notifications of these topics on this connection."""
     with translated():
         for topic in topics:
-            await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(topic.value)))
+            await connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(topic)))
+
+
+async def notify(database: Database, notes: Sequence[tuple[str, str]]) -> None:
+    """Send notifications, each a topic and less than 8,000 bytes, in their order. Errors: `Unavailable`."""
+    topics, payloads = [topic for topic, _ in notes], [payload for _, payload in notes]
+    query = "SELECT pg_notify(n.topic, n.payload) FROM unnest(%s::text[], %s::text[]) AS n(topic, payload)"
+    await database.rows(query, topics, payloads)
 
 
 async def notifications(connection: Connection) -> AsyncIterator[Notify]:

@@ -2,11 +2,43 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
-from subclaw.core.model import ModelReply, Prompt, Usage
+from subclaw.core.model import Hearer, ModelReply, Prompt, Usage
 from subclaw.core.tool import ToolCall
 
-Answer = ModelReply | Exception
+
+@dataclass(frozen=True, kw_only=True)
+class Pause:
+    """Where a model stops in the middle of its words until it is told to go on."""
+
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+    go_on: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aloud:
+    """A reply that is said in pieces, if somebody listens. `then` is the whole of it, or what goes wrong after that."""
+
+    pieces: Sequence[str | Pause]
+    then: "ModelReply | Exception"
+
+    async def say(self, hearer: Hearer | None) -> "ModelReply | Exception":
+        """Say the pieces."""
+        is_heard, said = hearer is not None and hearer.begins(), ""
+        for piece in self.pieces:
+            if isinstance(piece, Pause):
+                piece.reached.set()
+                await piece.go_on.wait()
+            elif hearer and is_heard:
+                said += piece
+                hearer.hears(said)
+        if hearer and is_heard and isinstance(self.then, ModelReply) and self.then.calls:
+            hearer.calls()
+        return self.then
+
+
+Answer = ModelReply | Exception | Aloud
 
 
 class ScriptedModel:
@@ -23,6 +55,8 @@ class ScriptedModel:
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         if callable(answer):
             answer = answer(prompt)
+        if isinstance(answer, Aloud):
+            answer = await answer.say(prompt.hearer)
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -31,6 +65,11 @@ class ScriptedModel:
 def words(text: str) -> ModelReply:
     """Return a reply of words."""
     return ModelReply(text=text, calls=(), usage=_USAGE)
+
+
+def aloud(*pieces: str | Pause) -> Aloud:
+    """Return a reply of words that are said in pieces."""
+    return Aloud(pieces=pieces, then=words("".join(piece for piece in pieces if isinstance(piece, str))))
 
 
 def calls(*made: tuple[str, str]) -> ModelReply:

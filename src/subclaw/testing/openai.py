@@ -1,4 +1,4 @@
-"""A model provider on loopback: OpenAI's chat completions, answered at once or by a play, and what it was sent.
+"""A model provider on loopback: OpenAI's chat completions, by a play or always the same, and what it was sent.
 
 It is as strict as OpenAI with what it is sent, and can be made to misbehave in each way that is known of providers.
 
@@ -10,7 +10,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from anyio.from_thread import start_blocking_portal
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from subclaw.testing.broken import BrokenOff, Dripping
@@ -35,10 +35,14 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Words:
-    """An answer of words; with the reason "length" they are cut off, with "content_filter" withheld."""
+    """An answer of words; with the reason "length" they are cut off, with "content_filter" withheld.
+
+    In a stream there is a pause of `pause_s` after each.
+    """
 
     text: str
     finish_reason: str = "stop"
+    pause_s: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,10 +135,12 @@ class FakeOpenAi:
     """What the provider answers and was asked.
 
     A person's message that is a key of `plays` is answered by that play, any other by `otherwise`, an answer a step.
-    `bodies` keeps the last few requests, `times_s` when they came; `keys` the credentials they came with.
+    `bodies` keeps the last few requests, `times_s` when they came; `keys` the credentials they came with; `streamed`
+    counts those that asked for a stream.
     """
 
     requests: int = 0
+    streamed: int = 0
     bodies: list[bytes] = field(default_factory=list)
     times_s: list[float] = field(default_factory=list)
     keys: set[str] = field(default_factory=set)
@@ -186,7 +192,8 @@ class FakeOpenAi:
             answer.asked.set()
             await asyncio.to_thread(answer.let_go.wait, HOLD_LIMIT_S)
             answer = answer.answer
-        return _response(answer, asked["model"], len(body) // 4)
+        self.streamed += bool(asked.get("stream"))
+        return _response(answer, asked["model"], len(body) // 4, stream=bool(asked.get("stream")))
 
     def _next_answer(self, messages: list[Message]) -> Answer:
         said: str = next((message["content"] for message in reversed(messages) if _is_said(message)), "")
@@ -198,7 +205,8 @@ class FakeOpenAi:
         return answers[min(step, len(answers) - 1)]
 
     async def _stats(self, request: Request) -> Response:
-        return JSONResponse({"requests": self.requests, "body_bytes": [len(body) for body in self.bodies]})
+        body_bytes = [len(body) for body in self.bodies]
+        return JSONResponse({"requests": self.requests, "streamed": self.streamed, "body_bytes": body_bytes})
 
 
 def _since_said(messages: Sequence[Message]) -> Sequence[Message]:
@@ -233,7 +241,7 @@ def _is_object(text: str) -> bool:
 
 
 def _response(
-    answer: Words | Calls | Declined | Failure | Garbage | Broken, model: str, prompt_tokens: int
+    answer: Words | Calls | Declined | Failure | Garbage | Broken, model: str, prompt_tokens: int, *, stream: bool
 ) -> Response:
     match answer:
         case Failure(status=status, code=code, headers=headers):
@@ -241,11 +249,52 @@ def _response(
             return JSONResponse({"error": error}, status_code=status, headers=headers)
         case Garbage(body=body, content_type=content_type):
             return Response(body, media_type=content_type)
-        case Broken(answer=whole, drips=drips):
-            content = json.dumps(_completion(model, prompt_tokens, whole))
-            return (Dripping if drips else BrokenOff)(content, media_type="application/json")
-        case _:
-            return JSONResponse(_completion(model, prompt_tokens, answer))
+    whole = answer.answer if isinstance(answer, Broken) else answer
+    content, media_type = _content(_completion(model, prompt_tokens, whole), stream=stream)
+    if isinstance(answer, Broken):
+        return (Dripping if answer.drips else BrokenOff)(content, media_type=media_type)
+    if stream and isinstance(answer, Words) and answer.pause_s:
+        return StreamingResponse(_slowly(content, answer.pause_s), media_type=media_type)
+    return Response(content, media_type=media_type)
+
+
+def _content(completion: dict[str, Any], *, stream: bool) -> tuple[bytes, str]:
+    """Return a completion as the body of a response, and of which type that is."""
+    if stream:
+        return b"".join(chunks(completion)), "text/event-stream"
+    return json.dumps(completion).encode(), "application/json"
+
+
+async def _slowly(content: bytes, pause_s: float) -> AsyncIterator[bytes]:
+    for event in content.split(b"\n\n"):
+        yield event + b"\n\n"
+        await asyncio.sleep(pause_s)
+
+
+def chunks(completion: dict[str, Any]) -> Iterator[bytes]:
+    """Say a completion as OpenAI's events: a word each, or a piece of a call's arguments, and at last what it costs."""
+    (choice,) = completion["choices"]
+    shared = {**completion, "object": "chat.completion.chunk", "usage": None}
+    message: Message = choice["message"]
+    deltas: list[Message] = [{"role": "assistant"}]
+    deltas += [{"content": word} for word in re.findall(r"\s*\S+|\s+\Z", message.get("content") or "")]
+    deltas += [{"refusal": message["refusal"]}] if "refusal" in message else []
+    for index, call in enumerate(message.get("tool_calls", ())):
+        arguments = call["function"]["arguments"]
+        half = len(arguments) // 2
+        deltas.append({"tool_calls": [{**call, "index": index, "function": {**call["function"], "arguments": ""}}]})
+        deltas += [
+            {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}
+            for piece in (arguments[:half], arguments[half:])
+        ]
+    said = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
+    end = {"index": 0, "delta": {}, "finish_reason": choice["finish_reason"]}
+    for chunk in (*({**shared, "choices": [one]} for one in (*said, end)), {**completion, **_NO_CHOICES}):
+        yield b"data: " + json.dumps(chunk).encode() + b"\n\n"
+    yield b"data: [DONE]\n\n"
+
+
+_NO_CHOICES: Mapping[str, Any] = {"object": "chat.completion.chunk", "choices": []}
 
 
 def _completion(model: str, prompt_tokens: int, answer: Words | Calls | Declined) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from subclaw.testing.openai import chunks
+
 Json = dict[str, Any]
 
 CALL_NAME = "look"
@@ -41,7 +43,10 @@ class FakeProvider:
         if self.status != 200:
             return JSONResponse({"error": {"message": "no", "type": "x", "code": self.status}}, self.status)
         found = results(body)
-        return JSONResponse(made.words(f"I saw {found[-1]}.") if found else made.call(CALL_NAME, CALL_ARGUMENTS))
+        answer = made.words(f"I saw {found[-1]}.") if found else made.call(CALL_NAME, CALL_ARGUMENTS)
+        if body.get("stream") or "stream" in request.url.path:
+            return Response(made.stream(answer), media_type="text/event-stream")
+        return JSONResponse(answer)
 
     def app(self) -> Starlette:
         """Return an application that speaks all the protocols, each at its provider's own path."""
@@ -55,19 +60,20 @@ class FakeProvider:
 
         return Starlette(
             routes=[
-                route("/v1/chat/completions", _openai_results, Made(words=_openai_words, call=_openai_call)),
-                route("/v1/messages", _anthropic_results, Made(words=_anthropic_words, call=_anthropic_call)),
-                route("/v1beta/models/{call:path}", _google_results, Made(words=_google_words, call=_google_call)),
+                route("/v1/chat/completions", _openai_results, OPENAI),
+                route("/v1/messages", _anthropic_results, ANTHROPIC),
+                route("/v1beta/models/{call:path}", _google_results, GOOGLE),
             ]
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """How a protocol writes an answer."""
+    """How a protocol writes an answer, and how it streams one."""
 
     words: Callable[[str], Json]
     call: Callable[[str, Json], Json]
+    stream: Callable[[Json], bytes]
 
 
 def openai_answer(message: Json, reason: str = "stop") -> Json:
@@ -151,3 +157,49 @@ def _google_results(body: Json) -> list[str]:
     parts = [part for content in body["contents"] for part in content["parts"]]
     found = [part["functionResponse"]["response"] for part in parts if "functionResponse" in part]
     return [str(next(iter(response.values()))) for response in found]
+
+
+def openai_stream(answer: Json) -> bytes:
+    """Return an answer of OpenAI's as its events."""
+    return b"".join(chunks(answer))
+
+
+def anthropic_stream(answer: Json) -> bytes:
+    """Return an answer of Anthropic's as its events: texts and arguments in two pieces."""
+    begun = {**answer, "content": [], "stop_reason": None, "usage": {**answer["usage"], "output_tokens": 1}}
+    events: list[Json] = [{"type": "message_start", "message": begun}]
+    for index, block in enumerate(answer["content"]):
+        kind, name, whole = ("text_delta", "text", block.get("text", ""))
+        empty = {**block, "text": ""}
+        if block["type"] == "tool_use":
+            kind, name, whole = "input_json_delta", "partial_json", json.dumps(block["input"])
+            empty = {**block, "input": {}}
+        events.append({"type": "content_block_start", "index": index, "content_block": empty})
+        deltas = ({"type": kind, name: piece} for piece in _halves(whole))
+        events += [{"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas]
+        events.append({"type": "content_block_stop", "index": index})
+    end = {"stop_reason": answer["stop_reason"], "stop_sequence": None}
+    events += [{"type": "message_delta", "delta": end, "usage": answer["usage"]}, {"type": "message_stop"}]
+    return "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events).encode()
+
+
+def google_stream(answer: Json) -> bytes:
+    """Return an answer of Google's as its events: texts in two pieces."""
+    (candidate,) = answer["candidates"]
+    parts: list[Json] = []
+    for part in candidate["content"]["parts"]:
+        parts += [{"text": piece} for piece in _halves(part["text"])] if "text" in part else [part]
+    said = [
+        {**answer, "candidates": [{"index": 0, "content": {"role": "model", "parts": [part]}}]} for part in parts[:-1]
+    ]
+    last = {**answer, "candidates": [{**candidate, "content": {"role": "model", "parts": parts[-1:]}}]}
+    return "".join(f"data: {json.dumps(event)}\r\n\r\n" for event in (*said, last)).encode()
+
+
+def _halves(text: str) -> tuple[str, str]:
+    return text[: len(text) // 2], text[len(text) // 2 :]
+
+
+OPENAI = Made(words=_openai_words, call=_openai_call, stream=openai_stream)
+ANTHROPIC = Made(words=_anthropic_words, call=_anthropic_call, stream=anthropic_stream)
+GOOGLE = Made(words=_google_words, call=_google_call, stream=google_stream)

@@ -56,6 +56,7 @@ from subclaw.turns.approvals import NOT_AFTER, ask_approval, take_decisions, utc
 from subclaw.turns.attachments import Attachments, keep_attachments
 from subclaw.turns.attention import Attention, Halt, Notice
 from subclaw.turns.journal import Journal
+from subclaw.turns.live import LiveWords
 from subclaw.turns.long_message import Files, keep_long_messages
 from subclaw.turns.prompt import (
     WINDOW_TOKENS,
@@ -116,6 +117,7 @@ class Turns:
     files: Files | None = None
     window_tokens: int = WINDOW_TOKENS
     typist: Typist | None = None
+    live: LiveWords | None = None
     attachments: Attachments | None = None
     outgoing: TakesFiles | None = None
     clock: Callable[[], datetime] = utc_now
@@ -147,7 +149,7 @@ async def run_turn(turns: Turns, lease: Lease, notice: Notice) -> bool:
             case AskModel():
                 if await journal.write(drain=turns.agent.on_busy is OnBusy.FOLD):
                     continue
-                happened = await _ask(turns, model, lease, attention, frame, journal)
+                happened = await _ask(turns, model, conversation, attention, frame, journal)
             case PerformCalls(calls=(call, *_), interrupted=interrupted):
                 happened = await _perform(turns, lease, attention, journal, call, interrupted=call.id in interrupted)
                 if call.name == RELOAD_HARNESS:
@@ -239,13 +241,18 @@ async def _next_prompt(
 
 
 async def _ask(
-    turns: Turns, model: Model, lease: Lease, attention: Attention, frame: Frame, journal: Journal
+    turns: Turns, model: Model, conversation: Conversation, attention: Attention, frame: Frame, journal: Journal
 ) -> Event | Halt:
+    lease = conversation.lease
     prompt = await _next_prompt(turns, model, lease, attention, frame, journal)
     if isinstance(prompt, Halt):
         return prompt
     if halt := await attention.halted():
         return halt
+    if turns.live:
+        limit_characters = turns.limit_characters(conversation.reply_to.channel)
+        hearer = await turns.live.hearer(conversation, journal.events(), limit_characters)
+        prompt = replace(prompt, hearer=hearer) if hearer else prompt
     try:
         reached(FaultPoint.MODEL_ASKING)
         reply = await attention.during(
@@ -270,7 +277,7 @@ async def _ask_fitted(model: Model, frame: Frame, prompt: Prompt, events: Sequen
         return await model.ask(prompt)
     except TooLong as error:
         log.warning("a prompt was too long: %s", error.internal)
-        return await model.ask(make_half_prompt(frame, events))
+        return await model.ask(replace(make_half_prompt(frame, events), hearer=prompt.hearer))
 
 
 def _apology(error: SubclawError) -> str:

@@ -37,11 +37,15 @@ async def work(
     running: Running = {}
     awake = asyncio.Event()
     tells: dict[Topic, Tell] = {Topic.WAKE: lambda _: awake.set(), Topic.INBOX: partial(_tell_said, running)}
+    if turns.live:
+        tells[Topic.LISTENERS] = turns.live.told
     async with (
         worker_life(address) as (session, worker_id),
         asyncio.TaskGroup() as steps,
         hearing(address, tells, ears),
     ):
+        if turns.live:
+            await turns.live.begun()
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(_reap(turns.database, awake))
@@ -85,6 +89,8 @@ async def _claim(
         tenants[lease.tenant_id] -= 1
         if turns.typist:
             turns.typist.ended(lease.conversation_id)
+        if turns.live:
+            turns.live.ended(lease.conversation_id)
         if running.get(lease.conversation_id, (None, None))[1] is task:  # it may have been claimed again
             del running[lease.conversation_id]
 

@@ -1,6 +1,6 @@
 """`/v1/responses` and `/v1/chat/completions`: by these, programs that know OpenAI's API talk to agents.
 
-The agent's instructions, tools and model are its own, and its answers are whole: a stream brings each as it is said.
+The agent's instructions, tools and model are its own. A stream brings the words of its answer as they are said.
 """
 
 import json
@@ -30,7 +30,6 @@ from subclaw.store.owners import customers, newest_session, owned_agents
 _ANSWERED: dict[int | str, dict[str, Any]] = {
     200: {"description": "As OpenAI's API has it.", "content": {"application/json": {}, "text/event-stream": {}}}
 }
-BETWEEN = "\n\n"
 Writing = Annotated[Principal, Depends(allowed(Scope.SESSIONS_WRITE))]
 
 
@@ -74,7 +73,7 @@ def _add_chat(router: APIRouter) -> None:
         session = await _chat_session(request, principal, asked)
         taken = await _said(request, session, asked)
         if asked.stream:
-            return event_stream(_chat_stream(asked, answers(request.app, session, taken)))
+            return event_stream(_chat_stream(asked, answers(request.app, session, taken, aloud=True)))
         said, end = await whole_answer(request.app, session, taken)
         return JSONResponse(shapes.chat_completion(asked.model, session, said, end))
 
@@ -109,7 +108,7 @@ def _add_responses(router: APIRouter) -> None:
             session = await _new_session(request, asked.agent(), asked.customer(), asked.metadata)
         taken = await _said(request, session, asked)
         if asked.stream:
-            return event_stream(_response_stream(asked, session, answers(request.app, session, taken)))
+            return event_stream(_response_stream(asked, session, answers(request.app, session, taken, aloud=True)))
         said, end = await whole_answer(request.app, session, taken)
         return JSONResponse(shapes.response(asked, shapes.response_id(session, end.seq), text=said, end=end))
 
@@ -142,11 +141,13 @@ def _require_sense(request: Request, asked: ChatAsked | ResponseAsked) -> None:
 
 
 async def _said(request: Request, session: CustomerSession, asked: ChatAsked | ResponseAsked) -> Taken:
+    if asked.stream:
+        await inside_of(request).live.expect(session.session_id)
     return await say_in(inside_of(request), session, asked.text(), uuid.uuid4().hex)
 
 
 async def _chat_stream(asked: ChatAsked, pieces: AsyncGenerator[Piece, None]) -> AsyncIterator[str]:
-    id, count = f"chatcmpl-{uuid.uuid4().hex}", 0
+    id = f"chatcmpl-{uuid.uuid4().hex}"
     yield encode(shapes.chat_chunk(id, asked.model, {"role": "assistant", "content": ""}))
     async with aclosing(_with_errors(pieces)) as said:
         async for piece in said:
@@ -161,8 +162,7 @@ async def _chat_stream(asked: ChatAsked, pieces: AsyncGenerator[Piece, None]) ->
                     yield encode(shapes.chat_chunk(id, asked.model, {}, usage=shapes.chat_usage(piece)))
                 yield encode("[DONE]")
             else:
-                text, count = (BETWEEN if count else "") + piece, count + 1
-                yield encode(shapes.chat_chunk(id, asked.model, {"content": text}))
+                yield encode(shapes.chat_chunk(id, asked.model, {"content": piece}))
 
 
 async def _response_stream(
@@ -190,9 +190,8 @@ async def _response_stream(
                 for event in shapes.ending(asked, id, said, piece):
                     yield numbered(event)
             else:
-                text = (BETWEEN if said else "") + piece
-                said += text
-                yield numbered(shapes.delta(id, text))
+                said += piece
+                yield numbered(shapes.delta(id, piece))
 
 
 async def _with_errors(pieces: AsyncGenerator[Piece, None]) -> AsyncGenerator[Piece | SubclawError, None]:

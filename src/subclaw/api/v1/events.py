@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from subclaw.api.v1.access import allowed, session_for
 from subclaw.api.v1.inside import Inside, inside_of
+from subclaw.api.v1.live import Delta, Reset, follow_aloud, follow_quietly
 from subclaw.api.v1.parts import CAN_FAIL, PAGE_LIMIT, Body, Text
 from subclaw.api.v1.problems import Limited
 from subclaw.api.v1.route import ApiRoute
@@ -22,7 +23,7 @@ from subclaw.core.api_key import Principal, Scope
 from subclaw.core.business import SESSION_CHANNEL, CustomerSession
 from subclaw.core.channel import Address, InboundMessage
 from subclaw.core.intake_limits import PAUSE_S
-from subclaw.store.session_events import Working, follow_session, place_of_message, read_session
+from subclaw.store.session_events import SessionEvent, Working, place_of_message, read_session
 
 LARGEST_SEQ = 2**63 - 1
 OwnId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,64}$", description="Your own id: the same is taken once.")]
@@ -33,6 +34,7 @@ class Said(Body):
 
     text: Text = Field(min_length=1, max_length=200_000, description="What the customer says.")
     id: OwnId | None = Field(default=None, description="Your own id of the message: the same id is taken once.")
+    aloud: bool = Field(default=False, description="Whether you open a stream for the answer's words right after this.")
 
 
 class Taken(BaseModel):
@@ -68,6 +70,8 @@ def events_router() -> APIRouter:
         A session token may be used here.
         """
         found = await session_for(request, principal, session)
+        if said.aloud:
+            await inside_of(request).live.expect(session)
         return await say_in(inside_of(request), found, said.text, said.id or uuid.uuid4().hex)
 
     _add_reading(router)
@@ -90,17 +94,25 @@ def _add_reading(router: APIRouter) -> None:
         principal: Annotated[Principal, Depends(allowed(Scope.SESSIONS_READ, by_token=True))],
         after: Annotated[int, Query(ge=0, le=LARGEST_SEQ, description="Only what came after this event.")] = 0,
         limit: Annotated[int, Query(ge=1, le=PAGE_LIMIT, description="How many at most; not for a stream.")] = 50,
+        deltas: Annotated[bool, Query(description="Whether a stream has a reply's words while it is said.")] = True,
     ) -> Events | Response:
         """Return what happened, or follow it: as server-sent events with `Accept: text/event-stream`.
 
         A stream goes on after `Last-Event-ID`, or after `after`; it begins with what was before, and an event `working`
         tells whether the agent is at work. It ends after a quarter of an hour at most; come again then. A session token
         may be used here.
+
+        While the agent says a reply, events `reply.delta` have its words as they come (`turn` is the event with which
+        the turn began, `text` comes after what was said before), and `reply.reset` takes back what they said in that
+        turn: `why` is `tools` if the agent uses its tools first, else `again`. They have no id, and do not come again:
+        a stream that begins in the middle has what was said so far in one, or none. What counts is the `reply`.
         """
         found = await session_for(request, principal, session)
         if "text/event-stream" in request.headers.get("accept", ""):
             require_place(request.app)
-            return event_stream(_stream(request, found, principal, _resumed(request, after)))
+            if deltas:
+                await inside_of(request).live.expect(session)
+            return event_stream(_stream(request, found, principal, _resumed(request, after), deltas=deltas))
         working, read = await read_session(inside_of(request).database, session, after=after, limit=limit)
         data = [shown_event(event, principal) for event in read]
         return Events(data=data, working=working, after=data[-1].id if data else after)
@@ -121,20 +133,28 @@ async def say_in(inside: Inside, session: CustomerSession, text: str, own_id: st
     return Taken(session=session.session_id, message=own_id, duplicate=receipt.duplicate, after=place)
 
 
-async def _stream(request: Request, session: CustomerSession, principal: Principal, after: int) -> AsyncIterator[str]:
+async def _stream(
+    request: Request, session: CustomerSession, principal: Principal, after: int, *, deltas: bool
+) -> AsyncIterator[str]:
     inside = inside_of(request)
     async with a_place(request.app):
         yield hello()
-        items = follow_session(inside.database, inside.feed, session.session_id, after)
+        items = (follow_aloud if deltas else follow_quietly)(inside, session.session_id, after)
         async with aclosing(with_pings(items)) as pieces:
             async for item in pieces:
-                if item is None:
-                    yield ": still here\n\n"
-                elif isinstance(item, Working):
-                    yield encode(json.dumps({"on": item.on}), event="working")
-                else:
-                    event = shown_event(item, principal)
-                    yield encode(event.model_dump_json(exclude_none=True), event=event.type, id=event.id)
+                match item:
+                    case None:
+                        yield ": still here\n\n"
+                    case Working(on=on):
+                        yield encode(json.dumps({"on": on}), event="working")
+                    case Delta(turn=turn, text=text):
+                        yield encode(json.dumps({"turn": turn, "text": text}), event="reply.delta")
+                    case Reset(turn=turn, after_calls=after_calls):
+                        why = "tools" if after_calls else "again"
+                        yield encode(json.dumps({"turn": turn, "why": why}), event="reply.reset")
+                    case SessionEvent():
+                        event = shown_event(item, principal)
+                        yield encode(event.model_dump_json(exclude_none=True), event=event.type, id=event.id)
 
 
 def _resumed(request: Request, after: int) -> int:

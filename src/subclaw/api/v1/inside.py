@@ -12,6 +12,7 @@ from subclaw.core.tenant import TenantId
 from subclaw.core.tool import Caller
 from subclaw.store.database import Database
 from subclaw.store.feed import StoreFeed
+from subclaw.store.live import LiveFeed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,7 @@ class Inside:
     database: Database
     operator: Database
     feed: StoreFeed
+    live: LiveFeed
     intake: Intake
     seal_to: bytes
     receipts: SigningKey
