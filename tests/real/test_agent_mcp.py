@@ -71,9 +71,9 @@ def run(folder: Path, files: Mapping[str, str], scenario: Callable[[ToolScene], 
     run_in_gateway_loop(main)
 
 
-def odd() -> dict[str, str]:
-    """Return a folder with the odd server."""
-    command = json.dumps([sys.executable, "-c", SERVER])
+def odd(*program: str) -> dict[str, str]:
+    """Return a folder with the odd server, or another one in its place."""
+    command = json.dumps([sys.executable, *(program or ("-c", SERVER))])
     names = json.dumps(["echo", "die", "hang", "flood", "fail", "look"])
     text = f'[servers.odd]\ncommand = {command}\ntools = {names}\nbound = {{ account = "ids.user" }}\ntimeout_s = 2\n'
     return {"mcp.toml": text + 'environment = { MINE = "yes" }\n'}
@@ -115,8 +115,8 @@ def test_a_server_that_starts_badly_is_asked_again_while_the_other_tools_are_use
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tools, "RETRY_S", 0.0)
-    server = Path("/var/tmp") / f"{tmp_path.name}-late.py"
-    files = {**odd(server), "tools/more.py": 'def more() -> str:\n    """Say more."""\n    return "more"\n'}
+    server = Path("/srv") / f"{tmp_path.name}-late.py"
+    files = {**odd(str(server)), "tools/more.py": 'def more() -> str:\n    """Say more."""\n    return "more"\n'}
 
     async def scenario(scene: ToolScene) -> None:
         async def names() -> set[str]:
