@@ -223,6 +223,7 @@ def test_functions_that_look_across_tenants_are_few_and_closed_to_others(address
         **{name: ["subclaw_host"] for name in OF_HOSTS},
         **{name: ["subclaw_egress"] for name in OF_GATEWAYS},
         **{name: [] for name in OF_TRIGGERS},
+        "agent_of_tenant": ["subclaw_app", "subclaw_operator", "subclaw_egress"],
     }
     for name, settings, _ in definers:
         assert settings == ["search_path=public, pg_temp"], name
