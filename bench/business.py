@@ -140,7 +140,7 @@ class Talk:
     async def _follow(self, session: str, replies: asyncio.Queue[str]) -> None:
         """Follow a session's events, and pass its replies on."""
         accept = {"Accept": "text/event-stream"}
-        async with self.http.get(f"/v1/sessions/{session}/events", headers=accept) as response:
+        async with self.http.get(f"/v1/sessions/{session}/events?deltas=false", headers=accept) as response:
             response.raise_for_status()
             kind = ""
             async for line in response.content:

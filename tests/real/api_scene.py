@@ -27,6 +27,7 @@ from subclaw.core.tool import Caller, ToolDefinition
 from subclaw.store.api_keys import make_key
 from subclaw.store.database import Database, DatabaseAddress, Role, open_database
 from subclaw.store.feed import StoreFeed
+from subclaw.store.flush import Flush
 from subclaw.store.live import LiveFeed
 from subclaw.testing.models import Answer, ScriptedModel, words
 from subclaw.testing.serving import serving
@@ -214,6 +215,7 @@ def turns_of(database: Database, model: Model, agent: AgentSettings, live: LiveW
         agent=agent,
         instructions=lambda _: "be kind",
         sends=goes_out,
+        flush=Flush(database),
         live=live,
     )
 

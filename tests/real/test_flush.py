@@ -10,6 +10,8 @@ from tests.real.identity_scene import WEB
 from subclaw.channels.registry import goes_out
 from subclaw.core.channel import InboundMessage
 from subclaw.core.errors import Invalid, Unavailable
+from subclaw.core.event import ToolStarted
+from subclaw.store import conversations
 from subclaw.store.database import Database, DatabaseAddress, Role, open_database
 from subclaw.store.flush import Flush
 from subclaw.turns.intake import StoreIntake
@@ -40,6 +42,21 @@ def test_what_was_committed_before_is_on_disk_when_the_wait_is_over(address: Dat
             await intake.receive(message(f"hello {number}"))
             ((written,),) = await database.rows(WRITTEN)
             await flush.wait()
+            assert await database.rows(ON_DISK, written) == [(True,)]
+
+    play(address, steps)
+
+
+def test_a_step_that_others_follow_is_on_disk_before_a_call_is_made(address: DatabaseAddress) -> None:
+    async def steps(database: Database) -> None:
+        intake = StoreIntake(database, sends=goes_out, public_url="http://localhost")
+        await intake.receive(message("hello"))
+        (lease,) = await conversations.claim(database, 1, 10)
+        await conversations.open_turn(database, lease)
+        flush = Flush(database)
+        for number in range(5):
+            await conversations.append(database, lease, [ToolStarted(call_id=f"call_{number}")], flush=flush)
+            ((written,),) = await database.rows(WRITTEN)
             assert await database.rows(ON_DISK, written) == [(True,)]
 
     play(address, steps)

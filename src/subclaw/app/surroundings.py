@@ -18,6 +18,9 @@ from subclaw.store.database import Database, DatabaseAddress, Role, open_databas
 from subclaw.store.secrets import placeholders
 from subclaw.tools.commands import Placeholders
 
+BUSY_S = 60.0
+"""How long a worker waits for a free connection: thousands of turns share few, and whoever gives up loses a step."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
@@ -44,7 +47,7 @@ async def find_surroundings(settings: Settings, port: int, *, calls_at_once: int
     """Connect with what is around, for the block. The gateway is called so many times at once."""
     home, address = Home(settings.home), database_address(settings)
     async with (
-        open_database(address, Role.APP) as database,
+        open_database(address, Role.APP, wait_s=BUSY_S) as database,
         open_database(address, Role.OPERATOR, size=1) as operator,
         HostClient(home.host_socket) as machines,
         gateway_client(home.egress_socket, connections=calls_at_once) as gateway,

@@ -12,6 +12,7 @@ from subclaw.core.tenant import TenantId
 from subclaw.core.tool import Caller
 from subclaw.harness.defaults import default_files
 from subclaw.models.by_name import ModelsByName
+from subclaw.store.flush import Flush
 from subclaw.store.tenant_settings import model_name
 from subclaw.tools.harness import Reloaded
 from subclaw.tools.machine import SHELL_EXEC
@@ -67,6 +68,7 @@ def make_turns(
         limit_characters=limit_characters,
         typist=messaging.typist,
         live=live,
+        flush=Flush(around.database),
         attachments=Attachments(database=around.database, channels=messaging.channels, files=around.machines),
         outgoing=messaging.outgoing,
         tailor=by_tenant(tailor, customers),

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from subclaw.core.access import LINK_LIFE_S
 from subclaw.core.approval import ApprovalRequested
 from subclaw.core.channel import Address, InboundMessage, Receipt
-from subclaw.core.event import Event
+from subclaw.core.event import Event, ToolFinished
 from subclaw.core.fault import FaultPoint, reached
 from subclaw.core.tenant import TenantId
 from subclaw.core.turn import Conversation, Lease
 from subclaw.store.access import REQUEST_LIMIT
 from subclaw.store.database import Database
 from subclaw.store.events import decode, encode
+from subclaw.store.flush import Flush
 from subclaw.store.notify import WORKER_LOCK
 
 TENANT_LIMIT = 16
@@ -49,6 +50,9 @@ _RECEIVE_MORE = """
         %s, %s, %s, %s, %s, %s, %s::text[], %s, %s, %s::bytea[], make_interval(secs => %s), %s,
         %s::jsonb, %s::text[], %s::bytea[])
 """
+
+_APPEND = "SELECT append(%s, %s, %s, %s, %s)"
+_APPEND_WITHOUT_WAIT = f"{_APPEND} FROM set_config('synchronous_commit', 'off', true)"
 
 _FINISH = "SELECT finish(%s, %s, %s, %s, %s, %s)"
 _FINISH_AND_SEND = "SELECT finish(%s, %s, %s, %s, %s, %s) FROM set_config('synchronous_commit', 'off', true)"
@@ -150,11 +154,17 @@ async def open_turn(database: Database, lease: Lease) -> OpenTurn:
 
 
 async def append(
-    database: Database, lease: Lease, events: Sequence[Event], *, drain: bool = False
+    database: Database, lease: Lease, events: Sequence[Event], *, drain: bool = False, flush: Flush | None = None
 ) -> tuple[Event, ...]:
-    """Append events; with `drain`, also what was said meanwhile, which is returned."""
+    """Append events; with `drain`, also what was said meanwhile, which is returned.
+
+    With `flush`, the wait for the disk is shared with other turns, and there is none for what calls came to.
+    """
     reached(FaultPoint.JOURNAL_WRITING)
-    ((said,),) = await database.rows("SELECT append(%s, %s, %s, %s, %s)", *_key(lease), encode(events), drain)
+    query = _APPEND if flush is None else _APPEND_WITHOUT_WAIT
+    ((said,),) = await database.rows(query, *_key(lease), encode(events), drain)
+    if flush and not all(isinstance(event, ToolFinished) for event in events):
+        await flush.wait()
     reached(FaultPoint.JOURNAL_WRITTEN)
     return decode(said)
 

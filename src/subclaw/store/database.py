@@ -98,8 +98,9 @@ class Stranger(NotFound):
 class Database:
     """A pool of connections in one role. Statements are prepared, and each is its own transaction."""
 
-    def __init__(self, pool: AsyncConnectionPool[Connection]) -> None:
+    def __init__(self, pool: AsyncConnectionPool[Connection], wait_s: float = CONNECT_TIMEOUT_S) -> None:
         self._pool = pool
+        self._wait_s = wait_s
         self._places = asyncio.Semaphore(pool.max_size)
 
     async def rows(self, query: LiteralString, *parameters: object) -> Sequence[TupleRow]:
@@ -144,10 +145,10 @@ class Database:
             await self._places.acquire()
             return
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            async with asyncio.timeout(self._wait_s):
                 await self._places.acquire()
         except TimeoutError as error:
-            raise PoolTimeout(f"no connection was free for {CONNECT_TIMEOUT_S} s") from error
+            raise PoolTimeout(f"no connection was free for {self._wait_s} s") from error
 
     async def _take_free(self) -> Connection:
         task = asyncio.current_task()
@@ -170,9 +171,17 @@ class Database:
 
 @asynccontextmanager
 async def open_database(
-    address: DatabaseAddress, role: Role, *, size: int = POOL_SIZE, flushes: bool = True
+    address: DatabaseAddress,
+    role: Role,
+    *,
+    size: int = POOL_SIZE,
+    flushes: bool = True,
+    wait_s: float = CONNECT_TIMEOUT_S,
 ) -> AsyncIterator[Database]:
-    """Open a pool for the life of the block. If it does not flush, whoever commits waits for the disk by `Flush`."""
+    """Open a pool for the life of the block. If it does not flush, whoever commits waits for the disk by `Flush`.
+
+    Whoever finds no connection free waits for `wait_s`, and is then told that the database cannot be had.
+    """
     pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
         address.conninfo(role, flushes=flushes),
         min_size=1,
@@ -184,7 +193,7 @@ async def open_database(
     with translated():
         await pool.open(wait=True, timeout=CONNECT_TIMEOUT_S)
     try:
-        yield Database(pool)
+        yield Database(pool, wait_s)
     finally:
         await pool.close()
 

@@ -7,17 +7,22 @@ from subclaw.core.turn import Lease
 from subclaw.store import conversations
 from subclaw.store.database import Database
 from subclaw.store.events import storable_event
+from subclaw.store.flush import Flush
 
 
 class Journal:
     """The events of a conversation: those that the store has, and those that it is still to be told of.
 
     The latter are kept as the store will give them back, so that whoever takes a turn over is told what this one was.
+    `flush` is as in `conversations.append`.
     """
 
-    def __init__(self, database: Database, lease: Lease, written: Sequence[Event]) -> None:
+    def __init__(
+        self, database: Database, lease: Lease, written: Sequence[Event], *, flush: Flush | None = None
+    ) -> None:
         self._database = database
         self._lease = lease
+        self._flush = flush
         self._written = list(written)
         self.unwritten: list[Event] = []
 
@@ -38,7 +43,7 @@ class Journal:
         await self._append(drain=True)
 
     async def _append(self, *, drain: bool) -> bool:
-        said = await conversations.append(self._database, self._lease, self.unwritten, drain=drain)
+        said = await conversations.append(self._database, self._lease, self.unwritten, drain=drain, flush=self._flush)
         self._written += [*self.unwritten, *said]
         self.unwritten = []
         return bool(said)

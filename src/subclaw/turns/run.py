@@ -14,6 +14,7 @@ from functools import partial
 from subclaw.core.agent import AgentSettings, OnBusy
 from subclaw.core.approval import ApprovalRequested, needs_approval
 from subclaw.core.budget import FREE, Tariff
+from subclaw.core.business import SESSION_CHANNEL
 from subclaw.core.consent import LAWS
 from subclaw.core.decision import is_approved
 from subclaw.core.errors import Exhausted, SubclawError, Unavailable
@@ -52,6 +53,7 @@ from subclaw.core.transcript import (
 from subclaw.core.turn import Conversation, Lease
 from subclaw.store import conversations
 from subclaw.store.database import Database, LeaseLost
+from subclaw.store.flush import Flush
 from subclaw.turns.approvals import NOT_AFTER, ask_approval, take_decisions, utc_now, with_older_requests
 from subclaw.turns.attachments import Attachments, keep_attachments
 from subclaw.turns.attention import Attention, Halt, Notice
@@ -100,7 +102,8 @@ class Turns:
     `window_tokens` is the model's window; `files` takes messages that are too long for it, which are cut if it is None;
     `tariff` says what calls cost; `typist` shows people that a turn runs;
     `attachments` puts files that come with messages into machines, `outgoing` takes those that go out from there;
-    `clock` tells the time, with an offset;
+    `clock` tells the time, with an offset; by `flush` turns in sessions, whose every step is told, wait for the disk
+    together;
     `limit_characters` says how long a reply in a channel may be, None for as long as it likes. `tailor` makes of these
     what the tenant of a conversation has made its own: instructions, tools and model; once a turn, and again when the
     agent says so.
@@ -117,6 +120,7 @@ class Turns:
     files: Files | None = None
     window_tokens: int = WINDOW_TOKENS
     typist: Typist | None = None
+    flush: Flush | None = None
     live: LiveWords | None = None
     attachments: Attachments | None = None
     outgoing: TakesFiles | None = None
@@ -139,7 +143,8 @@ async def run_turn(turns: Turns, lease: Lease, notice: Notice) -> bool:
     look = partial(_look, turns, conversation)
     attention = Attention(notice, look, time_left_s=turns.agent.turn_limit_s - opened.age_s)
     frame = _frame(turns, conversation)  # once: what a model is sent again, it is sent unchanged
-    journal = Journal(turns.database, lease, with_older_requests(opened.waiting, opened.events))
+    flush = turns.flush if conversation.reply_to.channel == SESSION_CHANNEL else None
+    journal = Journal(turns.database, lease, with_older_requests(opened.waiting, opened.events), flush=flush)
     spending = Spending(database=turns.database, tariff=turns.tariff, agent=turns.agent, has_budgets=opened.has_budgets)
     model = BudgetedModel(usual=turns.model, cheaper=turns.cheaper, spending=spending, lease=lease, journal=journal)
     limit_characters = turns.limit_characters(conversation.reply_to.channel)
