@@ -35,7 +35,7 @@ FIRST_FREE_PORT = 1024
 DATABASE_START_S = 60.0
 START_S = 30.0
 READY_POLL_S = 0.05
-WORKER_NICENESS = 15
+WORKER_NICENESS = 5
 DOOR_NICENESS = -10
 """Turns step back for what acknowledges messages and serves pages: providers and people give up on those first."""
 

@@ -10,7 +10,7 @@ from typing import Any
 import uvloop
 
 PROCESSES = multiprocessing.get_context("forkserver")
-IMPORTED = ("control_intake", "outbox_sender", "replica", "stranger_intake", "web_replica")
+IMPORTED = ("control_intake", "live_worker", "outbox_sender", "replica", "stranger_intake", "web_replica")
 
 
 def started(target: Callable[..., None], *arguments: object) -> ForkServerProcess:

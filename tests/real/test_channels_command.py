@@ -79,7 +79,7 @@ def test_each_kind_says_what_is_missing_and_what_goes_where(home: Path) -> None:
     bare = json.loads(asyncio.run(told(settings_of(home), as_json=True)))
     assert [report["name"] for report in bare] == [kind.name for kind in KINDS]
     for kind, report in zip(KINDS, bare, strict=True):
-        assert report["is_set_up"] is (kind.name == "web")
+        assert report["is_set_up"] is (kind.name in ("web", "api"))
         assert all(variable in report["words"] for variable in kind.secrets), kind.name
     reports = {
         report["name"]: report for report in json.loads(asyncio.run(told(settings_of(home, **ALL), as_json=True)))
