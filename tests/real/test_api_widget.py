@@ -28,6 +28,7 @@ class Shop:
     port: int = 0
     life_s: int = 600
     tokens: int = 0
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
     wrong: list[str] = field(default_factory=list)
 
     async def token(self, *, life_s: int | None = None) -> str:
@@ -67,6 +68,7 @@ def shop_app(shop: Shop) -> FastAPI:
     @app.post("/token")
     async def token() -> JSONResponse:
         shop.tokens += 1
+        await shop.gate.wait()
         return JSONResponse({"token": await shop.token()})
 
     return app
@@ -83,6 +85,7 @@ async def opened(address: DatabaseAddress, answers: Sequence[Answer]) -> AsyncIt
             session = await open_session(client, channel="widget")
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         shop = Shop(scene=made, browser=browser, key=key, session=session)
+        shop.gate.set()
         async with serving(shop_app(shop)) as shop.port:
             yield shop
             await browser.close()
@@ -122,6 +125,20 @@ def test_a_customer_talks_on_the_shops_page(address: DatabaseAddress) -> None:
         await page.reload()
         await page.get_by_role("button", name="Open chat").click()
         await expect(log.locator("p")).to_have_count(2)
+
+    play(steps, address)
+
+
+def test_who_opens_the_chat_and_writes_at_once_has_one_token(address: DatabaseAddress) -> None:
+    async def steps(shop: Shop) -> None:
+        shop.gate.clear()
+        page = await shop.open('data-token-url="/token"')
+        await page.get_by_role("button", name="Open chat").click()
+        await page.get_by_role("textbox", name="Your message").fill("Hi")
+        await page.get_by_role("button", name="Send").click()
+        shop.gate.set()
+        await expect(page.get_by_role("log").locator("p")).to_have_count(2)
+        assert shop.tokens == 1
 
     play(steps, address)
 

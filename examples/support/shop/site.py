@@ -4,9 +4,10 @@ Signing in is a button here, since this is an example. What matters is what come
 signed in, opens the session with the agent, and the browser gets nothing but a token for that session.
 """
 
+import asyncio
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +30,7 @@ class Visitor:
 
     who: str
     chat: str = ""
+    opening: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 def shop_site(books: Books, client: Client, agents_url: str) -> FastAPI:
@@ -81,11 +83,12 @@ def shop_site(books: Books, client: Client, agents_url: str) -> FastAPI:
     @site.post("/chat-token")
     async def chat_token(visitor: Annotated[Visitor, Depends(customer_of)]) -> Mapping[str, str]:
         """Give the widget its token. Who the customer is, the session is told here, and nowhere else."""
-        if not visitor.chat:
-            session = await client.open_session(
-                AGENT, customer=visitor.who, binding={"customer": visitor.who}, channel="widget"
-            )
-            visitor.chat = session.id
+        async with visitor.opening:  # two pages of one customer have one session
+            if not visitor.chat:
+                session = await client.open_session(
+                    AGENT, customer=visitor.who, binding={"customer": visitor.who}, channel="widget"
+                )
+                visitor.chat = session.id
         return {"token": (await client.session_token(visitor.chat)).token}
 
     @site.get("/staff", dependencies=[Depends(require_staff)])

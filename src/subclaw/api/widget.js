@@ -130,12 +130,22 @@
     return JSON.parse(atob(said)).s;
   };
 
-  const renew = async () => {
+  const ask = async () => {
     if (!options.tokenUrl) return false;
     const response = await fetch(options.tokenUrl, { method: "POST", credentials: "same-origin" });
     if (!response.ok) return false;
     token = (await response.json()).token;
     return true;
+  };
+
+  let asking = null;
+
+  // Asks for another token; once, whoever wants one meanwhile: two might be for two sessions.
+  const renew = () => {
+    asking ??= ask().finally(() => {
+      asking = null;
+    });
+    return asking;
   };
 
   // Makes a call with the token, and once more with another one if that has ended.
