@@ -55,7 +55,7 @@ class TenantCalls:
         """Answer a request below `PREFIX`. See `serving.Answer`; what is decided is in the tenant's log."""
         tenant_id, scheme, authority, port, target = _read(request)
         others = [pair for pair in request.headers if pair[0].lower() != b"host"]
-        inner = replace(request, target=target, headers=[(b"host", authority), *others])
+        inner = replace(request, target=target, headers=[(b"host", authority), *others], likeness=None)
         async with self._machine(tenant_id) as machine:
             requests, record = Requests(machine=machine, tls=scheme == "https", port=port), Record()
             reason = "cut"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 
 from subclaw.egress.http.framing import CHUNKED, EMPTY, IncomingBody, OutgoingBody, framing_of
-from subclaw.egress.http.head import read_headers, request_problem
+from subclaw.egress.http.head import Likeness, likeness_of, read_headers, request_problem
 from subclaw.egress.http.message import write_head
 from subclaw.egress.http.reading import Malformed, Unfinished, read_head, read_piece
 from subclaw.egress.http.request import Request
@@ -16,6 +16,10 @@ from subclaw.egress.limits import Limits
 from subclaw.egress.refusal import UNSENT_HEADER, Refusal
 
 _LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}".encode() for status in HTTPStatus}
+SEEN_LIMIT = 4
+"""Heads of one connection that are remembered."""
+_SEEN_BYTES = 4_096
+"""Those that are larger are not."""
 _WITHOUT_BODY = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 
@@ -39,6 +43,8 @@ class Door:
         self._awaits_word = False
         self._closes = False
         self._out: list[bytes] = []
+        self._seen: dict[Likeness, Request] = {}
+        """The last requests of this connection, which are mostly alike."""
 
     async def request(self) -> Request | None:
         """Return the next request; None if the client ends the connection or leaves it idle."""
@@ -52,11 +58,7 @@ class Door:
             raise Refusal(error.status, error.reason) from None
         if head is None:
             return None
-        headers = read_headers(head)
-        if problem := request_problem(head, self._limits.headers, websockets=self._websockets, headers=headers):
-            raise Refusal(*problem)
-        method, target, _ = head.split(b" ", 2)
-        return self._begin(Request(method=method, target=target, headers=headers))
+        return self._begin(self._read(head))
 
     async def body(self) -> bytes:
         """Return the next piece of the request's body, at least one byte, or nothing at its end."""
@@ -79,13 +81,10 @@ class Door:
         """Read the body until its end or until `limit_bytes` are exceeded; return it, and whether it has ended."""
         pieces: list[bytes] = []
         size_bytes = 0
-        while size_bytes <= limit_bytes:
-            piece = await self.body()
-            if not piece:
-                return b"".join(pieces), True
-            pieces.append(piece)
-            size_bytes += len(piece)
-        return b"".join(pieces), False
+        while not self._body.ended and size_bytes <= limit_bytes:
+            pieces.append(await self.body())
+            size_bytes += len(pieces[-1])
+        return b"".join(pieces), self._body.ended
 
     def begin(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """Begin the answer. Without a Content-Length among the headers it is sent in chunks."""
@@ -153,9 +152,26 @@ class Door:
         if data:
             await self.wire.write(data, self._limits.idle_s)
 
+    def _read(self, head: bytes) -> Request:
+        """Read a head; one like which there was before is sound as that was. Errors: `Refusal`."""
+        likeness, length = likeness_of(head)
+        seen = self._seen.get(likeness)
+        if seen is not None:
+            return seen.of_length(length)
+        headers = read_headers(head)
+        if problem := request_problem(head, self._limits.headers, websockets=self._websockets, headers=headers):
+            raise Refusal(*problem)
+        method, target, _ = head.split(b" ", 2)
+        request = Request(method=method, target=target, headers=headers, likeness=likeness, length=length)
+        if len(head) <= _SEEN_BYTES:
+            if len(self._seen) >= SEEN_LIMIT:
+                self._seen.clear()
+            self._seen[likeness] = request
+        return request
+
     def _begin(self, request: Request) -> Request:
         """Make ready for a request's body and its answer. Errors: `Refusal` for a body that is too large."""
-        framing = framing_of(request.headers, EMPTY)
+        framing = request.framing
         if framing.length_bytes is not None and framing.length_bytes > self._limits.body_bytes:
             raise self._too_large()
         self.body_bytes = 0

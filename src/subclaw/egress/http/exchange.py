@@ -8,11 +8,11 @@ from typing import Protocol
 
 from subclaw.egress.http.headers import Headers, returned
 from subclaw.egress.http.link import Link, Unanswered
-from subclaw.egress.http.message import Response
+from subclaw.egress.http.message import RequestHead, Response, write_request
 from subclaw.egress.http.pool import Pool
 from subclaw.egress.limits import Limits
 from subclaw.egress.refusal import Refusal
-from subclaw.egress.secrets.scrub import Scrubber
+from subclaw.egress.secrets.scrub import Scrubber, blot
 from subclaw.egress.secrets.sifting import Keep, sift
 
 _REPLAYABLE = (b"GET", b"HEAD")
@@ -48,7 +48,7 @@ class Client(Protocol):
         ...
 
 
-@dataclass(kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Record:
     """What is known of a request once it is over: nothing of its query, headers or body.
 
@@ -79,21 +79,14 @@ class Call:
     method: bytes
     target: str
     headers: Headers
+    head: RequestHead | None = None
+    """What of these is written already, if they were made for a request like this one."""
     forms: tuple[bytes, ...] = ()
     authorised: bool = False
     keep_minted: Keep | None = None
     renewed: "Callable[[], Awaitable[Call | None]] | None" = None
     count: Callable[[int, int], None] = lambda sent_bytes, received_bytes: None
     said: Callable[[bytes], bytes] = lambda data: data
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Begun:
-    """A call with the beginning of its body, or all of it if it has `ended`."""
-
-    call: Call
-    first: bytes
-    ended: bool
 
 
 class _Rejected(Exception):
@@ -113,35 +106,37 @@ async def forward(client: Client, call: Call, pool: Pool, limits: Limits, record
     """
     first, ended = await client.gather(limits.gathered_bytes)
     call.count(len(first), 0)
-    begun = _Begun(call=call, first=first, ended=ended)
     try:
-        return await _attempt(client, pool, begun, record)
+        return await _attempt(client, pool, call, first, ended, record)
     except _Rejected as rejected:
-        return await _attempt(client, pool, replace(begun, call=replace(rejected.call, renewed=None)), record)
+        return await _attempt(client, pool, replace(rejected.call, renewed=None), first, ended, record)
 
 
-async def _attempt(client: Client, pool: Pool, begun: _Begun, record: Record) -> bool:
-    call, link = begun.call, pool.take()
+async def _attempt(client: Client, pool: Pool, call: Call, first: bytes, ended: bool, record: Record) -> bool:
+    """Carry out a call with the beginning of its body, or all of it if it has `ended`."""
+    link = pool.take()
     if link is not None:
         try:
-            return await _converse(client, link, pool, begun, record)
+            return await _converse(client, link, pool, call, first, ended, record)
         except Unanswered:
-            if call.method not in _REPLAYABLE or begun.first or not begun.ended:
+            if call.method not in _REPLAYABLE or first or not ended:
                 raise _unanswered() from None
     try:
-        return await _converse(client, await pool.connect(), pool, begun, record)
+        return await _converse(client, await pool.connect(), pool, call, first, ended, record)
     except Unanswered:
         raise _unanswered() from None
 
 
-async def _converse(client: Client, link: Link, pool: Pool, begun: _Begun, record: Record) -> bool:
-    call = begun.call
+async def _converse(
+    client: Client, link: Link, pool: Pool, call: Call, first: bytes, ended: bool, record: Record
+) -> bool:
     try:
         try:
-            await link.send_head(call.method, call.target, call.headers, begun.first, ended=begun.ended)
+            head = call.head or write_request(call.method, call.target, call.headers)
+            await link.send_written(head, first, ended=ended)
         except ConnectionError:
             raise Unanswered from None
-        if begun.ended:
+        if ended:
             response = await link.response()
             if response.status == HTTPStatus.UNAUTHORIZED and call.renewed and (fresh := await call.renewed()):
                 raise _Rejected(fresh)
@@ -184,14 +179,16 @@ async def relay(client: Client, link: Link, response: Response, call: Call, reco
 
     headers, first, watch = returned(response.headers, call.forms, authorised=call.authorised), b"", None
     if call.keep_minted is not None:
-        sifted = await sift(headers, read, call.forms, call.keep_minted)
+        sifted = await sift(headers, read, lambda: link.ready, call.forms, call.keep_minted)
         headers, first, watch = sifted.headers, sifted.body, sifted.watch
     record.status = response.status
     client.begin(response.status, headers)
+    if link.ended:  # all that is left goes out together
+        return await client.finish(blot(first, call.forms))
     if not link.ready:
         await client.flush()
     scrubber, piece = Scrubber(call.forms), first
-    while not link.ended:  # else all that is left goes out together
+    while not link.ended:
         if piece:
             await client.send(scrubber.feed(piece))
         piece = await read()

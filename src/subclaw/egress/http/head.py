@@ -20,6 +20,7 @@ _RESPONSE_FIELDS = re.compile(rb"(?:" + _TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+\
 _SOUND = re.compile(_TOKEN + rb"{1,32} [\x21-\x7e]+ HTTP/1\.1\r\n" + _RESPONSE_FIELDS.pattern)
 _LENGTH = re.compile(rb"[0-9]{1,15}")
 HOST = re.compile(rb"[A-Za-z0-9._-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
+_LENGTH_LINE = b"\r\ncontent-length:"
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 
 _UPGRADES = frozenset((b"upgrade", b"http2-settings"))
@@ -29,6 +30,9 @@ _END_TO_END = frozenset((b"host", b"content-length", b"transfer-encoding"))
 
 Fields = list[tuple[bytes, bytes]]
 
+Likeness = tuple[bytes, bytes | None]
+"""The bytes of a sound head before and after the digits of its Content-Length; the whole head and None without one."""
+
 
 def unfinished_problem(start: bytes) -> str | None:
     """Say what is already wrong with the beginning of a head, so that nobody waits for its end."""
@@ -37,6 +41,21 @@ def unfinished_problem(start: bytes) -> str | None:
     if b"\r\n" in start and not (_REQUEST_LINE.match(start) or _STATUS_LINE.match(start)):
         return "the first line is malformed"
     return None
+
+
+def likeness_of(head: bytes) -> tuple[Likeness, bytes]:
+    """Return all of a complete head but the length of its body, and the digits of that, if it says one.
+
+    Any other digits in their place make another head that is as sound, and asks for the same.
+    """
+    line = head.lower().find(_LENGTH_LINE)
+    if line < 0:
+        return (head, None), b""
+    start, end = line + len(_LENGTH_LINE), head.index(b"\r\n", line + 2)
+    digits = head[start:end].lstrip(b" ")
+    if not _LENGTH.fullmatch(digits):
+        return (head, None), b""
+    return (head[: end - len(digits)], head[end:]), digits
 
 
 def read_headers(head: bytes) -> Fields:

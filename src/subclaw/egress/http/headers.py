@@ -24,6 +24,11 @@ _MINTED = frozenset(
 _HOP_BY_HOP_OR_MINTED = HOP_BY_HOP | _MINTED
 
 
+def with_length(headers: Headers, digits: bytes) -> Headers:
+    """Return headers with another length of the body."""
+    return [(name, digits if name.lower() == b"content-length" else value) for name, value in headers]
+
+
 def named_by_connection(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
     """Return the header names that `Connection` headers list: they end at this hop too."""
     listed = [value.lower().split(b",") for name, value in headers if len(name) == 10 and name.lower() == b"connection"]
@@ -38,13 +43,16 @@ def returned(headers: Iterable[tuple[bytes, bytes]], forms: tuple[bytes, ...], *
     Errors: `Refusal` for a body in an encoding although none was asked for: it could not be searched for the secret.
     """
     received = list(headers)
+    names = {name for name, _ in received}
     dropped = _HOP_BY_HOP_OR_MINTED if authorised else HOP_BY_HOP
-    if named := named_by_connection(received):
-        dropped |= named
-    kept = [(name, value) for name, value in received if name not in dropped]
+    if b"connection" in names:
+        dropped |= named_by_connection(received)
+    kept = received if names.isdisjoint(dropped) else [pair for pair in received if pair[0] not in dropped]
     if not forms and not authorised:
         return kept
-    if any(name == b"content-encoding" and value.lower() not in (b"", b"identity") for name, value in received):
+    if b"content-encoding" in names and any(
+        name == b"content-encoding" and value.lower() not in (b"", b"identity") for name, value in received
+    ):
         raise Refusal(502, "the upstream's answer cannot be used: it is encoded, which was not asked for")
     together = b"\n".join([value for _, value in kept])
     found = [form for form in forms if form in together]

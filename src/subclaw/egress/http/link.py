@@ -1,12 +1,12 @@
 """A link: the upstream's side of a call, over a connection that may have carried calls before."""
 
-import asyncio
+import time
 from http import HTTPStatus
 
 from subclaw.egress.http.framing import EMPTY, UNTIL_END, IncomingBody, OutgoingBody, framing_of
-from subclaw.egress.http.head import lowered, read_headers, response_problem, sound_request
+from subclaw.egress.http.head import lowered, read_headers, response_problem
 from subclaw.egress.http.headers import Headers
-from subclaw.egress.http.message import Response, read_response, write_head
+from subclaw.egress.http.message import RequestHead, Response, read_response, write_request
 from subclaw.egress.http.reading import Malformed, Unfinished, read_head, read_piece
 from subclaw.egress.http.stream import Stream
 from subclaw.egress.limits import Limits
@@ -29,6 +29,8 @@ class Link:
         self.wire = wire
         self.keep_s = limits.pooled_s
         """How long this connection may wait for its next call."""
+        self.kept_until_s = 0.0
+        """Until when it does, by `time.monotonic`."""
         self._limits = limits
         self._method = b""
         self._request = OutgoingBody(EMPTY)
@@ -42,13 +44,14 @@ class Link:
 
         Errors: `ValueError` for what is no sound head.
         """
+        await self.send_written(write_request(method, target, headers), first, ended=ended)
+
+    async def send_written(self, head: RequestHead, first: bytes, *, ended: bool) -> None:
+        """Send a head that is written already. See `send_head`."""
         self._read_before = self.wire.bytes_read
-        self._method, self._request = method, OutgoingBody(framing_of(headers, EMPTY))
+        self._method, self._request = head.method, OutgoingBody(head.framing)
         self._body = IncomingBody(UNTIL_END)  # until the answer says
-        head = write_head(b"%b %b HTTP/1.1" % (method, target.encode()), headers)
-        if not sound_request(head):
-            raise ValueError("a request that is not sound was about to go out")
-        await self._write(head + self._request.piece(first) + (self._request.end() if ended else b""))
+        await self._write(head.data + self._request.piece(first) + (self._request.end() if ended else b""))
 
     async def send(self, piece: bytes) -> None:
         """Send a piece of the body, waiting while the upstream is slow."""
@@ -123,14 +126,13 @@ class Link:
 
     async def _raw_head(self) -> bytes | None:
         """Read a head. An upstream may say nothing for as long as the request's body still goes out."""
-        loop = asyncio.get_running_loop()
         while True:
             try:
                 return await read_head(self.wire, self._limits, self._limits.idle_s)
             except Unfinished:
                 raise
             except TimeoutError:
-                if loop.time() - self._sent_at_s >= self._limits.idle_s:
+                if time.monotonic() - self._sent_at_s >= self._limits.idle_s:
                     raise
 
     def _begin(self, response: Response) -> Response:
@@ -144,7 +146,7 @@ class Link:
     async def _write(self, data: bytes) -> None:
         try:
             await self.wire.write(data, self._limits.idle_s)
-            self._sent_at_s = asyncio.get_running_loop().time()
+            self._sent_at_s = time.monotonic()
         except TimeoutError:
             raise _slow() from None
 

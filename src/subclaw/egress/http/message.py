@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from subclaw.egress.http.framing import EMPTY, Framing, framing_of
+from subclaw.egress.http.head import likeness_of, sound_request
 from subclaw.egress.http.headers import Headers
 
 
@@ -16,7 +18,7 @@ class Message:
         """Return the values of a header, whose name is in small letters."""
         return self._by_name.get(name, [])
 
-    @property
+    @cached_property
     def says_close(self) -> bool:
         """Whether the connection ends with this message (RFC 9112, section 9.6)."""
         return any(b"close" in map(bytes.strip, value.lower().split(b",")) for value in self.values(b"connection"))
@@ -41,6 +43,33 @@ def read_response(head: bytes, headers: Headers) -> Response:
     """Return what the sound head of an answer says. `headers` are its own, their names in small letters."""
     response = Response(status=int(head[9:12]), headers=headers, closes=head.startswith(b"HTTP/1.0"))
     return replace(response, closes=True) if response.says_close else response
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestHead:
+    """The head of a request as it goes out, and how long it says the body is."""
+
+    method: bytes
+    framing: Framing
+    data: bytes
+
+    def of_length(self, digits: bytes) -> "RequestHead":
+        """Return the same head with another length of the body, where it says one."""
+        (before, after), _ = likeness_of(self.data)
+        if after is None:
+            return self
+        return RequestHead(method=self.method, framing=Framing(length_bytes=int(digits)), data=before + digits + after)
+
+
+def write_request(method: bytes, target: str, headers: Headers) -> RequestHead:
+    """Return a request's head, the framing of its body being among the headers.
+
+    Errors: `ValueError` for what is no sound head.
+    """
+    data = write_head(b"%b %b HTTP/1.1" % (method, target.encode()), headers)
+    if not sound_request(data):
+        raise ValueError("a request that is not sound was about to go out")
+    return RequestHead(method=method, framing=framing_of(headers, EMPTY), data=data)
 
 
 def write_head(line: bytes, headers: Headers) -> bytes:

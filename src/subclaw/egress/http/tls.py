@@ -56,6 +56,7 @@ class TlsWire:
                 self._over = True
                 return b""
             self._incoming.write(received)
+        self.bytes_read += len(data)
         return data
 
     def unread(self, data: bytes) -> None:
@@ -70,7 +71,10 @@ class TlsWire:
             self._tls.write(data)
         except ssl.SSLError as error:
             raise ConnectionResetError("the connection is closed") from error
-        await self._flush(timeout_s)
+        if not self._wire.write_now(self._outgoing.read()):
+            raise ConnectionResetError("the connection is closed")
+        if self._wire.is_full:
+            await self._wire.drain(timeout_s)
 
     @property
     def ended(self) -> bool:
@@ -119,8 +123,7 @@ class TlsWire:
         """Return what can be read now."""
         pieces, self._unread = self._unread, []
         if pieces:
-            self.bytes_read += sum(map(len, pieces))
-            return b"".join(pieces)
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
         size = 0
         while size < READ_LIMIT_BYTES and (self._incoming.pending or self._tls.pending()):
             try:
@@ -135,7 +138,6 @@ class TlsWire:
                 break
             pieces.append(piece)
             size += len(piece)
-        self.bytes_read += size
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def _flush(self, timeout_s: float) -> None:

@@ -7,6 +7,8 @@ from typing import cast
 READ_LIMIT_BYTES = 65_536
 """Received and not yet read; above it the other side is made to wait. One receive may exceed it once."""
 
+_NEVER_S = float("inf")
+
 
 class Wire(asyncio.Protocol):
     """One connection. `on_end` is called once the other side has ended it, even if received bytes are still unread."""
@@ -26,6 +28,8 @@ class Wire(asyncio.Protocol):
         self._readable = _Wait()
         self._writable = _Wait()
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_s = _NEVER_S
+        self._loop = asyncio.get_running_loop()
 
     async def read(self, timeout_s: float) -> bytes:
         """Return what has been received, at least one byte, or nothing at the end of the stream.
@@ -33,7 +37,7 @@ class Wire(asyncio.Protocol):
         Errors: `TimeoutError`; `ConnectionError` if the stream broke off instead of ending.
         """
         if not (self._received or self._ended):
-            await self._wait(self._readable, timeout_s)
+            await self._waited(self._readable, timeout_s)
         if not self._received:
             if self._error is not None:
                 raise ConnectionResetError("the connection broke off")
@@ -58,9 +62,7 @@ class Wire(asyncio.Protocol):
         if not self.write_now(data):
             raise ConnectionResetError("the connection is closed")
         if self._writing_paused:
-            await self._wait(self._writable, timeout_s)
-            if self._lost:
-                raise ConnectionResetError("the connection is closed")
+            await self.drain(timeout_s)
 
     def write_now(self, data: bytes) -> bool:
         """Send a few bytes, waiting for nothing; return False if the connection is closed."""
@@ -68,6 +70,17 @@ class Wire(asyncio.Protocol):
             return False
         self._transport.write(data)
         return True
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the other side is slow to take what was written, so that a writer must wait."""
+        return self._writing_paused
+
+    async def drain(self, timeout_s: float) -> None:
+        """Wait until more may be written. Errors: `TimeoutError`, `ConnectionError`."""
+        await self._waited(self._writable, timeout_s)
+        if self._lost:
+            raise ConnectionResetError("the connection is closed")
 
     @property
     def descriptor(self) -> int:
@@ -140,29 +153,26 @@ class Wire(asyncio.Protocol):
         self._writing_paused = False
         self._writable.end()
 
-    async def _wait(self, wait: "_Wait", timeout_s: float) -> None:
-        """Wait until that is ended. Errors: `TimeoutError`.
+    def _waited(self, wait: "_Wait", timeout_s: float) -> asyncio.Future[None]:
+        """Return what is done when that is ended, or raises `TimeoutError`.
 
         One timer does for all waits of a connection: it is seldom that one takes until its deadline.
         """
-        loop = asyncio.get_running_loop()
-        wait.deadline_s = loop.time() + timeout_s
-        wait.future = loop.create_future()
-        if self._timer is None or self._timer.when() > wait.deadline_s:
+        wait.deadline_s = self._loop.time() + timeout_s
+        wait.future = future = self._loop.create_future()
+        if self._timer_s > wait.deadline_s:
             self._look_again_at(wait.deadline_s)
-        try:
-            await wait.future
-        finally:
-            wait.future = None
+        return future
 
     def _look_again_at(self, time_s: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_at(time_s, self._give_up_what_is_late)
+        self._timer = self._loop.call_at(time_s, self._give_up_what_is_late)
+        self._timer_s = time_s
 
     def _give_up_what_is_late(self) -> None:
-        self._timer = None
-        now_s = asyncio.get_running_loop().time()
+        self._timer, self._timer_s = None, _NEVER_S
+        now_s = self._loop.time()
         deadlines_s = [each.deadline_s for each in (self._readable, self._writable) if not each.give_up(now_s)]
         if deadlines_s and not self._lost:
             self._look_again_at(min(deadlines_s))

@@ -3,9 +3,9 @@
 import asyncio
 import contextlib
 import logging
-from collections import Counter
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from subclaw.core.errors import Unavailable
@@ -24,12 +24,20 @@ PATH_LIMIT_CHARACTERS = 1_000
 _log = logging.getLogger(__name__)
 
 
-@dataclass(kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class _Count:
     count: int = 0
     sent_bytes: int = 0
     received_bytes: int = 0
-    last_at: datetime
+    last_at_s: float = 0.0
+    """In seconds since 1970."""
+
+    def add(self, count: int, sent_bytes: int, received_bytes: int, last_at_s: float) -> None:
+        """Count more of the same decision."""
+        self.count += count
+        self.sent_bytes += sent_bytes
+        self.received_bytes += received_bytes
+        self.last_at_s = max(self.last_at_s, last_at_s)
 
 
 class Journal:
@@ -39,24 +47,23 @@ class Journal:
         self._book = book
         self._decisions: dict[TenantId, dict[Noted, _Count]] = {}
         self._traffic: dict[TenantId, Traffic] = {}
-        self._used: Counter[int] = Counter()
+        self._used: set[int] = set()
 
     def note(self, tenant_id: TenantId, noted: Noted, sent_bytes: int, received_bytes: int) -> None:
         """Take a decision; see `machine.Note`."""
         if len(noted.path) > PATH_LIMIT_CHARACTERS:
-            noted = replace(noted, path=noted.path[:PATH_LIMIT_CHARACTERS])
-        one = _Count(count=1, sent_bytes=sent_bytes, received_bytes=received_bytes, last_at=datetime.now(UTC))
-        self._add(tenant_id, noted, one)
+            noted = noted._replace(path=noted.path[:PATH_LIMIT_CHARACTERS])
+        self._count_of(tenant_id, noted).add(1, sent_bytes, received_bytes, time.time())
 
-    def _add(self, tenant_id: TenantId, noted: Noted, more: _Count) -> None:
+    def _count_of(self, tenant_id: TenantId, noted: Noted) -> _Count:
+        """Return where a decision is counted."""
         decisions = self._decisions.setdefault(tenant_id, {})
-        if len(decisions) >= DIFFERENT_LIMIT and noted not in decisions:
-            noted = Noted(host="*", port=0, method="*", path="*", allowed=noted.allowed)
-        count = decisions.setdefault(noted, _Count(last_at=more.last_at))
-        count.count += more.count
-        count.sent_bytes += more.sent_bytes
-        count.received_bytes += more.received_bytes
-        count.last_at = max(count.last_at, more.last_at)
+        count = decisions.get(noted)
+        if count is None:
+            if len(decisions) >= DIFFERENT_LIMIT:
+                noted = Noted(host="*", port=0, method="*", path="*", allowed=noted.allowed)
+            count = decisions.setdefault(noted, _Count())
+        return count
 
     def note_traffic(self, tenant_id: TenantId, traffic: Traffic) -> None:
         """Take what a machine has used."""
@@ -88,7 +95,7 @@ class Journal:
     async def write(self) -> None:
         """Write down what there is. Errors: `Unavailable`; it is then still here."""
         decisions, traffic, used = self._decisions, self._traffic, self._used
-        self._decisions, self._traffic, self._used = {}, {}, Counter()
+        self._decisions, self._traffic, self._used = {}, {}, set()
         try:
             counted = [_counted(tenant_id, *one) for tenant_id, each in decisions.items() for one in each.items()]
             await self._book.record(counted, traffic, list(used))
@@ -100,7 +107,7 @@ class Journal:
         self,
         decisions: dict[TenantId, dict[Noted, _Count]],
         traffic: dict[TenantId, Traffic],
-        used: Counter[int],
+        used: set[int],
     ) -> None:
         """Keep what could not be written, as far as there is room for it."""
         for tenant_id, used_traffic in traffic.items():
@@ -108,7 +115,8 @@ class Journal:
         self._used.update(used)
         for tenant_id, before in decisions.items():
             for noted, count in before.items():
-                self._add(tenant_id, noted, count)
+                more = (count.count, count.sent_bytes, count.received_bytes, count.last_at_s)
+                self._count_of(tenant_id, noted).add(*more)
 
 
 def _counted(tenant_id: TenantId, noted: Noted, count: _Count) -> DecisionCount:
@@ -124,5 +132,5 @@ def _counted(tenant_id: TenantId, noted: Noted, count: _Count) -> DecisionCount:
         count=count.count,
         sent_bytes=count.sent_bytes,
         received_bytes=count.received_bytes,
-        last_at=count.last_at,
+        last_at=datetime.fromtimestamp(count.last_at_s, UTC),
     )

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from subclaw.core.completion import HOST
 from subclaw.core.errors import Denied
@@ -28,15 +29,17 @@ POOLS_LIMIT = 128
 """Hosts of one machine to which connections are kept."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Noted:
-    """A decision on a connection or a request, for the log of decisions. `path` is without the query."""
+class Noted(NamedTuple):
+    """A decision on a connection or a request, for the log of decisions. `path` is without the query.
+
+    A tuple, because equal ones are counted together: there is one to be made, and to be looked up, for each request.
+    """
 
     host: str
     port: int
+    allowed: bool
     method: str = ""
     path: str = ""
-    allowed: bool
     mode: str = ""
     reason: str = ""
 

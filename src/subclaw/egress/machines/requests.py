@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 
 from subclaw.core.completion import HOST
@@ -10,12 +10,15 @@ from subclaw.core.errors import Denied, Invalid, Unavailable
 from subclaw.core.hostname import full_hostname
 from subclaw.core.policy import HTTPS_PORT, Opening, Refused, decide_request
 from subclaw.core.secret import BoundSecret
-from subclaw.egress.http.door import Door
+from subclaw.egress.http.door import SEEN_LIMIT, Door
 from subclaw.egress.http.exchange import Call, Client, Record, forward
-from subclaw.egress.http.headers import HOP_BY_HOP, OVERRIDES, Headers, named_by_connection
+from subclaw.egress.http.head import Likeness
+from subclaw.egress.http.headers import HOP_BY_HOP, OVERRIDES, Headers, named_by_connection, with_length
+from subclaw.egress.http.message import write_request
 from subclaw.egress.http.paths import Path, read_target
 from subclaw.egress.http.request import Request
 from subclaw.egress.http.websocket import bridge
+from subclaw.egress.machines.access import Access
 from subclaw.egress.machines.machine import Machine, Noted
 from subclaw.egress.oauth.freshness import lost
 from subclaw.egress.oauth.renewal import accounts_among, renew_rejected, renew_stale
@@ -31,6 +34,29 @@ _ASK = " If it is needed, ask for it with the tool ask_for_access."
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Made:
+    """What was decided on a request, and the call that was made of it. Both hold for all like it, while `access` does.
+
+    `used` are the ids of the secrets in it.
+    """
+
+    access: Access
+    opening: Opening
+    request: Request
+    call: Call
+    noted: Noted
+    used: frozenset[int]
+
+    def call_for(self, request: Request) -> Call:
+        """Return the call for a request that is like the one that it was made for."""
+        if request.length == self.request.length:
+            return self.call
+        headers = with_length(self.call.headers, request.length)
+        head = self.call.head and self.call.head.of_length(request.length)
+        return replace(self.call, headers=headers, head=head)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Requests:
     """A connection's requests.
 
@@ -43,25 +69,22 @@ class Requests:
     port: int | None
     host: str | None = None
     refused: str = ""
+    _made: dict[Likeness | None, _Made] = field(default_factory=dict)
+    """The calls that were made for the last requests, which are mostly alike."""
 
     async def answer(self, client: Client, request: Request, record: Record) -> bool:
         """Answer one request. See `serving.Answer`."""
         self.machine.meter.take_request()
-        record.method = request.method.decode()
-        record.host, record.port, target = self._site(request)
-        if self.refused:
-            raise _denied(self.refused)
-        path = read_target(target)
-        if path is None:
-            raise Refusal(400, "the path holds characters that do not belong there")
-        record.path = path.canonical
-        opening = self._opening(record, path)
+        made = self._made.get(request.likeness)
+        if made is not None and made.access is self.machine.access:
+            opening, call = self._again(made, request, record)
+        else:
+            opening, path, target = self._decided(request, record)
+            if opening.host == HOST:
+                return await self._inside(client, request, path, record)
+            call = await self._call(request, target, path, opening, record)
         if self.host is None:
             self.machine.bound_for(opening.host, opening.port)
-        record.mode, record.allowed = opening.mode.value, True
-        if opening.host == HOST:
-            return await self._inside(client, request, path, record)
-        call = await self._call(request, target.decode(), path, opening)
         pool = self.machine.pool(opening, tls=self.tls)
         try:
             with self.machine.meter.call():
@@ -72,26 +95,52 @@ class Requests:
             record.allowed = False
             raise
 
+    def _again(self, made: _Made, request: Request, record: Record) -> tuple[Opening, Call]:
+        """Return where a request goes and its call, which were made for one like it."""
+        record.host, record.port, record.allowed, record.method, record.path, record.mode, _ = made.noted
+        if made.used:
+            self.machine.used(made.used)
+        return made.opening, made.call_for(request)
+
+    def _decided(self, request: Request, record: Record) -> tuple[Opening, Path, str]:
+        """Decide on a request; return where it goes, with its path and its target there. Errors: `Refusal`."""
+        record.method = request.method.decode()
+        record.host, record.port, target = self._site(request)
+        if self.refused:
+            raise _denied(self.refused)
+        path = read_target(target)
+        if path is None:
+            raise Refusal(400, "the path holds characters that do not belong there")
+        record.path = path.canonical
+        opening = self._opening(record, path)
+        record.mode, record.allowed = opening.mode.value, True
+        return opening, path, target.decode()
+
     async def _inside(self, client: Client, request: Request, path: Path, record: Record) -> bool:
         """Have a request answered by the control plane."""
         if self.machine.inside is None:
             raise Refusal(503, "models cannot be asked from here")
+        if self.host is None:
+            self.machine.bound_for(record.host, record.port)
         with self.machine.meter.call():
             return await self.machine.inside.answer(client, request, path.canonical, record, self.machine.meter.count)
 
     def report(self, record: Record, took_s: float, reason: str) -> None:
         """Note what was decided on a request. See `serving.Report`."""
-        noted = Noted(
+        if record.method or record.status:  # else there was no request
+            noted = self._noted(record, reason)
+            self.machine.note(self.machine.tenant_id, noted, record.sent_bytes, record.received_bytes)
+
+    def _noted(self, record: Record, reason: str) -> Noted:
+        return Noted(
             host=record.host or self.host or "",
             port=record.port or self.port or 0,
+            allowed=record.allowed,
             method=record.method,
             path=record.path,
-            allowed=record.allowed,
             mode=record.mode,
             reason="" if record.allowed else reason,
         )
-        if record.method or record.status:  # else there was no request
-            self.machine.note(self.machine.tenant_id, noted, record.sent_bytes, record.received_bytes)
 
     def _site(self, request: Request) -> tuple[str, int, bytes]:
         """Return the host and port that a request is for, and its target as a path. Errors: `Refusal`."""
@@ -135,11 +184,12 @@ class Requests:
             raise _denied(decision.reason)
         return opening
 
-    async def _call(self, request: Request, target: str, path: Path, opening: Opening) -> Call:
+    async def _call(self, request: Request, target: str, path: Path, opening: Opening, record: Record) -> Call:
         """Make the request that goes out, with secrets as they are to be now. Errors: as `_filled` and `Renew`."""
         used, call = self._filled(request, target, path, opening)
         accounts = accounts_among(used)
-        if not accounts:
+        if not accounts:  # those change with time
+            self._remember(request, opening, call, used, record)
             return call
         renew = partial(self.machine.renew, self.machine)
 
@@ -153,6 +203,23 @@ class Requests:
                 return None  # then the machine is told what the upstream said
 
         return replace(again() if await renew_stale(accounts, renew) else call, renewed=renewed)
+
+    def _remember(
+        self, request: Request, opening: Opening, call: Call, used: Sequence[BoundSecret], record: Record
+    ) -> None:
+        """Keep what was made of a request for the next ones like it."""
+        if request.likeness is None:
+            return
+        if len(self._made) >= SEEN_LIMIT:
+            self._made.clear()
+        self._made[request.likeness] = _Made(
+            access=self.machine.access,
+            opening=opening,
+            request=request,
+            call=replace(call, head=write_request(call.method, call.target, call.headers)),
+            noted=self._noted(record, ""),
+            used=frozenset(secret.id for secret in used),
+        )
 
     def _filled(
         self, request: Request, target: str, path: Path, opening: Opening

@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, unquote_plus
 
@@ -109,8 +110,13 @@ class Rewritten:
 
 def kind_of(headers: Headers) -> Kind | None:
     """Return what an answer's body is by its headers; None for what passes as it is."""
-    types = [value.partition(b";")[0].strip().lower() for name, value in headers if name == b"content-type"]
-    media_type = types[0].decode("latin-1") if len(types) == 1 else ""
+    types = [value for name, value in headers if name == b"content-type"]
+    return _kind_of_type(types[0] if len(types) == 1 else b"")
+
+
+@lru_cache(maxsize=64)
+def _kind_of_type(content_type: bytes) -> Kind | None:
+    media_type = content_type.partition(b";")[0].strip().lower().decode("latin-1")
     if media_type in _PASSING or media_type.partition("/")[0] in _BINARY:
         return None
     if media_type == "application/x-www-form-urlencoded":
@@ -128,6 +134,8 @@ _BINARY = frozenset({"image", "audio", "video", "font"})
 
 def without_keys_in_addresses(headers: Headers) -> Headers:
     """Return an answer's headers without tokens that a redirect carries (RFC 6749, section 4.2.2)."""
+    if not any(name == b"location" for name, _ in headers):
+        return headers
     return [(name, _IN_ADDRESS.sub(rb"\1[secret]", value) if name == b"location" else value) for name, value in headers]
 
 
@@ -136,6 +144,8 @@ def rewrite(kind: Kind, headers: Headers, body: bytes, placeholder_for: Callable
 
     Errors: `Refusal` with 502 if it holds keys and cannot be rewritten.
     """
+    if kind is Kind.JSON and _without_hints(body):
+        return Rewritten(headers=headers, body=body, minted={})
     found = _Found(placeholder_for)
     rewritten = {Kind.JSON: _json, Kind.FORM: _form, Kind.TEXT: _text}[kind](body, found)
     forms = sorted((form for each in found.minted.values() for form in forms_of(each.value)), key=len, reverse=True)
@@ -197,8 +207,6 @@ def _is_key(name: str, value: str) -> bool:
 
 
 def _json(body: bytes, found: _Found) -> bytes:
-    if _without_hints(body):
-        return body
     doubled = False
 
     def taken(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -221,7 +229,7 @@ def _without_hints(body: bytes) -> bool:
     if not body.isascii() or b"\\u" in body or b"\0" in body:
         return False
     text = body.lower()
-    return not any(hint in text for hint in _HINTS_IN_BYTES)
+    return not any(map(text.__contains__, _HINTS_IN_BYTES))
 
 
 def _replaced(found: _Found, name: str, value: Any, life_s: float) -> Any:
