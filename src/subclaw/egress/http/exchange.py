@@ -171,23 +171,26 @@ async def _upload(client: Client, link: Link, call: Call) -> None:
 async def relay(client: Client, link: Link, response: Response, call: Call, record: Record) -> bool:
     """Carry an answer back whose head has come; return whether the client's connection can go on."""
 
-    async def read() -> bytes:
-        piece = await link.body()
+    def counted(piece: bytes) -> bytes:
         record.received_bytes += len(piece)
         call.count(0, len(piece))
         return piece
 
-    headers, first, watch = returned(response.headers, call.forms, authorised=call.authorised), b"", None
+    async def read() -> bytes:
+        return counted(await link.body())
+
+    headers = returned(response.headers, call.forms, authorised=call.authorised)
+    piece, watch = counted(link.take_body()), None
     if call.keep_minted is not None:
-        sifted = await sift(headers, read, lambda: link.ready, call.forms, call.keep_minted)
-        headers, first, watch = sifted.headers, sifted.body, sifted.watch
+        sifted = await sift(headers, piece, None if link.ended else read, call.forms, call.keep_minted)
+        headers, piece, watch = sifted.headers, sifted.body, sifted.watch
     record.status = response.status
     client.begin(response.status, headers)
     if link.ended:  # all that is left goes out together
-        return await client.finish(blot(first, call.forms))
-    if not link.ready:
+        return await client.finish(blot(piece, call.forms))
+    if not piece:
         await client.flush()
-    scrubber, piece = Scrubber(call.forms), first
+    scrubber = Scrubber(call.forms)
     while not link.ended:
         if piece:
             await client.send(scrubber.feed(piece))

@@ -60,11 +60,8 @@ def likeness_of(head: bytes) -> tuple[Likeness, bytes]:
 
 def read_headers(head: bytes) -> Fields:
     """Return the headers of a complete head that is sound; of another one, anything."""
-    headers = []
-    for line in head[: -len(END)].split(b"\r\n")[1:]:
-        name, _, value = line.partition(b":")
-        headers.append((name, value.strip(b" \t")))
-    return headers
+    fields = [line.partition(b":") for line in head[: -len(END)].split(b"\r\n")[1:]]
+    return [(name, value.strip(b" \t")) for name, _, value in fields]
 
 
 def lowered(fields: Fields) -> Fields:
@@ -143,8 +140,9 @@ def response_problem(
 
 def framing_problem(fields: Fields) -> str | None:
     """Say why the length of a body would be open to doubt; names are in small letters."""
-    lengths = [value for name, value in fields if name == b"content-length"]
-    codings = [value for name, value in fields if name == b"transfer-encoding"]
+    given = [field for field in fields if field[0] in FRAMING]
+    lengths = [value for name, value in given if name == b"content-length"]
+    codings = [value for name, value in given if name == b"transfer-encoding"]
     if lengths and codings:
         return "both Content-Length and Transfer-Encoding are given"
     if len(lengths) > 1 or (lengths and not _LENGTH.fullmatch(lengths[0])):

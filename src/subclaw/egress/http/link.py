@@ -7,7 +7,7 @@ from subclaw.egress.http.framing import EMPTY, UNTIL_END, IncomingBody, Outgoing
 from subclaw.egress.http.head import lowered, read_headers, response_problem
 from subclaw.egress.http.headers import Headers
 from subclaw.egress.http.message import RequestHead, Response, read_response, write_request
-from subclaw.egress.http.reading import Malformed, Unfinished, read_head, read_piece
+from subclaw.egress.http.reading import Malformed, Unfinished, read_head, read_piece, take_piece
 from subclaw.egress.http.stream import Stream
 from subclaw.egress.limits import Limits
 from subclaw.egress.refusal import Refusal
@@ -83,14 +83,16 @@ class Link:
         raise _bad("it sent too many interim answers")
 
     @property
-    def ready(self) -> bool:
-        """Whether `body` returns without waiting."""
-        return self._body.ended or not self.wire.quiet
-
-    @property
     def ended(self) -> bool:
         """Whether the answer's body is whole."""
         return self._body.ended
+
+    def take_body(self) -> bytes:
+        """Return what of the answer's body has come in already, which may be nothing. Errors: `Refusal`."""
+        try:
+            return take_piece(self.wire, self._body)
+        except Malformed:
+            raise _bad("it broke off") from None
 
     async def body(self) -> bytes:
         """Return the next piece of the answer's body, at least one byte, or nothing at its end."""

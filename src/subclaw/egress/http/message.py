@@ -1,6 +1,7 @@
 """Messages, once their heads were checked (`head`)."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cached_property
 
 from subclaw.egress.http.framing import EMPTY, Framing, framing_of
@@ -20,8 +21,8 @@ class Message:
 
     @cached_property
     def says_close(self) -> bool:
-        """Whether the connection ends with this message (RFC 9112, section 9.6)."""
-        return any(b"close" in map(bytes.strip, value.lower().split(b",")) for value in self.values(b"connection"))
+        """See the function."""
+        return says_close(self.values(b"connection"))
 
     @cached_property
     def _by_name(self) -> dict[bytes, list[bytes]]:
@@ -38,11 +39,20 @@ class Response(Message):
     status: int
     closes: bool
 
+    def values(self, name: bytes) -> list[bytes]:
+        """See `Message.values`."""
+        return [value for key, value in self.headers if key == name]
+
+
+def says_close(values: Iterable[bytes]) -> bool:
+    """Return whether a connection ends with a message, by its `Connection` headers (RFC 9112, section 9.6)."""
+    return any(b"close" in map(bytes.strip, value.lower().split(b",")) for value in values)
+
 
 def read_response(head: bytes, headers: Headers) -> Response:
     """Return what the sound head of an answer says. `headers` are its own, their names in small letters."""
-    response = Response(status=int(head[9:12]), headers=headers, closes=head.startswith(b"HTTP/1.0"))
-    return replace(response, closes=True) if response.says_close else response
+    closes = head.startswith(b"HTTP/1.0") or says_close(value for name, value in headers if name == b"connection")
+    return Response(status=int(head[9:12]), headers=headers, closes=closes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

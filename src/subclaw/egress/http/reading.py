@@ -64,14 +64,32 @@ async def read_piece(stream: Stream, body: IncomingBody, timeout_s: float) -> by
     """
     while not body.ended:
         data = await stream.read(timeout_s)
-        try:
-            if not data:
+        if not data:
+            try:
                 body.end()
-                break
-            content, rest = body.take(data)
-        except BadBody:
-            raise Malformed(400, "the body is malformed or breaks off") from None
-        stream.unread(rest)
-        if content:
+            except BadBody:
+                raise _bad_body() from None
+        if content := _content(stream, body, data):
             return content
     return b""
+
+
+def take_piece(stream: Stream, body: IncomingBody) -> bytes:
+    """Return what of a body has come in and was not read, which may be nothing. Errors: `Malformed`."""
+    return b"" if body.ended else _content(stream, body, stream.take())
+
+
+def _content(stream: Stream, body: IncomingBody, data: bytes) -> bytes:
+    """Return what of some bytes is a body's content. What follows the body goes back."""
+    if not data:
+        return b""
+    try:
+        content, rest = body.take(data)
+    except BadBody:
+        raise _bad_body() from None
+    stream.unread(rest)
+    return content
+
+
+def _bad_body() -> Malformed:
+    return Malformed(400, "the body is malformed or breaks off")

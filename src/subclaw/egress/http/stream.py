@@ -14,6 +14,10 @@ class Stream(Protocol):
         """See `Wire.read`."""
         ...
 
+    def take(self) -> bytes:
+        """See `Wire.take`."""
+        ...
+
     def unread(self, data: bytes) -> None:
         """See `Wire.unread`."""
         ...

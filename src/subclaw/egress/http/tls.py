@@ -48,14 +48,19 @@ class TlsWire:
 
     async def read(self, timeout_s: float) -> bytes:
         """See `Wire.read`."""
-        while not (data := self._decrypted()):
-            if self._over:
-                return b""
+        while not (data := self.take()) and not self._over:
             received = await self._wire.read(timeout_s)
             if not received:
                 self._over = True
-                return b""
             self._incoming.write(received)
+        return data
+
+    def take(self) -> bytes:
+        """See `Wire.take`."""
+        if self._unread:
+            data, self._unread = b"".join(self._unread), []
+        else:
+            data = self._decrypted()
         self.bytes_read += len(data)
         return data
 
@@ -120,10 +125,8 @@ class TlsWire:
         return True
 
     def _decrypted(self) -> bytes:
-        """Return what can be read now."""
-        pieces, self._unread = self._unread, []
-        if pieces:
-            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        """Return what can be decrypted now."""
+        pieces: list[bytes] = []
         size = 0
         while size < READ_LIMIT_BYTES and (self._incoming.pending or self._tls.pending()):
             try:

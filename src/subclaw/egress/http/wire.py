@@ -38,9 +38,13 @@ class Wire(asyncio.Protocol):
         """
         if not (self._received or self._ended):
             await self._waited(self._readable, timeout_s)
+        if not self._received and self._error is not None:
+            raise ConnectionResetError("the connection broke off")
+        return self.take()
+
+    def take(self) -> bytes:
+        """Return what has been received and not read, which may be nothing."""
         if not self._received:
-            if self._error is not None:
-                raise ConnectionResetError("the connection broke off")
             return b""
         data = self._received[0] if len(self._received) == 1 else b"".join(self._received)
         self._received, self._received_bytes = [], 0

@@ -1,7 +1,6 @@
 """Sifting: an answer to a request with a secret in it is looked through for keys before the machine gets any of it."""
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from random import SystemRandom
@@ -34,20 +33,21 @@ class Sifted:
     watch: Watch | None
 
 
-async def sift(
-    headers: Headers, read: Read, is_ready: Callable[[], bool], forms: tuple[bytes, ...], keep: Keep
-) -> Sifted:
+async def sift(headers: Headers, begun: bytes, read: Read | None, forms: tuple[bytes, ...], keep: Keep) -> Sifted:
     """Look through an answer whose head has come. `forms` are of the secrets that the request held.
 
-    `is_ready` says whether `read` would return without waiting.
-
+    Of the body `begun` has come too; without `read`, that is all of it.
     Errors: `Refusal` with 502 if it holds keys that cannot be replaced; and as `Read` and `Keep`.
     """
     headers = without_keys_in_addresses(headers)
     kind = kind_of(headers)
     if kind is None:
-        return Sifted(headers=headers, body=b"", watch=None)
-    body, ended = await _gathered(read, is_ready) if kind is not Kind.TEXT else (await read(), False)
+        return Sifted(headers=headers, body=begun, watch=None)
+    body, ended = begun, read is None
+    if read is not None and kind is Kind.TEXT:
+        body = begun or await read()
+    elif read is not None:
+        body, ended = await _gathered(begun, read)
     if not ended:
         watch = Watch()
         watch.feed(body)
@@ -58,24 +58,17 @@ async def sift(
     return Sifted(headers=rewritten.headers, body=rewritten.body, watch=None)
 
 
-async def _gathered(read: Read, is_ready: Callable[[], bool]) -> tuple[bytes, bool]:
+async def _gathered(begun: bytes, read: Read) -> tuple[bytes, bool]:
     """Return what there is of a body within the bounds, and whether that is all."""
-    pieces: list[bytes] = []
-    ended = await _gather(pieces, read, is_ready)  # mostly all has come with the head
-    if not ended:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GATHERED_S):
-                ended = await _gather(pieces, read, lambda: True)
-    return b"".join(pieces), ended
-
-
-async def _gather(pieces: list[bytes], read: Read, goes_on: Callable[[], bool]) -> bool:
-    """Add what there is of a body; return whether that is all."""
-    size_bytes = sum(map(len, pieces))
-    while size_bytes <= GATHERED_BYTES and goes_on():
-        piece = await read()
-        if not piece:
-            return True
-        pieces.append(piece)
-        size_bytes += len(piece)
-    return False
+    pieces, size_bytes = [begun], len(begun)
+    try:
+        async with asyncio.timeout(GATHERED_S):
+            while size_bytes <= GATHERED_BYTES:
+                piece = await read()
+                if not piece:
+                    return b"".join(pieces), True
+                pieces.append(piece)
+                size_bytes += len(piece)
+    except TimeoutError:
+        pass
+    return b"".join(pieces), False
