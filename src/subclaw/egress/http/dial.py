@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 
-from subclaw.egress.http.wire import Wire
+from subclaw.egress.http.wire import BufferedWire, Wire
 from subclaw.egress.refusal import Refusal
 
 
@@ -13,7 +13,7 @@ async def dial(host: str, address: str, port: int, tls: ssl.SSLContext | None, t
     try:
         async with asyncio.timeout(timeout_s):
             _, wire = await asyncio.get_running_loop().create_connection(
-                Wire, address, port, ssl=tls, server_hostname=server_hostname
+                BufferedWire if tls else Wire, address, port, ssl=tls, server_hostname=server_hostname
             )
     except TimeoutError:
         raise Refusal(504, f"{host} did not accept a connection in time", unsent=True) from None

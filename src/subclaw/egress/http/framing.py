@@ -5,7 +5,7 @@ Chunks are read strictly: what two parsers could read in two ways is malformed. 
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _LINE_LIMIT_BYTES = 256
 _TRAILERS_LIMIT_BYTES = 16_384
@@ -18,8 +18,7 @@ class BadBody(Exception):
     """The bytes are not what the framing says."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Framing:
+class Framing(NamedTuple):
     """How long a body is: so many bytes, or in chunks, or (neither) until the connection ends."""
 
     length_bytes: int | None = None

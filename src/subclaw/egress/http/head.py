@@ -60,13 +60,16 @@ def likeness_of(head: bytes) -> tuple[Likeness, bytes]:
 
 def read_headers(head: bytes) -> Fields:
     """Return the headers of a complete head that is sound; of another one, anything."""
-    fields = [line.partition(b":") for line in head[: -len(END)].split(b"\r\n")[1:]]
-    return [(name, value.strip(b" \t")) for name, _, value in fields]
+    return [(name, value.strip(b" \t")) for name, _, value in _parted(head)]
 
 
-def lowered(fields: Fields) -> Fields:
-    """Return headers with their names in small letters."""
-    return [(name.lower(), value) for name, value in fields]
+def read_lowered(head: bytes) -> Fields:
+    """Return the same with their names in small letters."""
+    return [(name.lower(), value.strip(b" \t")) for name, _, value in _parted(head)]
+
+
+def _parted(head: bytes) -> list[tuple[bytes, bytes, bytes]]:
+    return [line.partition(b":") for line in head[: -len(END)].split(b"\r\n")[1:]]
 
 
 def request_problem(
@@ -82,7 +85,7 @@ def request_problem(
         return 400, "the request line is malformed"
     if not _REQUEST_FIELDS.fullmatch(head, line.end()):
         return 400, _why(head[line.end() :])
-    fields = lowered(read_headers(head) if headers is None else headers)
+    fields = read_lowered(head) if headers is None else [(name.lower(), value) for name, value in headers]
     if len(fields) > headers_limit:
         return 431, "there are too many headers"
     hosts = [value for name, value in fields if name == b"host"]
@@ -122,7 +125,7 @@ def response_problem(
 ) -> str | None:
     """Return why a complete response head cannot be trusted, or None if it is sound.
 
-    `headers` are what `read_headers` says, `lowered`, if it was asked before. With `upgrade`, it may be 101: that was
+    `headers` are what `read_lowered` says, if it was asked before. With `upgrade`, it may be 101: that was
     asked for.
     """
     line = _STATUS_LINE.match(head)
@@ -132,7 +135,7 @@ def response_problem(
         return "a change of protocol that nobody asked for"
     if not _RESPONSE_FIELDS.fullmatch(head, line.end()):
         return _why(head[line.end() :])
-    fields = lowered(read_headers(head)) if headers is None else headers
+    fields = read_lowered(head) if headers is None else headers
     if len(fields) > headers_limit:
         return "there are too many headers"
     return framing_problem(fields)
@@ -141,6 +144,8 @@ def response_problem(
 def framing_problem(fields: Fields) -> str | None:
     """Say why the length of a body would be open to doubt; names are in small letters."""
     given = [field for field in fields if field[0] in FRAMING]
+    if not given:
+        return None
     lengths = [value for name, value in given if name == b"content-length"]
     codings = [value for name, value in given if name == b"transfer-encoding"]
     if lengths and codings:

@@ -4,7 +4,7 @@ import time
 from http import HTTPStatus
 
 from subclaw.egress.http.framing import EMPTY, UNTIL_END, IncomingBody, OutgoingBody, framing_of
-from subclaw.egress.http.head import lowered, read_headers, response_problem
+from subclaw.egress.http.head import read_lowered, response_problem
 from subclaw.egress.http.headers import Headers
 from subclaw.egress.http.message import RequestHead, Response, read_response, write_request
 from subclaw.egress.http.reading import Malformed, Unfinished, read_head, read_piece, take_piece
@@ -109,33 +109,27 @@ class Link:
         return whole and not self._closes and self.wire.quiet and self.keep_s > 0
 
     async def _head(self, *, upgrade: bool = False) -> Response:
-        try:
-            head = await self._raw_head()
-        except TimeoutError:
-            raise _slow() from None
-        except ConnectionError:
-            head = None
-        except Malformed as error:
-            raise _bad(error.reason) from None
-        if head is None:
+        """Read a head. An upstream may say nothing for as long as the request's body still goes out."""
+        head = None
+        while head is None:
+            try:
+                head = await read_head(self.wire, self._limits, self._limits.idle_s) or b""
+            except TimeoutError as error:
+                silent_s = time.monotonic() - self._sent_at_s
+                if isinstance(error, Unfinished) or silent_s >= self._limits.idle_s:
+                    raise _slow() from None
+            except ConnectionError:
+                head = b""
+            except Malformed as error:
+                raise _bad(error.reason) from None
+        if not head:
             if self.wire.bytes_read == self._read_before:
                 raise Unanswered
             raise _bad("it broke off")
-        headers = lowered(read_headers(head))
+        headers = read_lowered(head)
         if problem := response_problem(head, self._limits.headers, upgrade=upgrade, headers=headers):
             raise _bad(problem)
         return read_response(head, headers)
-
-    async def _raw_head(self) -> bytes | None:
-        """Read a head. An upstream may say nothing for as long as the request's body still goes out."""
-        while True:
-            try:
-                return await read_head(self.wire, self._limits, self._limits.idle_s)
-            except Unfinished:
-                raise
-            except TimeoutError:
-                if time.monotonic() - self._sent_at_s >= self._limits.idle_s:
-                    raise
 
     def _begin(self, response: Response) -> Response:
         """Make ready for the body of an answer."""

@@ -51,7 +51,7 @@ def says_close(values: Iterable[bytes]) -> bool:
 
 def read_response(head: bytes, headers: Headers) -> Response:
     """Return what the sound head of an answer says. `headers` are its own, their names in small letters."""
-    closes = head.startswith(b"HTTP/1.0") or says_close(value for name, value in headers if name == b"connection")
+    closes = head.startswith(b"HTTP/1.0") or says_close([value for name, value in headers if name == b"connection"])
     return Response(status=int(head[9:12]), headers=headers, closes=closes)
 
 

@@ -35,7 +35,8 @@ async def read_head(stream: Stream, limits: Limits, first_s: float) -> bytes | N
     end = raw.index(END) + len(END)
     if end > limits.head_bytes:
         raise Malformed(431, "the head is too large")
-    stream.unread(raw[end:])
+    if end < len(raw):
+        stream.unread(raw[end:])
     return raw[:end]
 
 
@@ -87,7 +88,8 @@ def _content(stream: Stream, body: IncomingBody, data: bytes) -> bytes:
         content, rest = body.take(data)
     except BadBody:
         raise _bad_body() from None
-    stream.unread(rest)
+    if rest:
+        stream.unread(rest)
     return content
 
 

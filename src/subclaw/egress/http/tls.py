@@ -128,7 +128,7 @@ class TlsWire:
         """Return what can be decrypted now."""
         pieces: list[bytes] = []
         size = 0
-        while size < READ_LIMIT_BYTES and (self._incoming.pending or self._tls.pending()):
+        while size < READ_LIMIT_BYTES and self._incoming.pending:  # each read takes all of a record
             try:
                 piece = self._tls.read(_RECORD_BYTES)
             except ssl.SSLWantReadError:

@@ -1,6 +1,7 @@
 """A wire: one byte stream with bounded reads and back-pressure on writes. It starts no tasks."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import cast
 
@@ -10,7 +11,7 @@ READ_LIMIT_BYTES = 65_536
 _NEVER_S = float("inf")
 
 
-class Wire(asyncio.Protocol):
+class Wire(asyncio.BaseProtocol):
     """One connection. `on_end` is called once the other side has ended it, even if received bytes are still unread."""
 
     def __init__(self, on_made: "Callable[[Wire], None] | None" = None) -> None:
@@ -186,6 +187,28 @@ class Wire(asyncio.Protocol):
         self._readable.end()
         if first and self.on_end is not None:
             self.on_end()
+
+
+class BufferedWire(Wire, asyncio.BufferedProtocol):
+    """A wire under which the event loop speaks TLS: uvloop takes 256 kB from the kernel for each read of other ones."""
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Give where to put what comes in."""
+        return _buffer.view
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Keep what came in."""
+        self.data_received(bytes(_buffer.view[:nbytes]))
+
+
+class _Buffer(threading.local):
+    """One of each thread does for all of its connections: nothing else runs between the two calls above."""
+
+    def __init__(self) -> None:
+        self.view = memoryview(bytearray(READ_LIMIT_BYTES))
+
+
+_buffer = _Buffer()
 
 
 class _Wait:

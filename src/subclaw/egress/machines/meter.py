@@ -71,7 +71,8 @@ class Meter:
             raise Refusal(429, f"this machine may make {limit:,} requests a minute, and has made them")
         self._minute_requests += 1
         self._requests += 1
-        self._refuse_if_used_up()
+        if self._day_bytes > self.quota.bytes_per_day:
+            raise self._used_up()
 
     def count(self, sent_bytes: int, received_bytes: int) -> None:
         """Count bytes of content. Errors: `Refusal` with 429 if the day's are used up."""
@@ -79,7 +80,8 @@ class Meter:
         self._sent_bytes += sent_bytes
         self._received_bytes += received_bytes
         self._day_bytes += sent_bytes + received_bytes
-        self._refuse_if_used_up()
+        if self._day_bytes > self.quota.bytes_per_day:
+            raise self._used_up()
 
     def report(self) -> Traffic:
         """Return what was used since the last report."""
@@ -92,10 +94,9 @@ class Meter:
         self._requests = self._connections = self._sent_bytes = self._received_bytes = 0
         return traffic
 
-    def _refuse_if_used_up(self) -> None:
-        if self._day_bytes > self.quota.bytes_per_day:
-            limit = self.quota.bytes_per_day
-            raise Refusal(429, f"this machine may send and receive {limit:,} bytes a day, and has done so")
+    def _used_up(self) -> Refusal:
+        limit = self.quota.bytes_per_day
+        return Refusal(429, f"this machine may send and receive {limit:,} bytes a day, and has done so")
 
     def _keep_minute(self) -> None:
         minute = self._clock() // MINUTE_S

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, unquote_plus
 
 from subclaw.core.key_shapes import kind_of_key
@@ -99,8 +99,7 @@ class Minted:
     lives_s: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rewritten:
+class Rewritten(NamedTuple):
     """An answer as the machine gets it; `minted` are the keys that were in it, by their placeholders."""
 
     headers: Headers
@@ -134,7 +133,7 @@ _BINARY = frozenset({"image", "audio", "video", "font"})
 
 def without_keys_in_addresses(headers: Headers) -> Headers:
     """Return an answer's headers without tokens that a redirect carries (RFC 6749, section 4.2.2)."""
-    if not any(name == b"location" for name, _ in headers):
+    if not [name for name, _ in headers if name == b"location"]:
         return headers
     return [(name, _IN_ADDRESS.sub(rb"\1[secret]", value) if name == b"location" else value) for name, value in headers]
 

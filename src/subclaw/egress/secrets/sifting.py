@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from random import SystemRandom
+from typing import NamedTuple
 
 from subclaw.core.placeholder import placeholder_for
 from subclaw.egress.http.headers import Headers
@@ -24,8 +24,7 @@ Read = Callable[[], Awaitable[bytes]]
 _chooser = SystemRandom()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Sifted:
+class Sifted(NamedTuple):
     """How an answer begins for the machine: `body` is what has come of it. The `watch`, if any, sees the rest."""
 
     headers: Headers
