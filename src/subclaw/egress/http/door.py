@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from subclaw.egress.http.framing import CHUNKED, EMPTY, IncomingBody, OutgoingBody, framing_of
@@ -21,6 +22,15 @@ SEEN_LIMIT = 4
 _SEEN_BYTES = 4_096
 """Those that are larger are not."""
 _WITHOUT_BODY = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """A request, and what is to be done about it and all that are like it."""
+
+    request: Request
+    awaits_word: bool
+    says_close: bool
 
 
 class Door:
@@ -43,7 +53,7 @@ class Door:
         self._awaits_word = False
         self._closes = False
         self._out: list[bytes] = []
-        self._seen: dict[Likeness, Request] = {}
+        self._seen: dict[Likeness, _Seen] = {}
         """The last requests of this connection, which are mostly alike."""
 
     async def request(self) -> Request | None:
@@ -58,7 +68,7 @@ class Door:
             raise Refusal(error.status, error.reason) from None
         if head is None:
             return None
-        return self._begin(self._read(head))
+        return self._read(head)
 
     async def body(self) -> bytes:
         """Return the next piece of the request's body, at least one byte, or nothing at its end."""
@@ -84,7 +94,7 @@ class Door:
         while not self._body.ended and size_bytes <= limit_bytes:
             pieces.append(await self.body())
             size_bytes += len(pieces[-1])
-        return b"".join(pieces), self._body.ended
+        return b"".join(pieces), self._body.ended and size_bytes <= limit_bytes
 
     def begin(self, status: int, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """Begin the answer. Without a Content-Length among the headers it is sent in chunks."""
@@ -157,19 +167,20 @@ class Door:
         likeness, length = likeness_of(head)
         seen = self._seen.get(likeness)
         if seen is not None:
-            return seen.of_length(length)
+            return self._begin(seen, seen.request.of_length(length))
         headers = read_headers(head)
         if problem := request_problem(head, self._limits.headers, websockets=self._websockets, headers=headers):
             raise Refusal(*problem)
         method, target, _ = head.split(b" ", 2)
         request = Request(method=method, target=target, headers=headers, likeness=likeness, length=length)
+        seen = _Seen(request=request, awaits_word=request.awaits_word, says_close=request.says_close)
         if len(head) <= _SEEN_BYTES:
             if len(self._seen) >= SEEN_LIMIT:
                 self._seen.clear()
-            self._seen[likeness] = request
-        return request
+            self._seen[likeness] = seen
+        return self._begin(seen, request)
 
-    def _begin(self, request: Request) -> Request:
+    def _begin(self, seen: "_Seen", request: Request) -> Request:
         """Make ready for a request's body and its answer. Errors: `Refusal` for a body that is too large."""
         framing = request.framing
         if framing.length_bytes is not None and framing.length_bytes > self._limits.body_bytes:
@@ -177,8 +188,8 @@ class Door:
         self.body_bytes = 0
         self._request = request
         self._body = IncomingBody(framing)
-        self._awaits_word = request.awaits_word
-        self._closes = request.says_close
+        self._awaits_word = seen.awaits_word
+        self._closes = seen.says_close
         return request
 
     def _too_large(self) -> Refusal:

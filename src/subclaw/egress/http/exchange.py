@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from subclaw.egress.http.headers import Headers, returned
 from subclaw.egress.http.link import Link, Unanswered
@@ -79,14 +79,20 @@ class Call:
     method: bytes
     target: str
     headers: Headers
-    head: RequestHead | None = None
-    """What of these is written already, if they were made for a request like this one."""
     forms: tuple[bytes, ...] = ()
     authorised: bool = False
     keep_minted: Keep | None = None
     renewed: "Callable[[], Awaitable[Call | None]] | None" = None
     count: Callable[[int, int], None] = lambda sent_bytes, received_bytes: None
     said: Callable[[bytes], bytes] = lambda data: data
+
+
+class _Begun(NamedTuple):
+    """The head of a call with the beginning of its body, or all of it if it has `ended`."""
+
+    head: RequestHead
+    first: bytes
+    ended: bool
 
 
 class _Rejected(Exception):
@@ -96,8 +102,12 @@ class _Rejected(Exception):
         self.call = call
 
 
-async def forward(client: Client, call: Call, pool: Pool, limits: Limits, record: Record) -> bool:
+async def forward(
+    client: Client, call: Call, pool: Pool, limits: Limits, record: Record, head: RequestHead | None = None
+) -> bool:
     """Carry a request to its upstream and the answer back; return whether the client's connection can go on.
+
+    `head` goes out for the call's own, if one is written already: the call may have been made for another length.
 
     A small body is read whole before the upstream is reached, so that a malformed one reaches nobody. A kept connection
     that turns out dead is replaced once, and only for GET and HEAD without a body: anything else may have been acted
@@ -106,37 +116,40 @@ async def forward(client: Client, call: Call, pool: Pool, limits: Limits, record
     """
     first, ended = await client.gather(limits.gathered_bytes)
     call.count(len(first), 0)
+    begun = _Begun(head=head or written(call), first=first, ended=ended)
     try:
-        return await _attempt(client, pool, call, first, ended, record)
+        return await _attempt(client, pool, call, begun, record)
     except _Rejected as rejected:
-        return await _attempt(client, pool, replace(rejected.call, renewed=None), first, ended, record)
+        fresh = replace(rejected.call, renewed=None)
+        return await _attempt(client, pool, fresh, begun._replace(head=written(fresh)), record)
 
 
-async def _attempt(client: Client, pool: Pool, call: Call, first: bytes, ended: bool, record: Record) -> bool:
-    """Carry out a call with the beginning of its body, or all of it if it has `ended`."""
+def written(call: Call) -> RequestHead:
+    """Return the head of a call as it goes out. Errors: `ValueError`."""
+    return write_request(call.method, call.target, call.headers)
+
+
+async def _attempt(client: Client, pool: Pool, call: Call, begun: _Begun, record: Record) -> bool:
     link = pool.take()
     if link is not None:
         try:
-            return await _converse(client, link, pool, call, first, ended, record)
+            return await _converse(client, link, pool, call, begun, record)
         except Unanswered:
-            if call.method not in _REPLAYABLE or first or not ended:
+            if call.method not in _REPLAYABLE or begun.first or not begun.ended:
                 raise _unanswered() from None
     try:
-        return await _converse(client, await pool.connect(), pool, call, first, ended, record)
+        return await _converse(client, await pool.connect(), pool, call, begun, record)
     except Unanswered:
         raise _unanswered() from None
 
 
-async def _converse(
-    client: Client, link: Link, pool: Pool, call: Call, first: bytes, ended: bool, record: Record
-) -> bool:
+async def _converse(client: Client, link: Link, pool: Pool, call: Call, begun: _Begun, record: Record) -> bool:
     try:
         try:
-            head = call.head or write_request(call.method, call.target, call.headers)
-            await link.send_written(head, first, ended=ended)
+            await link.send_written(begun.head, begun.first, ended=begun.ended)
         except ConnectionError:
             raise Unanswered from None
-        if ended:
+        if begun.ended:
             response = await link.response()
             if response.status == HTTPStatus.UNAUTHORIZED and call.renewed and (fresh := await call.renewed()):
                 raise _Rejected(fresh)

@@ -19,7 +19,7 @@ class Message:
         """Return the values of a header, whose name is in small letters."""
         return self._by_name.get(name, [])
 
-    @cached_property
+    @property
     def says_close(self) -> bool:
         """See the function."""
         return says_close(self.values(b"connection"))

@@ -1,7 +1,6 @@
 """A request as the gateway has understood it, whichever version of HTTP it came by."""
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 from subclaw.egress.http.framing import EMPTY, Framing, framing_of
 from subclaw.egress.http.head import Likeness
@@ -29,12 +28,12 @@ class Request(Message):
             return self
         return replace(self, headers=with_length(self.headers, digits), length=digits)
 
-    @cached_property
+    @property
     def framing(self) -> Framing:
         """How long its body is."""
-        return framing_of(self.headers, EMPTY)
+        return Framing(length_bytes=int(self.length)) if self.length else framing_of(self.headers, EMPTY)
 
-    @cached_property
+    @property
     def awaits_word(self) -> bool:
         """Whether the body only comes once it is asked for (RFC 9110, section 10.1.1)."""
         return any(value.lower() == b"100-continue" for value in self.values(b"expect"))

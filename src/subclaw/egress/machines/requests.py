@@ -11,10 +11,10 @@ from subclaw.core.hostname import full_hostname
 from subclaw.core.policy import HTTPS_PORT, Opening, Refused, decide_request
 from subclaw.core.secret import BoundSecret
 from subclaw.egress.http.door import SEEN_LIMIT, Door
-from subclaw.egress.http.exchange import Call, Client, Record, forward
+from subclaw.egress.http.exchange import Call, Client, Record, forward, written
 from subclaw.egress.http.head import Likeness
-from subclaw.egress.http.headers import HOP_BY_HOP, OVERRIDES, Headers, named_by_connection, with_length
-from subclaw.egress.http.message import write_request
+from subclaw.egress.http.headers import HOP_BY_HOP, OVERRIDES, Headers, named_by_connection
+from subclaw.egress.http.message import RequestHead
 from subclaw.egress.http.paths import Path, read_target
 from subclaw.egress.http.request import Request
 from subclaw.egress.http.websocket import bridge
@@ -37,23 +37,16 @@ _ASK = " If it is needed, ask for it with the tool ask_for_access."
 class _Made:
     """What was decided on a request, and the call that was made of it. Both hold for all like it, while `access` does.
 
-    `used` are the ids of the secrets in it.
+    `head` is the call's, written; `used` are the ids of the secrets in it.
     """
 
     access: Access
     opening: Opening
-    request: Request
     call: Call
+    head: RequestHead
+    length: bytes
     noted: Noted
     used: frozenset[int]
-
-    def call_for(self, request: Request) -> Call:
-        """Return the call for a request that is like the one that it was made for."""
-        if request.length == self.request.length:
-            return self.call
-        headers = with_length(self.call.headers, request.length)
-        head = self.call.head and self.call.head.of_length(request.length)
-        return replace(self.call, headers=headers, head=head)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,32 +68,31 @@ class Requests:
     async def answer(self, client: Client, request: Request, record: Record) -> bool:
         """Answer one request. See `serving.Answer`."""
         self.machine.meter.take_request()
-        made = self._made.get(request.likeness)
+        made, head = self._made.get(request.likeness), None
         if made is not None and made.access is self.machine.access:
-            opening, call = self._again(made, request, record)
+            opening, call, head = made.opening, made.call, self._again(made, request, record)
         else:
             opening, path, target = self._decided(request, record)
             if opening.host == HOST:
                 return await self._inside(client, request, path, record)
-            call = await self._call(request, target, path, opening, record)
-        if self.host is None:
-            self.machine.bound_for(opening.host, opening.port)
+            call, head = await self._call(request, target, path, opening, record)
         pool = self.machine.pool(opening, tls=self.tls)
         try:
             with self.machine.meter.call():
-                if isinstance(client, Door) and request.values(b"upgrade"):
+                if head is None and isinstance(client, Door) and request.values(b"upgrade"):
                     return await bridge(client, call, pool, self.machine.limits, record)
-                return await forward(client, call, pool, self.machine.limits, record)
+                return await forward(client, call, pool, self.machine.limits, record, head)
         except Denied:  # by where the host's name leads
             record.allowed = False
             raise
 
-    def _again(self, made: _Made, request: Request, record: Record) -> tuple[Opening, Call]:
-        """Return where a request goes and its call, which were made for one like it."""
+    def _again(self, made: _Made, request: Request, record: Record) -> RequestHead:
+        """Note a request for which all was made before; return the head that goes out for it."""
         record.host, record.port, record.allowed, record.method, record.path, record.mode, _ = made.noted
+        self._bound(record)
         if made.used:
             self.machine.used(made.used)
-        return made.opening, made.call_for(request)
+        return made.head if request.length == made.length else made.head.of_length(request.length)
 
     def _decided(self, request: Request, record: Record) -> tuple[Opening, Path, str]:
         """Decide on a request; return where it goes, with its path and its target there. Errors: `Refusal`."""
@@ -113,15 +105,19 @@ class Requests:
             raise Refusal(400, "the path holds characters that do not belong there")
         record.path = path.canonical
         opening = self._opening(record, path)
+        self._bound(record)
         record.mode, record.allowed = opening.mode.value, True
         return opening, path, target.decode()
+
+    def _bound(self, record: Record) -> None:
+        """Have this connection end when the host of its last request is open no more."""
+        if self.host is None:
+            self.machine.bound_for(record.host, record.port)
 
     async def _inside(self, client: Client, request: Request, path: Path, record: Record) -> bool:
         """Have a request answered by the control plane."""
         if self.machine.inside is None:
             raise Refusal(503, "models cannot be asked from here")
-        if self.host is None:
-            self.machine.bound_for(record.host, record.port)
         with self.machine.meter.call():
             return await self.machine.inside.answer(client, request, path.canonical, record, self.machine.meter.count)
 
@@ -184,13 +180,17 @@ class Requests:
             raise _denied(decision.reason)
         return opening
 
-    async def _call(self, request: Request, target: str, path: Path, opening: Opening, record: Record) -> Call:
-        """Make the request that goes out, with secrets as they are to be now. Errors: as `_filled` and `Renew`."""
+    async def _call(
+        self, request: Request, target: str, path: Path, opening: Opening, record: Record
+    ) -> tuple[Call, RequestHead | None]:
+        """Make the request that goes out, with secrets as they are to be now, and its head if that is written.
+
+        Errors: as `_filled` and `Renew`.
+        """
         used, call = self._filled(request, target, path, opening)
         accounts = accounts_among(used)
         if not accounts:  # those change with time
-            self._remember(request, opening, call, used, record)
-            return call
+            return call, self._remembered(request, opening, call, used, record)
         renew = partial(self.machine.renew, self.machine)
 
         def again() -> Call:
@@ -202,24 +202,27 @@ class Requests:
             except Unavailable:
                 return None  # then the machine is told what the upstream said
 
-        return replace(again() if await renew_stale(accounts, renew) else call, renewed=renewed)
+        return replace(again() if await renew_stale(accounts, renew) else call, renewed=renewed), None
 
-    def _remember(
+    def _remembered(
         self, request: Request, opening: Opening, call: Call, used: Sequence[BoundSecret], record: Record
-    ) -> None:
-        """Keep what was made of a request for the next ones like it."""
-        if request.likeness is None:
-            return
+    ) -> RequestHead | None:
+        """Keep what was made of a request for the next ones like it; return its head, as it was written for that."""
+        if request.likeness is None or request.values(b"upgrade"):
+            return None
+        head = written(call)
         if len(self._made) >= SEEN_LIMIT:
             self._made.clear()
         self._made[request.likeness] = _Made(
             access=self.machine.access,
             opening=opening,
-            request=request,
-            call=replace(call, head=write_request(call.method, call.target, call.headers)),
+            call=call,
+            head=head,
+            length=request.length,
             noted=self._noted(record, ""),
             used=frozenset(secret.id for secret in used),
         )
+        return head
 
     def _filled(
         self, request: Request, target: str, path: Path, opening: Opening
