@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx2
+import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.strategies import one_of
@@ -67,6 +68,8 @@ def test_the_document_says_what_everything_is(address: DatabaseAddress) -> None:
     assert undescribed == []
 
 
+# The API that is served beside draws random numbers of its own, which Hypothesis takes for the strategy's.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 def test_no_request_makes_the_api_fail(address: DatabaseAddress) -> None:
     with served(address) as (opened, key, session):
         api = schemathesis.openapi.from_url(f"{opened.url}/v1/openapi.json")
