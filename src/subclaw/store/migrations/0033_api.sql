@@ -332,45 +332,7 @@ CREATE TABLE erasure (
 );
 GRANT SELECT, INSERT ON erasure TO subclaw_operator;
 
--- Steps wake those who follow a session; other channels show none.
-CREATE FUNCTION tell_of_step() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE v_address text;
-BEGIN
-    SELECT c.address INTO v_address FROM conversation c WHERE c.id = NEW.conversation_id AND c.channel = 'api';
-    IF FOUND THEN
-        PERFORM pg_notify('subclaw_feed', 'api ' || v_address);
-    END IF;
-    RETURN NULL;
-END $$;
-CREATE TRIGGER event_step AFTER INSERT ON event FOR EACH ROW
-    WHEN (NEW.type IN ('tool.started', 'tool.finished')) EXECUTE FUNCTION tell_of_step();
-
--- What an agent's owner is told of by webhooks.
-CREATE FUNCTION note_webhook() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
-DECLARE
-    v record;
-    v_type text := CASE NEW.type
-        WHEN 'reply.queued' THEN 'session.replied' WHEN 'approval.requested' THEN 'approval.requested' ELSE 'turn.failed'
-    END;
-BEGIN
-    SELECT t.agent, t.customer, c.address INTO v FROM tenant t JOIN conversation c ON c.id = NEW.conversation_id
-        WHERE t.id = NEW.tenant_id AND t.agent IS NOT NULL;
-    IF FOUND THEN
-        PERFORM queue_webhooks(NEW.tenant_id, v.agent, v_type, jsonb_strip_nulls(jsonb_build_object(
-            'agent', v.agent, 'customer', v.customer, 'session', v.address, 'event', NEW.seq,
-            'approval', CASE WHEN NEW.type = 'approval.requested' THEN (
-                SELECT a.id FROM approval a WHERE a.conversation_id = NEW.conversation_id AND a.seq = NEW.seq) END,
-            'tool', CASE WHEN NEW.type = 'approval.requested' THEN NEW.body #> '{call,name}' END,
-            'outcome', CASE WHEN NEW.type = 'turn.finished' THEN NEW.body -> 'outcome' END)));
-    END IF;
-    RETURN NULL;
-END $$;
-CREATE TRIGGER event_webhook AFTER INSERT ON event FOR EACH ROW
-    WHEN (NEW.type IN ('reply.queued', 'approval.requested') OR NEW.type = 'turn.finished'
-          AND NEW.body ->> 'outcome' IN ('failed', 'model_failed', 'stuck', 'over_budget'))
-    EXECUTE FUNCTION note_webhook();
-
 REVOKE ALL ON FUNCTION session_events, place_of_message, session_usage, newest_session, read_approval,
-    tables_of_customer, export_customer, erase_customer, tell_of_step, note_webhook FROM PUBLIC;
+    tables_of_customer, export_customer, erase_customer FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION session_events, place_of_message, session_usage, newest_session, read_approval,
     tables_of_customer, export_customer, erase_customer TO subclaw_app;

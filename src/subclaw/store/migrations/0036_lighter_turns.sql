@@ -36,10 +36,8 @@ DROP TRIGGER summary_usage ON event;
 DROP TRIGGER event_approval ON event;
 DROP TRIGGER note_failed_turn ON event;
 DROP TRIGGER note_warning ON event;
-DROP TRIGGER event_step ON event;
-DROP TRIGGER event_webhook ON event;
 DROP TRIGGER tell_more ON event;
-DROP FUNCTION meter_summary(), note_approval(), note_failed_turn(), note_warning(), tell_of_step(), note_webhook(), tell_more();
+DROP FUNCTION meter_summary(), note_approval(), note_failed_turn(), note_warning(), tell_more();
 
 CREATE FUNCTION meter_summary(e event) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
