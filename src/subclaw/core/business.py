@@ -51,7 +51,7 @@ class AgentPackage:
     channels: tuple[str, ...]
     files: Mapping[str, bytes]
     digest: str
-    machine_tools: tuple[str, ...] = field(default=())
+    machine_tools: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

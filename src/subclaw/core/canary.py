@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import unquote
 
-CUSTOMERS_LIMIT = 10_000
 MARKER_CHARACTERS = 16
 """Those that begin all canaries of a run: nobody says them by chance."""
 

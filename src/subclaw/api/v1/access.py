@@ -4,7 +4,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Annotated, cast
 
-from fastapi import Depends, Security
+from fastapi import Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import Request
 
@@ -76,11 +76,6 @@ def allowed(scope: Scope, *, by_token: bool = False) -> Callable[..., Awaitable[
         return found
 
     return principal
-
-
-def caller(scope: Scope) -> object:
-    """Return the dependency for `allowed`."""
-    return Depends(allowed(scope))
 
 
 def require_agent(principal: Principal, agent: str) -> None:

@@ -23,7 +23,6 @@ from subclaw.store.api_calls import Outcome, begin_call, end_call, forget_call
 
 BODY_LIMIT_BYTES = 1_000_000
 REPLAYED_HEADER = "Idempotent-Replayed"
-_KEPT_HEADERS = ("retry-after", "www-authenticate", "connection")
 _NAME = re.compile(r"[\x21-\x7e]{1,255}")
 log = logging.getLogger(__name__)
 
